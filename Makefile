@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+# A torch that the tests were run with. To take a CPU-only or another build: make demo TORCH="torch==2.13.0 --index-url URL"
+TORCH  ?= torch==2.13.0
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types contracts unit bench docs-check clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml scripts/setup-env.sh
+	PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup-env.sh $(VENV)
+
+demo: $(READY)  ## Train on real data over two ranks, then read the result back from the backends
+	$(BIN)/python examples/demo.py
+
+test: $(READY) lint types contracts  ## Install what is missing and run every check and test
+	$(BIN)/python -m pytest
+
+check: $(READY) lint types contracts  ## The fast loop: lint, types, contracts, unit tests
+	$(BIN)/python -m pytest -q -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/bandit -q -c pyproject.toml -r src
+
+types: $(READY)
+	$(BIN)/mypy
+
+contracts: $(READY)
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## Measure the cost in the training thread, side by side with the backends' own clients
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove the environment and what runs left here
+	rm -rf $(VENV) demo-runs mllogs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

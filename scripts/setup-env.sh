@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Creates or completes the environment in $1 and marks it ready. Reads PYTHON and TORCH.
+set -euo pipefail
+venv=${1:?usage: setup-env.sh VENV}
+python=${PYTHON:-python3}
+"$python" - <<'PY' || { echo "ranklog needs Python 3.10 or newer; name one with: make PYTHON=python3.11 …" >&2; exit 1; }
+import sys
+sys.exit(sys.version_info < (3, 10))
+PY
+if [ ! -x "$venv/bin/python" ]; then
+    echo "Creating the environment in $venv"
+    "$python" -m venv "$venv" || { echo "No venv module: apt-get install python3-venv" >&2; exit 1; }
+fi
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+# torch first: a plain requirement of another package would take whatever build is newest. Word splitting is wanted.
+# shellcheck disable=SC2086
+"$venv/bin/python" -c 'import torch' 2>/dev/null || { echo "Installing ${TORCH}"; pip install -q ${TORCH}; }
+echo "Installing ranklog with every backend and the tools of its tests (a few minutes the first time)"
+pip install -q -e '.[dev]'
+touch "$venv/.ready"

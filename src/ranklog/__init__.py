@@ -1,0 +1,36 @@
+"""ranklog: every rank calls the same `log`, one true record comes out.
+
+Everything a training script needs is here or in `ranklog.loggers`; importing it loads no framework and no
+backend's package.
+"""
+
+__version__ = "0.1.0"
+
+from ranklog.loggers import (
+    ConsoleLogger,
+    EmptyLogger,
+    JournalLogger,
+    LoggersCollection,
+    MLFlowLogger,
+    TensorBoardLogger,
+    WandBLogger,
+    create_logger,
+)
+from ranklog.model.place import Place
+from ranklog.world.here import place, rank_zero_only, rank_zero_print
+
+__all__ = [
+    "ConsoleLogger",
+    "EmptyLogger",
+    "JournalLogger",
+    "LoggersCollection",
+    "MLFlowLogger",
+    "Place",
+    "TensorBoardLogger",
+    "WandBLogger",
+    "__version__",
+    "create_logger",
+    "place",
+    "rank_zero_only",
+    "rank_zero_print",
+]

@@ -1,0 +1,1 @@
+"""Runs in every training process: decides which calls count, takes snapshots, hands them to its threads."""

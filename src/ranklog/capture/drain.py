@@ -1,0 +1,119 @@
+"""Takes what the training thread put into the inbox and turns it into records: the drain thread's work.
+
+In: `Sample` tuples and `Parcel` items, in the order of the calls. Out: records of this rank's own values, and rows
+for the reduction buffer. Values that were deferred are read here, contents are stored here: this thread may wait
+for a device or a disk. Consecutive calls of one step become one record, so that a step is a row in every backend.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from ranklog.capture.encode import Content
+from ranklog.capture.snapshot import Value, resolve
+from ranklog.model.record import File, Item, Metrics, Record
+
+Sample = tuple[dict[str, Value], int, int, int, str | None, float | None]
+"""Values, step, time_ns, backends, reduction or None, weight or None."""
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """An item whose contents are not stored yet."""
+
+    item: Item
+    contents: tuple[Content | File, ...]
+
+
+class RowSink(Protocol):
+    """Where values that are reduced go: `ranklog.reduce.buffer.Buffer`."""
+
+    def add(self, values: dict[str, float], *, step: int, op: str, to: int, time_ns: int, weight: float) -> None:
+        """Add one sample of each name."""
+
+
+class Drain:
+    """Empties an inbox.
+
+    Args:
+        inbox: Filled by the training thread.
+        rows: Takes values to be reduced.
+        emit: Takes this rank's own records: the journal on rank 0, the mail to rank 0 elsewhere.
+        store: Stores one content.
+        rank: This rank, for the names of its series.
+        shared: Backends for which several ranks log series of their own.
+    """
+
+    def __init__(
+        self,
+        inbox: deque[Sample | Parcel | Record],
+        *,
+        rows: RowSink,
+        emit: Callable[[Sequence[Record]], None],
+        store: Callable[[Content], File],
+        rank: int,
+        shared: int,
+    ) -> None:
+        self._inbox = inbox
+        self._rows = rows
+        self._emit = emit
+        self._store = store
+        self._shared = shared
+        self._suffix = f"/rank_{rank:03d}"
+        self._folder = f"rank_{rank:03d}/"
+
+    def run_once(self) -> int:
+        """Handle what lies in the inbox now; returns how many calls that was."""
+        taken = len(self._inbox)
+        if not taken:
+            return 0
+        popleft = self._inbox.popleft
+        out: list[Record] = []
+        joined: dict[str, float] | None = None
+        joined_key: tuple[int, int] | None = None
+        for _ in range(taken):
+            entry = popleft()
+            if not isinstance(entry, tuple):
+                joined = None
+                out.extend(self._split(self._store_parcel(entry)) if isinstance(entry, Parcel) else (entry,))
+                continue
+            raw, step, time_ns, to, op, weight = entry
+            values = resolve(raw)
+            if op is not None:
+                self._rows.add(
+                    values, step=step, op=op, to=to, time_ns=time_ns, weight=1.0 if weight is None else weight
+                )
+            elif to & self._shared:
+                joined = None
+                out.extend(self._split(Metrics(step, time_ns, to, values)))
+            elif joined is not None and joined_key == (step, to) and joined.keys().isdisjoint(values):
+                joined.update(values)
+            else:
+                joined, joined_key = values, (step, to)
+                out.append(Metrics(step, time_ns, to, values))
+        if out:
+            self._emit(out)
+        return taken
+
+    def _store_parcel(self, parcel: Parcel) -> Item:
+        files = tuple(c if isinstance(c, File) else self._store(c) for c in parcel.contents)
+        return msgspec.structs.replace(parcel.item, files=files)
+
+    def _split(self, record: Metrics | Item) -> list[Record]:
+        """Keep what several ranks log apart: series by a suffix, files by a folder."""
+        out: list[Record] = []
+        for to, apart in ((record.to & ~self._shared, False), (record.to & self._shared, True)):
+            if not to:
+                continue
+            if not apart:
+                out.append(msgspec.structs.replace(record, to=to))
+            elif isinstance(record, Metrics):
+                values = {name + self._suffix: value for name, value in record.values.items()}
+                out.append(msgspec.structs.replace(record, to=to, values=values))
+            else:
+                files = tuple(msgspec.structs.replace(f, path=self._folder + f.path) for f in record.files)
+                out.append(msgspec.structs.replace(record, to=to, name=self._folder + record.name, files=files))
+        return out

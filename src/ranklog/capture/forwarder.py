@@ -1,0 +1,161 @@
+"""Starts and ends the delivery side from rank 0: as a child process, as a thread, or not at all.
+
+The child is started by name and never imported: it gets a pipe on which a byte means "there is more" and end of
+file means "the trainer is gone". It has its own session and the lowest priority, sees no accelerator and none of
+the launcher's variables, and receives secrets through its environment only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ranklog.model.spec import Forward
+
+_LAUNCHER_PREFIXES = (
+    "OMPI_",
+    "PMI_",
+    "PMIX_",
+    "PRTE_",
+    "MPI_",
+    "MV2_",
+    "HOROVOD_",
+    "PALS_",
+    "JSM_",
+    "TORCHELASTIC_",
+)
+_LAUNCHER_NAMES = frozenset(
+    ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK",
+     "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LD_PRELOAD", "PYTHONSTARTUP")
+)  # fmt: skip
+
+
+class Forwarder(Protocol):
+    """The delivery side as its starter sees it."""
+
+    def wake(self) -> None:
+        """Say that there is more; never blocks, never raises."""
+
+    def close(self, timeout_s: float) -> bool:
+        """Let it finish; whether all was delivered in time. Ends it in any case."""
+
+    def forget(self) -> None:
+        """In a forked child: close what was inherited, so that the parent's end is still seen."""
+
+
+def child_environment(environ: Mapping[str, str], secrets: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the forwarder: that of training without launcher and accelerator, plus secrets."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in _LAUNCHER_NAMES and not name.startswith(_LAUNCHER_PREFIXES)
+    }
+    kept.update(CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1", RANKLOG_FORWARDER="1")
+    if path := kept.get("PYTHONPATH"):
+        kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(part) for part in path.split(os.pathsep) if part)  # noqa: PTH100
+    kept.update(secrets)
+    return kept
+
+
+def start_forwarder(forward: Forward, run_dir: Path, *, secrets: Mapping[str, str], console: bool) -> Forwarder:
+    """Start the delivery side for a run whose journal exists.
+
+    Args:
+        forward: Where it runs.
+        run_dir: The run directory.
+        secrets: Environment variables for the child only.
+        console: Whether a backend prints for people, so that the child needs our standard output.
+    """
+    if forward == "process":
+        return _Child(run_dir, secrets, console)
+    if forward == "thread":
+        return _Thread(run_dir)
+    return _Nothing()
+
+
+class _Nothing:
+    def wake(self) -> None:
+        """Nobody listens: `ranklog sync` delivers later."""
+
+    def close(self, timeout_s: float) -> bool:
+        return True
+
+    def forget(self) -> None:
+        """Nothing was inherited."""
+
+
+class _Thread:
+    def __init__(self, run_dir: Path) -> None:
+        # By name: the training side imports nothing of the delivery side unless this is asked for.
+        module: Any = importlib.import_module("ranklog.delivery.thread")
+        self._inner: Any = module.ForwardThread(run_dir, console=sys.stdout)
+
+    def wake(self) -> None:
+        self._inner.wake()
+
+    def close(self, timeout_s: float) -> bool:
+        return bool(self._inner.close(timeout_s=timeout_s))
+
+    def forget(self) -> None:
+        """A thread does not live on in a forked child."""
+
+
+class _Child:
+    def __init__(self, run_dir: Path, secrets: Mapping[str, str], console: bool) -> None:
+        read_end, self._write_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._write_end, False)
+        command = [sys.executable, "-m", "ranklog.delivery", str(run_dir)]
+        inherited: tuple[int, ...] = ()
+        console_fd = -1
+        if console:
+            sys.stdout.flush()
+            console_fd = os.dup(_stdout_fd())
+            inherited = (console_fd,)
+            command += ["--console-fd", str(console_fd)]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=read_end,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=child_environment(os.environ, secrets),
+                start_new_session=True,
+                pass_fds=inherited,
+                cwd=run_dir,
+            )
+        finally:
+            os.close(read_end)
+            if console_fd >= 0:
+                os.close(console_fd)
+
+    def wake(self) -> None:
+        try:
+            os.write(self._write_end, b".")
+        except (BlockingIOError, BrokenPipeError, OSError):
+            # A full pipe already says it; a child that is gone is told about when the run closes.
+            pass
+
+    def forget(self) -> None:
+        if self._write_end >= 0:
+            os.close(self._write_end)
+            self._write_end = -1
+
+    def close(self, timeout_s: float) -> bool:
+        self.forget()
+        try:
+            return self._process.wait(timeout=max(timeout_s, 0.0)) == 0
+        except subprocess.TimeoutExpired:
+            self._process.terminate()
+            return False
+
+
+def _stdout_fd() -> int:
+    try:
+        return sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):
+        return 1

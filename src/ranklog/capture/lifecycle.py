@@ -1,0 +1,194 @@
+"""What concerns all open loggers of a process: forks, exits, exceptions, and questions to the delivery side.
+
+An exit without `destroy_logger_context` closes what is open; after an uncaught exception the run is FAILED. A
+forked child, for example a DataLoader worker, finds its loggers inert.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import sys
+import time
+import warnings
+import weakref
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol
+
+import msgspec
+
+from ranklog.capture.gate import Gate
+from ranklog.capture.session import Session, SessionConfig
+from ranklog.journal.cursor import load_cursor
+from ranklog.model.errors import (
+    InvalidArgumentError,
+    RanklogError,
+    RanklogWarning,
+    ReduceTimeoutError,
+    WorldError,
+)
+from ranklog.model.record import Status
+from ranklog.model.spec import LogFreq
+from ranklog.world.base import World
+
+ASK_EVERY_S = 0.02
+CALL_OPTIONS = ("run_id", "run_name", "parent_run_id")
+
+
+class Closable(Protocol):
+    """An open logger, as this module sees it."""
+
+    def _close(self, status: Status, exit_timeout: float, reason: str = "") -> None: ...
+
+    def _fork(self) -> None: ...
+
+
+_open: weakref.WeakSet[Any] = weakref.WeakSet()
+_opened: dict[str, int] = {}
+_uncaught: list[str] = []
+_hooked = False
+
+
+def register(logger: Closable) -> None:
+    """Remember an open logger."""
+    global _hooked  # noqa: PLW0603 - hooks of the process are set once
+    _open.add(logger)
+    if not _hooked:
+        _hooked = True
+        atexit.register(_close_all)
+        os.register_at_fork(after_in_child=_fork_all)
+        previous = sys.excepthook
+
+        def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            _uncaught.append(f"{kind.__name__}: {error}"[:500])
+            previous(kind, error, trace)
+
+        sys.excepthook = note
+
+
+def unregister(logger: Closable) -> None:
+    """Forget a logger that is closed."""
+    _open.discard(logger)
+
+
+def _close_all() -> None:
+    for logger in list(_open):
+        reason = _uncaught[-1] if _uncaught else ""
+        logger._close("FAILED" if reason else "FINISHED", 30.0, reason)
+
+
+def _fork_all() -> None:
+    for logger in list(_open):
+        logger._fork()
+    _open.clear()
+
+
+def inert_gate() -> Gate:
+    """A gate that refuses every call."""
+    return Gate((), rank=0, world_size=1)
+
+
+def open_session(config: SessionConfig, rank: int | None) -> Session:
+    """Open a session whose communicator has the same name on every rank.
+
+    The name comes from what is logged to, and from how many such loggers were opened before, so that a logger that
+    only some ranks open does not shift the others.
+    """
+    identity = "|".join([config.experiment, *(spec.backend for spec in config.specs)])
+    digest = hashlib.sha256(identity.encode("utf-8", "backslashreplace")).hexdigest()[:12]
+    number = _opened[digest] = _opened.get(digest, 0) + 1
+    return Session(msgspec.structs.replace(config, channel=f"{digest}/{number}"), rank)
+
+
+def warn_already_open(logger: object) -> None:
+    """Say that a second `create_logger_context` does nothing."""
+    warnings.warn(
+        f"ranklog: {type(logger).__name__}.create_logger_context was called while logging was on; nothing is done",
+        RanklogWarning,
+        stacklevel=3,
+    )
+
+
+def with_call_options(config: SessionConfig, options: Mapping[str, Any]) -> SessionConfig:
+    """Put the options of `create_logger_context` into the fronts of the backends that take them.
+
+    Raises:
+        InvalidArgumentError: an unknown option, or one that is no str.
+    """
+    for name, value in options.items():
+        if name not in CALL_OPTIONS or not isinstance(value, (str, type(None))):
+            raise InvalidArgumentError(
+                f"create_logger_context({name}={value!r}) is not known: there are {', '.join(CALL_OPTIONS)}, each a str"
+            )
+    given = {name: value for name, value in options.items() if value is not None}
+    if not given:
+        return config
+    specs = tuple(
+        msgspec.structs.replace(spec, options={**spec.options, **given}) if spec.backend == "mlflow" else spec
+        for spec in config.specs
+    )
+    return msgspec.structs.replace(config, specs=specs)
+
+
+def with_log_freq(config: SessionConfig, log_freq: LogFreq) -> SessionConfig:
+    """The same configuration with another ``log_freq`` for every backend."""
+    specs = tuple(msgspec.structs.replace(spec, log_freq=log_freq) for spec in config.specs)
+    return msgspec.structs.replace(config, specs=specs)
+
+
+def wait_delivered(session: Session, deadline: float) -> bool:
+    """Wait until every backend has what is journaled now; whether that came before ``deadline`` (monotonic)."""
+    recorder = session.recorder
+    if recorder is None:
+        return True
+    target = recorder.ordinal
+    while True:
+        cursors = [load_cursor(recorder.run_dir, i, spec.backend) for i, spec in enumerate(session.config.specs)]
+        if all(cursor.next_ordinal >= target for cursor in cursors):
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(ASK_EVERY_S)
+
+
+def known_fact(session: Session, fact: str, timeout_s: float) -> str:
+    """What a backend told about the run, or ranklog's own where no backend has it.
+
+    Raises:
+        RanklogError: the backend did not answer in time, or delivery is later.
+    """
+    deadline = time.monotonic() + timeout_s
+    asked = [(i, spec) for i, spec in enumerate(session.config.specs) if spec.backend in ("mlflow", "wandb")]
+    if not asked:
+        return session.run_id(timeout_s) if fact == "run_id" else session.config.experiment
+    if session.config.forward == "later":
+        raise RanklogError(f'{fact} is known after delivery only, and this run has forward="later": use ranklog_run_id')
+    run_dir = session.run_dir(timeout_s)
+    while True:
+        cursors = [load_cursor(run_dir, index, spec.backend) for index, spec in asked]
+        for cursor in cursors:
+            if fact in cursor.known:
+                return cursor.known[fact]
+        if time.monotonic() >= deadline:
+            trouble = next((c.error for c in cursors if c.error), "the forwarder has not opened it yet")
+            raise RanklogError(f"{asked[0][1].backend} did not tell {fact} within {timeout_s:g} s: {trouble}")
+        time.sleep(ASK_EVERY_S)
+
+
+def connect_now(session: Session, timeout_s: float) -> World:
+    """Open the communicator of `reduce_now`, which all ranks call.
+
+    Raises:
+        ReduceTimeoutError: the other ranks did not come in time.
+    """
+    if session.place.world_size > 1 and not session.strategy.ready():
+        raise ReduceTimeoutError(
+            f"reduce_now on {session.place}: no process group is initialised; call it after "
+            "torch.distributed.init_process_group"
+        )
+    try:
+        return session.strategy.connect(channel=f"{session.config.channel}/now", timeout_s=timeout_s)
+    except WorldError as error:
+        raise ReduceTimeoutError(f"reduce_now on {session.place}: {error}: every rank must call it") from error

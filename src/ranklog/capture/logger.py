@@ -1,0 +1,471 @@
+"""The one `Logger`: the calls users make, in the training thread.
+
+Guarantees: a call never waits for a network, a disk, a device or another rank, except `flush`, `wait_delivered`,
+`reduce_now`, closing, and logging a file or a model (which reads it). A wrong call raises at once; trouble
+elsewhere does not. What is logged is a snapshot.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ranklog.capture import lifecycle
+from ranklog.capture.drain import Parcel
+from ranklog.capture.gate import Gate, freq_takes
+from ranklog.capture.items import make_parcel
+from ranklog.capture.params import flatten
+from ranklog.capture.serialize import serialize_to
+from ranklog.capture.session import Session, SessionConfig
+from ranklog.capture.snapshot import Value, take, take_mapping
+from ranklog.model.errors import InvalidArgumentError, InvalidItemError, NotStartedError, RanklogError
+from ranklog.model.kinds import KINDS, check_kind, check_name, check_op
+from ranklog.model.record import Params
+from ranklog.model.spec import LogFreq, check_log_freq
+from ranklog.reduce.now import reduce_now
+from ranklog.world.base import World
+
+EXIT_TIMEOUT_S = 30.0
+ASK_TIMEOUT_S = 30.0
+
+
+class Logger:
+    """Logs to one or several backends; made by the classes in `ranklog.loggers`.
+
+    Args:
+        config: What the session will be opened with.
+        savedir: The directory under which everything is stored.
+    """
+
+    supported_kinds: tuple[str, ...] = tuple(KINDS)
+
+    def __init__(self, config: SessionConfig, savedir: Path) -> None:
+        self.savedir = str(savedir)
+        self._config = config
+        self._session: Session | None = None
+        self._gate: Gate | None = None
+        self._ordinals: dict[str, int] = {}
+        self._names: set[str] = set()
+        self._now_world: World | None = None
+
+    def create_logger_context(self, rank: int | None = None, **kwargs: Any) -> None:
+        """Start logging.
+
+        Args:
+            rank: Global rank of this process; None finds it.
+            **kwargs: For MLflow: ``run_id`` (an MLflow run to go on with), ``run_name``, ``parent_run_id``.
+
+        Raises:
+            InvalidArgumentError: an argument is not allowed, or the run exists and ``resume`` forbids it.
+            LaunchError: the launcher's variables contradict each other.
+
+        Ranks: all call; rank 0 creates the run; does not wait for other ranks.
+        """
+        if self._gate is not None:
+            lifecycle.warn_already_open(self)
+            return
+        config = lifecycle.with_call_options(self._config, kwargs)
+        if not config.specs or os.environ.get("RANKLOG_DISABLED", "0") not in ("", "0"):
+            self._attach(None, lifecycle.inert_gate())
+            return
+        session = lifecycle.open_session(config, rank)
+        self._attach(session, Gate(config.specs, rank=session.place.rank, world_size=session.place.world_size))
+        lifecycle.register(self)
+
+    def _attach(self, session: Session | None, gate: Gate | None) -> None:
+        """Begin or, with None, end to log to a session."""
+        self._session = session
+        self._gate = gate
+        self._ordinals.clear()
+
+    def _fork(self) -> None:
+        if self._session is not None:
+            self._session.forget()
+        self._attach(None, lifecycle.inert_gate())
+
+    def destroy_logger_context(self, exit_timeout: float = EXIT_TIMEOUT_S) -> None:
+        """Flush, wait for delivery and close; without effect when it is not open.
+
+        Args:
+            exit_timeout: Seconds to wait at most for other ranks and backends; what is not delivered then stays in
+                the journal, and the command that delivers it is printed.
+
+        Ranks: all call; waits.
+        """
+        self._close("FINISHED", exit_timeout)
+
+    def _close(self, status: Any, exit_timeout: float, reason: str = "") -> None:
+        session = self._session
+        self._attach(None, None)
+        if session is None:
+            return
+        lifecycle.unregister(self)
+        if self._now_world is not None:
+            self._now_world.close()
+            self._now_world = None
+        session.close(status, timeout_s=exit_timeout, reason=reason)
+
+    @contextmanager
+    def start_logging(
+        self, rank: int | None = None, exit_timeout: float = EXIT_TIMEOUT_S, **kwargs: Any
+    ) -> Iterator[None]:
+        """Start logging for a block; the run is FAILED when the block raises.
+
+        Ranks: all call; waits at the end, as `destroy_logger_context`.
+        """
+        self.create_logger_context(rank, **kwargs)
+        try:
+            yield
+        except BaseException as error:
+            self._close("FAILED", exit_timeout, f"{type(error).__name__}: {error}"[:500])
+            raise
+        self._close("FINISHED", exit_timeout)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Bring all that was logged before into the journal, on disk.
+
+        Args:
+            timeout: Seconds to wait at most for other ranks; None waits as long as a round may take.
+
+        Returns:
+            Whether it made it in time.
+
+        Ranks: any may call; values that are reduced need the others to log on, flush or close.
+        """
+        session = self._live("flush")
+        if session is None:
+            return True
+        return session.flush(ASK_TIMEOUT_S * 2 if timeout is None else timeout)
+
+    def wait_delivered(self, timeout: float = ASK_TIMEOUT_S) -> bool:
+        """Wait until all that was logged before is in the backends; whether it made it in time.
+
+        Ranks: useful on rank 0, True elsewhere; waits.
+        """
+        session = self._live("wait_delivered")
+        if session is None:
+            return True
+        deadline = time.monotonic() + timeout
+        return session.flush(timeout) and lifecycle.wait_delivered(session, deadline)
+
+    def log(
+        self,
+        item: Any,
+        identifier: str | Sequence[str],
+        kind: str = "metric",
+        step: int | None = None,
+        batch_idx: int | None = None,
+        *,
+        reduce: str | None = None,
+        weight: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Log one item, or a sequence of items with as many identifiers.
+
+        Args:
+            item: What to log; see the reference of kinds.
+            identifier: Its name; for kinds that become files, the file's path.
+            kind: What it is.
+            step: The x axis; None counts the calls for that identifier.
+            batch_idx: Index of the batch, for ``log_freq``.
+            reduce: For metrics: how the values of all ranks become one; see `log_metrics`.
+            weight: Weight of this rank's value in a reduction, for example its number of samples.
+            **kwargs: Options of the kind, for example ``caption``.
+
+        Raises:
+            InvalidArgumentError: unknown kind or reduction, bad name, step or weight, different lengths.
+            InvalidItemError: the kind cannot store such an item.
+            NotStartedError: the logger is not open.
+
+        Ranks: all call; whether a call counts is decided by ``log_freq`` and ``log_on_workers``.
+        """
+        gate = self._gate
+        if gate is None:
+            self._not_started("log")
+        mask = gate.every if batch_idx is None else gate.batch(batch_idx)
+        if kind != "metric":
+            self._log_item(gate, mask, item, identifier, kind, step, reduce, kwargs)
+            return
+        if reduce is None and not gate.reduces:
+            mask &= gate.write
+        if not mask:
+            return
+        if type(identifier) is str and type(item) is float and identifier in self._names and type(step) is int:
+            values: dict[str, Value] = {identifier: item}
+            if reduce is None and weight is None and not gate.reduces:
+                self._session.inbox.append((values, step, time.time_ns(), mask, None, None))  # type: ignore[union-attr]
+                return
+        elif isinstance(item, Mapping) and isinstance(identifier, str):
+            prefix = check_name(identifier)
+            values = take_mapping({f"{prefix}/{name}": value for name, value in item.items()})
+        elif isinstance(identifier, str):
+            values = {check_name(identifier): take(item, identifier)}
+        else:
+            for each, name in self._pairs(item, identifier):
+                self.log(each, name, kind, step, batch_idx, reduce=reduce, weight=weight, **kwargs)
+            return
+        self._submit(gate, mask, values, step, reduce, weight)
+
+    def log_metrics(
+        self,
+        metrics: Mapping[str, Any],
+        step: int | None = None,
+        batch_idx: int | None = None,
+        *,
+        reduce: str | None = None,
+        weight: float | None = None,
+    ) -> None:
+        """Log many scalars in one call: the fast path.
+
+        Args:
+            metrics: Names to scalars.
+            step: The x axis; None counts the calls.
+            batch_idx: Index of the batch, for ``log_freq``.
+            reduce: How the values of all ranks become one: ``"mean"``, ``"sum"``, ``"min"``, ``"max"``, ``"std"``,
+                ``"stats"`` (name/mean, /std, /min, /max, /min_rank, /max_rank, /count), or ``"per_rank"`` (a series
+                a rank, name/rank_003). None keeps the logger's own default.
+            weight: Weight of this rank's values, 0 or above; 1 by default.
+
+        Raises:
+            InvalidArgumentError: bad name, step, reduction or weight.
+            InvalidItemError: a value is no scalar.
+            NotStartedError: the logger is not open.
+
+        Ranks: all call; with ``reduce`` every rank contributes and one record comes out.
+        """
+        gate = self._gate
+        if gate is None:
+            self._not_started("log_metrics")
+        mask = gate.every if batch_idx is None else gate.batch(batch_idx)
+        if reduce is None and not gate.reduces:
+            mask &= gate.write
+        if not mask:
+            return
+        self._submit(gate, mask, self._snapshot(metrics), step, reduce, weight)
+
+    def _snapshot(self, metrics: Mapping[str, Any]) -> dict[str, Value]:
+        if set(map(type, metrics.values())) == {float}:
+            values: dict[str, Value] = dict(metrics)
+        elif isinstance(metrics, Mapping):
+            values = take_mapping(metrics)
+        else:
+            raise InvalidItemError(f"log_metrics takes a mapping of names to scalars, not a {type(metrics).__name__}")
+        if not values.keys() <= self._names:
+            for name in values:
+                check_name(name)
+            self._names.update(values)
+        return values
+
+    def _submit(
+        self,
+        gate: Gate,
+        mask: int,
+        values: dict[str, Value],
+        step: int | None,
+        reduce: str | None,
+        weight: float | None,
+    ) -> None:
+        session = self._session
+        if session is None or not values:
+            return
+        step = self._count(values) if step is None else step
+        if type(step) is not int:
+            step = _check_step(step)
+        if weight is not None:
+            _check_weight(weight)
+        self._names.update(values)
+        now = time.time_ns()
+        if reduce is not None:
+            session.inbox.append((values, step, now, mask, check_op(reduce), weight))
+        elif not gate.reduces:
+            session.inbox.append((values, step, now, mask, None, weight))
+        else:
+            for op, bits in gate.plan:
+                to = mask & bits & (gate.write if op is None else -1)
+                if to:
+                    session.inbox.append((values, step, now, to, op, weight))
+
+    def _count(self, names: Mapping[str, object]) -> int:
+        ordinals = self._ordinals
+        step = max(ordinals.get(name, 0) for name in names)
+        for name in names:
+            ordinals[name] = step + 1
+        return step
+
+    def _log_item(
+        self,
+        gate: Gate,
+        mask: int,
+        item: Any,
+        identifier: str | Sequence[str],
+        kind: str,
+        step: int | None,
+        reduce: str | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        check_kind(kind)
+        if reduce is not None:
+            raise InvalidArgumentError(f"reduce={reduce!r} is for kind='metric', not for kind={kind!r}")
+        mask &= gate.write
+        session = self._session
+        if not mask or session is None:
+            return
+        if not isinstance(identifier, str):
+            for each, name in self._pairs(item, identifier):
+                self._log_item(gate, mask, each, name, kind, step, None, options)
+            return
+        check_name(identifier)
+        if kind == "param":
+            self._log_params(gate, mask, item if isinstance(item, Mapping) else {identifier: item})
+            return
+        step = self._count({f"{kind}:{identifier}": None}) if step is None else _check_step(step)
+        parcel: Parcel = make_parcel(session, item, identifier, kind, step=step, to=mask, options=options)
+        session.inbox.append(parcel)
+
+    @staticmethod
+    def _pairs(items: Any, identifiers: Sequence[str]) -> Iterator[tuple[Any, str]]:
+        if isinstance(items, (str, bytes)) or not isinstance(items, Sequence) or not isinstance(identifiers, Sequence):
+            raise InvalidArgumentError(
+                f"identifier={identifiers!r} is a {type(identifiers).__name__}: give a str, or a sequence of str with a "
+                "sequence of as many items"
+            )
+        if len(items) != len(identifiers):
+            raise InvalidArgumentError(f"{len(items)} items with {len(identifiers)} identifiers: give as many of both")
+        return zip(items, identifiers, strict=True)
+
+    def save_hyperparameters(self, params: Mapping[str, Any]) -> None:
+        """Log hyper-parameters; nested mappings are flattened with dots, whatever ``log_freq`` is.
+
+        Raises:
+            InvalidItemError: not a mapping.
+            NotStartedError: the logger is not open.
+
+        Ranks: all call; the lowest rank of ``log_on_workers`` gives the values.
+        """
+        gate = self._gate
+        if gate is None:
+            self._not_started("save_hyperparameters")
+        if not isinstance(params, Mapping):
+            raise InvalidItemError(f"save_hyperparameters takes a mapping, not a {type(params).__name__}")
+        self._log_params(gate, gate.every, params)
+
+    def _log_params(self, gate: Gate, mask: int, params: Mapping[Any, Any]) -> None:
+        values = flatten(params)
+        mask &= gate.lead
+        if values and mask and self._session is not None:
+            self._session.inbox.append(Params(time.time_ns(), mask, values))
+
+    def reduce_now(
+        self, value: Any, op: str = "mean", weight: float | None = None, timeout: float | None = None
+    ) -> float:
+        """Reduce one scalar over all ranks and return the result on each, for early stopping and the like.
+
+        Args:
+            value: This rank's scalar.
+            op: ``"mean"``, ``"sum"``, ``"min"``, ``"max"`` or ``"std"``.
+            weight: Weight of this rank's value.
+            timeout: Seconds to wait for the others; 60 by default.
+
+        Raises:
+            InvalidArgumentError: the reduction is not one of these.
+            ReduceTimeoutError: not every rank called in time.
+
+        Ranks: all must call, in the same order; waits for all of them.
+        """
+        session = self._live("reduce_now")
+        taken = take(value, "reduce_now")
+        number = taken if isinstance(taken, float) else taken.resolve()
+        if session is None:
+            return number
+        timeout_s = 60.0 if timeout is None else timeout
+        if self._now_world is None:
+            self._now_world = lifecycle.connect_now(session, timeout_s)
+        weight_ = 1.0 if weight is None else _check_weight(weight)
+        return reduce_now(self._now_world, number, op=op, weight=weight_, timeout_s=timeout_s)
+
+    @property
+    def log_freq(self) -> LogFreq:
+        """Which calls count: ``"epoch"``, ``"batch"`` or every n-th batch."""
+        return self._config.specs[0].log_freq if self._config.specs else "epoch"
+
+    @log_freq.setter
+    def log_freq(self, value: LogFreq) -> None:
+        self._config = lifecycle.with_log_freq(self._config, check_log_freq(value))
+        if self._session is not None:
+            raise RanklogError("log_freq can be set before create_logger_context only")
+
+    def should_log(self, batch_idx: int | None = None) -> bool:
+        """Whether ``log_freq`` takes a call with this ``batch_idx``."""
+        return any(freq_takes(spec.log_freq, batch_idx) for spec in self._config.specs)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is global rank 0."""
+        session = self._live("is_main")
+        return session is None or session.place.is_main
+
+    @property
+    def ranklog_run_id(self) -> str:
+        """Id of the run in ranklog, the same on every rank; waits for rank 0 when first asked elsewhere."""
+        return self._open_session("ranklog_run_id").run_id(ASK_TIMEOUT_S)
+
+    @property
+    def run_dir(self) -> Path:
+        """Directory of the run's journal; see `ranklog_run_id`."""
+        return self._open_session("run_dir").run_dir(ASK_TIMEOUT_S)
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run in the backend, or in ranklog where the backend has none; waits when first asked."""
+        return lifecycle.known_fact(self._open_session("run_id"), "run_id", ASK_TIMEOUT_S)
+
+    @property
+    def experiment_id(self) -> str:
+        """Id of the experiment in the backend, or its name where the backend has none; waits when first asked."""
+        return lifecycle.known_fact(self._open_session("experiment_id"), "experiment_id", ASK_TIMEOUT_S)
+
+    def serialize(self, obj: Any, name: str) -> str:
+        """Write an object to a file below ``savedir`` and return its path; bytes, str, arrays, tensors, JSON-able.
+
+        Raises:
+            InvalidItemError: no safe format for such an object (pickle is not used).
+
+        Ranks: any may call; waits for the disk.
+        """
+        return str(serialize_to(obj, check_name(name), Path(self.savedir)))
+
+    def _live(self, what: str) -> Session | None:
+        """The session; None where the logger is open but inert: disabled, empty, or in a forked child."""
+        if self._gate is None:
+            self._not_started(what)
+        return self._session
+
+    def _open_session(self, what: str) -> Session:
+        session = self._live(what)
+        if session is None:
+            raise RanklogError(f"{type(self).__name__}.{what}: this logger logs nothing, so there is no run")
+        return session
+
+    def _not_started(self, what: str) -> NoReturn:
+        raise NotStartedError(
+            f"{type(self).__name__}.{what} before logging was started: call create_logger_context() first, "
+            "or use `with logger.start_logging():`"
+        )
+
+
+def _check_step(step: object) -> int:
+    if isinstance(step, int) and not isinstance(step, bool):
+        return int(step)
+    if hasattr(step, "__index__") and not isinstance(step, bool):
+        return int(step.__index__())
+    raise InvalidArgumentError(f"step={step!r} is not allowed: give an int or None")
+
+
+def _check_weight(weight: object) -> float:
+    if isinstance(weight, (int, float)) and 0.0 <= weight < float("inf"):
+        return float(weight)
+    raise InvalidArgumentError(f"weight={weight!r} is not allowed: give a finite number of 0 or above")

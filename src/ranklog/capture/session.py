@@ -1,0 +1,208 @@
+"""The life of one run in one process: from `create_logger_context` to `destroy_logger_context`.
+
+It owns everything that lives outside the training thread: the inbox, the drain thread, the reducer thread where
+there are several ranks, and on rank 0 the journal and the forwarder. One deadline bounds its end.
+"""
+
+from __future__ import annotations
+
+import secrets as random_secrets
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ranklog.capture.drain import Drain, Parcel, Sample
+from ranklog.capture.encode import Content
+from ranklog.capture.forwarder import Forwarder, start_forwarder
+from ranklog.capture.gate import Gate
+from ranklog.capture.health import Health
+from ranklog.capture.recorder import Recorder
+from ranklog.capture.reducer import Reducer
+from ranklog.capture.runs import claim_run
+from ranklog.journal import layout
+from ranklog.model.errors import RanklogError
+from ranklog.model.record import End, File, Record, Status
+from ranklog.model.spec import BackendSpec, Forward, Resume
+from ranklog.world.base import Strategy
+from ranklog.world.strategies import resolve_strategy
+
+DRAIN_BUSY_S = 0.1
+DRAIN_IDLE_S = 0.5
+SYNC_EVERY_S = 1.0
+
+
+class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a logger asks of its session.
+
+    Attributes:
+        specs: Fronts of the backends.
+        directory: Where run directories lie.
+        experiment: Name of the experiment.
+        strategy: Name of a strategy, or one.
+        run_id: The run to open; None makes a new one.
+        resume: What to do when it exists.
+        forward: Where delivery runs.
+        channel: Name of the communicator; equal on all ranks.
+        secrets: Environment variables for the forwarder only.
+    """
+
+    specs: tuple[BackendSpec, ...]
+    directory: Path
+    experiment: str
+    strategy: str | Strategy = "auto"
+    run_id: str | None = None
+    resume: Resume = "allow"
+    forward: Forward = "process"
+    channel: str = "0"
+    secrets: Mapping[str, str] = {}
+
+
+class Session:
+    """One open run of one process.
+
+    Args:
+        config: What the logger asks for.
+        rank: Rank given by the user; None finds it.
+    """
+
+    def __init__(self, config: SessionConfig, rank: int | None = None) -> None:
+        self.config = config
+        self.strategy = resolve_strategy(config.strategy, rank)
+        self.place = self.strategy.place()
+        self.inbox: deque[Sample | Parcel | Record] = deque()
+        self.health = Health()
+        self._stop = threading.Event()
+        self._drain_lock = threading.Lock()
+        self.recorder: Recorder | None = None
+        self._forwarder: Forwarder | None = None
+        self._run_id = config.run_id
+        gate = Gate(config.specs, rank=self.place.rank, world_size=self.place.world_size)
+        if self.place.is_main:
+            self._open_run()
+        self.reducer = Reducer(
+            self.strategy,
+            self.place,
+            channel=config.channel,
+            run_id=self._run_id,
+            record=self._record,
+            health=self.health,
+        )
+        self._drain = Drain(
+            self.inbox,
+            rows=self.reducer.buffer,
+            emit=self._record if self.place.is_main else self.reducer.post,
+            store=self.store,
+            rank=self.place.rank,
+            shared=gate.shared,
+        )
+        self._thread = threading.Thread(target=self._run, name="ranklog-drain", daemon=True)
+        self._thread.start()
+        self.reducer.start()
+
+    def _open_run(self) -> None:
+        self._run_id = self._run_id or f"{time.strftime('%Y%m%d-%H%M%S')}-{random_secrets.token_hex(3)}"
+        run_dir = self.config.directory / self._run_id
+        attempt = claim_run(
+            run_dir,
+            experiment=self.config.experiment,
+            resume=self.config.resume,
+            place=self.place,
+            specs=self.config.specs,
+        )
+        self.recorder = Recorder(run_dir, attempt, self._wake)
+        self._forwarder = start_forwarder(
+            self.config.forward,
+            run_dir,
+            secrets=self.config.secrets,
+            console=any(spec.backend == "console" for spec in self.config.specs),
+        )
+
+    def _wake(self) -> None:
+        if self._forwarder is not None:
+            self._forwarder.wake()
+
+    def run_id(self, timeout_s: float) -> str:
+        """Id of the run, on every rank; on others than 0 it comes through the communicator.
+
+        Raises:
+            RanklogError: rank 0 did not tell in time.
+        """
+        known = self._run_id or self.reducer.run_id(timeout_s)
+        if known is None:
+            raise RanklogError(
+                f"{self.place}: rank 0 did not tell the run id within {timeout_s:g} s: open the logger on every rank "
+                "after torch.distributed.init_process_group, or give the same run_id= to every rank"
+            )
+        self._run_id = known
+        return known
+
+    def run_dir(self, timeout_s: float = 30.0) -> Path:
+        """The run directory; see `run_id`."""
+        return self.config.directory / self.run_id(timeout_s)
+
+    def store(self, content: Content) -> File:
+        """Store one content in the run directory; waits for the disk."""
+        run_dir = self.run_dir()
+        if isinstance(content.source, Path):
+            return layout.store_file(run_dir, content.path, content.source)
+        return layout.store_bytes(run_dir, content.path, content.source)
+
+    def _record(self, records: Sequence[Record]) -> None:
+        if self.recorder is not None and records:
+            self.recorder.write(records)
+
+    def _run(self) -> None:
+        synced = time.monotonic()
+        idle_s = DRAIN_BUSY_S
+        while not self._stop.wait(idle_s):
+            idle_s = DRAIN_BUSY_S if self.drain() else min(idle_s * 1.5, DRAIN_IDLE_S)
+            self.reducer.tick()
+            if self.recorder is not None and time.monotonic() - synced >= SYNC_EVERY_S:
+                self.recorder.sync()
+                synced = time.monotonic()
+
+    def drain(self) -> int:
+        """Empty the inbox now, on the calling thread."""
+        with self._drain_lock:
+            try:
+                return self._drain.run_once()
+            except Exception as error:
+                self.health.warn("drain", f"{self.place}: a logged value could not be kept: {error!r}")
+                return 1
+
+    def flush(self, timeout_s: float) -> bool:
+        """Bring all that was logged before into the journal; whether that worked in time."""
+        deadline = time.monotonic() + timeout_s
+        self.drain()
+        reduced = self.reducer.flush(max(deadline - time.monotonic(), 0.0))
+        synced = self.recorder.sync() if self.recorder is not None else True
+        return reduced and synced
+
+    def forget(self) -> None:
+        """In a forked child: let go of what belongs to the parent, without a trace."""
+        if self._forwarder is not None:
+            self._forwarder.forget()
+
+    def close(self, status: Status, *, timeout_s: float, reason: str = "") -> bool:
+        """End the run in this process; whether all was delivered within the time."""
+        deadline = time.monotonic() + timeout_s
+        self._stop.set()
+        self._thread.join()
+        self.drain()
+        self.reducer.close(max(deadline - time.monotonic(), 0.0))
+        if self.recorder is None or self._forwarder is None:
+            return True
+        self._record([*self.health.events(), End(status, time.time_ns(), reason)])
+        self.recorder.close()
+        delivered = self._forwarder.close(max(deadline - time.monotonic(), 0.0))
+        if not delivered:
+            sys.stderr.write(
+                f"ranklog: run {self._run_id} is journaled, but not delivered to every backend within {timeout_s:g} s. "
+                f"Deliver the rest with:  ranklog sync {self.recorder.run_dir}\n"
+            )
+        return delivered

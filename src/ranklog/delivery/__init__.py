@@ -1,0 +1,1 @@
+"""Runs in the forwarder: reads the journal and feeds the backends, live or later."""

@@ -1,0 +1,101 @@
+"""Framing of the journal: records to bytes and back, pure.
+
+A frame holds a batch of records and is the unit of damage: it is read whole or not at all. Layout, little
+endian: magic ``RLJ1``, payload length (u32), ordinal of the first record (u64), number of records (u32),
+CRC-32C (u32) over the three numbers and the payload, payload (msgpack list of tagged records).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import msgspec
+from crc32c import crc32c
+
+from ranklog.model.record import Record
+
+MAGIC = b"RLJ1"
+HEADER_BYTES = 24
+MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+_FIND_TRIES = 100  # bounds the time that bytes made to look like frames can take
+
+_HEADER = struct.Struct("<4sIQII")
+_CHECKED = struct.Struct("<IQI")
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[list[Record]] = msgspec.msgpack.Decoder(list[Record])
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A decoded frame: its records, the ordinal of the first one, and its size in bytes."""
+
+    ordinal: int
+    records: list[Record]
+    size: int
+
+
+class FrameDamage(msgspec.Struct, frozen=True):
+    """Bytes that are no frame, and why."""
+
+    reason: str
+
+
+class Incomplete(msgspec.Struct, frozen=True):
+    """The bytes end before the frame does: a torn tail, or a frame that is still being written."""
+
+    missing: int
+
+
+def encode_frame(records: Sequence[Record], ordinal: int) -> bytes:
+    """Frame a batch of records; ``ordinal`` is the number of the first one.
+
+    Raises:
+        ValueError: when the payload exceeds `MAX_PAYLOAD_BYTES`.
+    """
+    payload = _encoder.encode(records)
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"a frame holds at most {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
+    checked = _CHECKED.pack(len(payload), ordinal, len(records))
+    checksum = crc32c(payload, crc32c(checked))
+    return _HEADER.pack(MAGIC, len(payload), ordinal, len(records), checksum) + payload
+
+
+def decode_frame(data: bytes | memoryview, offset: int = 0) -> Frame | Incomplete | FrameDamage:
+    """Read the frame that starts at ``offset``; never raises on any bytes."""
+    magic = bytes(data[offset : offset + len(MAGIC)])
+    if magic != MAGIC[: len(magic)]:
+        return FrameDamage("no frame magic")
+    available = len(data) - offset
+    if available < HEADER_BYTES:
+        return Incomplete(HEADER_BYTES - available)
+    _, length, ordinal, count, checksum = _HEADER.unpack_from(data, offset)
+    if length > MAX_PAYLOAD_BYTES:
+        return FrameDamage(f"payload length {length} above the limit")
+    if available < HEADER_BYTES + length:
+        return Incomplete(HEADER_BYTES + length - available)
+    payload = bytes(data[offset + HEADER_BYTES : offset + HEADER_BYTES + length])
+    if crc32c(payload, crc32c(_CHECKED.pack(length, ordinal, count))) != checksum:
+        return FrameDamage("checksum does not match")
+    return _decode_payload(payload, ordinal, count)
+
+
+def find_frame(data: bytes, start: int) -> int | None:
+    """Offset of a whole frame at or after ``start``; None where the first places to try hold none."""
+    offset = start - 1
+    for _ in range(_FIND_TRIES):
+        offset = data.find(MAGIC, offset + 1)
+        if offset < 0:
+            break
+        if isinstance(decode_frame(data, offset), Frame):
+            return offset
+    return None
+
+
+def _decode_payload(payload: bytes, ordinal: int, count: int) -> Frame | FrameDamage:
+    try:
+        records = _decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return FrameDamage(f"payload cannot be decoded: {error}")
+    if len(records) != count:
+        return FrameDamage(f"holds {len(records)} records, announced {count}")
+    return Frame(ordinal, records, HEADER_BYTES + len(payload))

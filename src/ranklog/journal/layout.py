@@ -1,0 +1,145 @@
+"""Names and permissions of what lies in a run directory.
+
+``run.msgpack`` (immutable facts), ``journal-00000.rlj`` … (segments), ``blobs/<sha256>`` (contents too large
+for a frame), ``cursors/<backend>.json`` (how far each backend is), ``delivery.log``. Directories are 0700,
+files 0600, whatever the umask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ranklog.model.errors import RunNotFoundError
+from ranklog.model.record import File, RunFacts
+
+INLINE_BYTES = 32 * 1024
+FACTS = "run.msgpack"
+_SEGMENT = re.compile(r"journal-(\d{5,})\.rlj")
+
+
+def segment_name(number: int) -> str:
+    """File name of a segment."""
+    return f"journal-{number:05d}.rlj"
+
+
+def segments(run_dir: Path) -> list[tuple[int, Path]]:
+    """Number and path of every segment, in order; none where the directory is missing."""
+    try:
+        names = os.listdir(run_dir)  # noqa: PTH208 - a Path for each of many entries costs more than it helps
+    except FileNotFoundError:
+        return []
+    found = [(int(m.group(1)), run_dir / name) for name in names if (m := _SEGMENT.fullmatch(name))]
+    return sorted(found)
+
+
+def make_private_dir(path: Path) -> None:
+    """Create a directory and its parents; those created here are 0700."""
+    missing: list[Path] = []
+    current = path
+    while not current.exists():
+        missing.append(current)
+        current = current.parent
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file as a whole: to a temporary name, synced, then renamed; 0600."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_facts(run_dir: Path, facts: RunFacts) -> None:
+    """Write the run's facts once."""
+    write_private(run_dir / FACTS, msgspec.msgpack.encode(facts))
+
+
+def read_facts(run_dir: Path) -> RunFacts:
+    """Read the run's facts.
+
+    Raises:
+        RunNotFoundError: when the directory is no run.
+    """
+    try:
+        return msgspec.msgpack.decode((run_dir / FACTS).read_bytes(), type=RunFacts)
+    except (OSError, msgspec.MsgspecError) as error:
+        reason = f"{run_dir} is not a run directory: {FACTS} cannot be read ({error})"
+        raise RunNotFoundError(reason) from error
+
+
+def blob_path(run_dir: Path, sha256: str) -> Path:
+    """Where a blob lies."""
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise ValueError(f"not a SHA-256 hex digest: {sha256!r}")
+    return run_dir / "blobs" / sha256
+
+
+def store_bytes(run_dir: Path, path: str, data: bytes) -> File:
+    """Describe one file of an item; its content goes to ``blobs/`` unless it is small."""
+    digest = hashlib.sha256(data).hexdigest()
+    if len(data) <= INLINE_BYTES:
+        return File(path, len(data), digest, data)
+    target = blob_path(run_dir, digest)
+    if not target.exists():
+        make_private_dir(target.parent)
+        write_private(target, data)
+    return File(path, len(data), digest)
+
+
+def store_file(run_dir: Path, path: str, source: Path) -> File:
+    """As `store_bytes` for a file on disk, without holding it in memory."""
+    if source.stat().st_size <= INLINE_BYTES:
+        return store_bytes(run_dir, path, source.read_bytes())
+    blobs = run_dir / "blobs"
+    make_private_dir(blobs)
+    temporary = blobs / f".{secrets.token_hex(8)}"
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with source.open("rb") as reader, os.fdopen(fd, "wb") as writer:
+            while chunk := reader.read(1 << 20):
+                digest.update(chunk)
+                writer.write(chunk)
+                size += len(chunk)
+            writer.flush()
+            os.fsync(fd)
+        temporary.replace(blob_path(run_dir, digest.hexdigest()))
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return File(path, size, digest.hexdigest())
+
+
+def read_file(run_dir: Path, file: File) -> bytes:
+    """Content of one file of an item."""
+    return file.data if file.data is not None else blob_path(run_dir, file.sha256).read_bytes()
+
+
+def find_runs(directory: Path) -> Iterator[Path]:
+    """Run directories at or below ``directory``, oldest name first, without descending into runs."""
+    if (directory / FACTS).is_file():
+        yield directory
+        return
+    for root, names, files in os.walk(directory):
+        if FACTS in files:
+            names.clear()
+            yield Path(root)
+        else:
+            names[:] = sorted(name for name in names if not name.startswith("."))

@@ -1,0 +1,169 @@
+"""Reads a run's journal, also while it is written.
+
+Guarantees: every whole frame before a damaged place is returned, in order, once; damage is reported with
+segment and offset and ends its segment only; nothing in a file makes the reader raise or take memory beyond
+one frame. A torn frame at the very end is not damage: it may still be growing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ranklog.journal.frame import HEADER_BYTES, Frame, Incomplete, decode_frame, find_frame
+from ranklog.journal.layout import segments
+from ranklog.model.record import Attempt, Entry
+
+_CHUNK_BYTES = 1 << 20
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """A place in the journal that cannot be read.
+
+    Attributes:
+        segment: Number of the segment.
+        offset: Byte offset of the frame that cannot be read; what follows in the segment is not read either.
+        reason: What is wrong.
+        torn: Whether it is only a last frame that was never written to its end, as after a kill: no record
+            that was acknowledged is lost.
+    """
+
+    segment: int
+    offset: int
+    reason: str
+    torn: bool = False
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A frame boundary in the journal: where reading goes on."""
+
+    segment: int = -1
+    offset: int = 0
+
+
+class JournalReader:
+    """A cursor over the journal of one run; `poll` returns what is new.
+
+    Args:
+        run_dir: The run directory; it need not have a segment yet.
+        start: Where to start, from an earlier `position`.
+
+    Attributes:
+        position: The frame boundary where the next `poll` goes on.
+        damage: What cannot be read, so far.
+        tail: The unfinished frame at the very end, when the last `poll` met one; it may still grow.
+    """
+
+    def __init__(self, run_dir: Path, start: Position | None = None) -> None:
+        self._run_dir = run_dir
+        self.position = start or Position()
+        self.damage: list[Damage] = []
+        self.tail: Damage | None = None
+        self._dead: set[int] = set()
+
+    def poll(self) -> Iterator[Entry]:
+        """Yield entries from the current position to the present end.
+
+        `position` moves frame by frame, after the frame's last entry was taken.
+        """
+        while True:
+            listing = segments(self._run_dir)
+            current = next((s for s in listing if s[0] >= self.position.segment), None)
+            if current is None:
+                return
+            number, path = current
+            if number > self.position.segment:
+                self.position = Position(number, 0)
+            has_later = listing[-1][0] > number
+            yield from self._read_segment(number, path, last=not has_later)
+            if not has_later:
+                return
+            self.position = Position(number + 1, 0)
+
+    def _read_segment(self, number: int, path: Path, *, last: bool) -> Iterator[Entry]:
+        if number in self._dead:
+            return
+        with path.open("rb") as file:
+            file.seek(self.position.offset)
+            buffer = b""
+            start = 0
+            while True:
+                result = decode_frame(buffer, start) if start < len(buffer) else Incomplete(HEADER_BYTES)
+                if isinstance(result, Frame):
+                    for index, record in enumerate(result.records):
+                        yield Entry(result.ordinal + index, number, record)
+                    start += result.size
+                    self.position = Position(number, self.position.offset + result.size)
+                elif isinstance(result, Incomplete):
+                    chunk = file.read(max(_CHUNK_BYTES, result.missing))
+                    if not chunk:
+                        self._end_segment(number, buffer[start:], last=last)
+                        return
+                    buffer, start = buffer[start:] + chunk, 0
+                else:
+                    self._report(Damage(number, self.position.offset, result.reason))
+                    return
+
+    def _end_segment(self, number: int, rest: bytes, *, last: bool) -> None:
+        self.tail = None
+        if not rest:
+            return
+        torn = find_frame(rest, 1) is None
+        what = "torn frame" if torn else "frame with a damaged length"
+        tail = Damage(number, self.position.offset, f"{what}, {len(rest)} bytes", torn)
+        if last:
+            self.tail = tail
+        else:
+            self._report(tail)
+
+    def _report(self, damage: Damage) -> None:
+        self._dead.add(damage.segment)
+        self.damage.append(damage)
+
+    def next_ordinal(self) -> int:
+        """An ordinal above all that were ever used; reads what lies ahead of the position.
+
+        Records that damage hides count by the bytes they take, which is more than enough: an ordinal that is
+        used twice would be taken for delivered.
+        """
+        ordinal, segment = 0, -1
+        for entry in self.poll():
+            ordinal, segment = entry.ordinal + 1, entry.segment
+        paths = dict(segments(self._run_dir))
+        for damage in (*self.damage, *([self.tail] if self.tail else [])):
+            if not damage.torn and damage.segment >= segment:
+                ordinal += paths[damage.segment].stat().st_size - damage.offset
+        return ordinal
+
+
+def read_run(run_dir: Path) -> list[Entry]:
+    """Every entry of a run, in order."""
+    return list(JournalReader(run_dir).poll())
+
+
+class Head(msgspec.Struct, frozen=True):
+    """First record of a segment: the segment's number, the record's ordinal, the attempt that wrote it."""
+
+    segment: int
+    ordinal: int
+    attempt: Attempt
+
+
+def read_heads(run_dir: Path) -> list[Head]:
+    """The heads of all segments that can be read, in order; cheap: one frame a segment."""
+    heads: list[Head] = []
+    for number, path in segments(run_dir):
+        try:
+            with path.open("rb") as file:
+                start = file.read(HEADER_BYTES)
+                missing = decode_frame(start)
+                result = (
+                    decode_frame(start + file.read(missing.missing)) if isinstance(missing, Incomplete) else missing
+                )
+        except OSError:
+            continue
+        if isinstance(result, Frame) and result.records and isinstance(result.records[0], Attempt):
+            heads.append(Head(number, result.ordinal, result.records[0]))
+    return heads

@@ -1,0 +1,136 @@
+"""Appends records to one segment of a run's journal.
+
+Guarantees: records are in the order of the calls; `append` returns after the kernel has the bytes (they
+survive a kill of the process), `sync` after the disk has them. One writer a segment: the file is opened with
+O_EXCL and never reopened; a new attempt opens the next segment. A failed append leaves no half frame behind
+and raises OSError; the same records may be appended again. Not thread-safe: the owner serialises calls.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ranklog.journal.cursor import load_cursors
+from ranklog.journal.frame import encode_frame
+from ranklog.journal.layout import make_private_dir, segment_name, segments
+from ranklog.journal.reader import JournalReader
+from ranklog.model.record import Attempt, Record
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+FRAME_RECORDS = 4096
+
+
+class JournalWriter:
+    """The one writer of a run's journal.
+
+    Args:
+        run_dir: The run directory; created if missing.
+        attempt: First record of every segment that this writer opens.
+        segment_bytes: Size above which the next frame goes to a new segment.
+
+    Attributes:
+        ordinal: Number of the next record in the run.
+        taken: Records appended so far, without the first one of each segment.
+    """
+
+    def __init__(self, run_dir: Path, attempt: Attempt, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._run_dir = run_dir
+        self._attempt = attempt
+        self._segment_bytes = segment_bytes
+        self._fd = -1
+        self._size = 0
+        self._dirty = False
+        self.taken = 0
+        make_private_dir(run_dir)
+        existing = segments(run_dir)
+        self._segment = existing[-1][0] if existing else -1
+        self.ordinal = _first_ordinal(run_dir) if existing else 0
+        self._open_next()
+
+    def _open_next(self) -> None:
+        while True:
+            path = self._run_dir / segment_name(self._segment + 1)
+            try:
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                break
+            except FileExistsError:
+                self._segment += 1
+        try:
+            frame = encode_frame([self._attempt], self.ordinal)
+            _write_all(fd, frame)
+            os.fsync(fd)
+            _sync_directory(self._run_dir)
+        except OSError:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+        self.close()
+        self._segment += 1
+        self._fd, self._size, self._dirty = fd, len(frame), False
+        self.ordinal += 1
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Append records as one or more frames.
+
+        Raises:
+            OSError: the disk refused. Frames before the failed one are kept; `taken` tells how many records.
+        """
+        for start in range(0, len(records), FRAME_RECORDS):
+            batch = records[start : start + FRAME_RECORDS]
+            if self._size >= self._segment_bytes or self._fd < 0:
+                self._open_next()
+            frame = encode_frame(batch, self.ordinal)
+            try:
+                _write_all(self._fd, frame)
+            except OSError:
+                self._undo()
+                raise
+            self._size += len(frame)
+            self._dirty = True
+            self.ordinal += len(batch)
+            self.taken += len(batch)
+
+    def _undo(self) -> None:
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError:
+            # A torn frame stays at this segment's end; readers cut it, and the next append opens a new one.
+            os.close(self._fd)
+            self._fd = -1
+
+    def sync(self) -> None:
+        """Ask the disk to keep what was appended."""
+        if self._dirty and self._fd >= 0:
+            os.fdatasync(self._fd)
+            self._dirty = False
+
+    def close(self) -> None:
+        """Sync and close the segment; may be called twice."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            try:
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+
+
+def _first_ordinal(run_dir: Path) -> int:
+    """First ordinal of a new attempt: above what the journal holds, and what a disk lost after delivery."""
+    delivered = max((cursor.next_ordinal for _, cursor in load_cursors(run_dir)), default=0)
+    return max(delivered, JournalReader(run_dir).next_ordinal())
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,1 @@
+"""Plain frozen data that every other room shares: no I/O, no threads, no clocks."""

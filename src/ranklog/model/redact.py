@@ -1,0 +1,71 @@
+"""Keeps secrets out of what is stored: URLs with a user and password, command-line arguments that look like keys.
+
+Pure functions; what they take out is returned, so that the caller can pass it on in memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import msgspec
+
+MASK = "***"
+_SECRET_NAME = re.compile(r"(?i)(api[-_]?key|token|secret|passw(or)?d|credential|auth)")
+_URL_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/@\s]+@")
+
+
+class SafeUrl(msgspec.Struct, frozen=True):
+    """A URL without its user and password, and these apart."""
+
+    url: str
+    user: str | None = None
+    password: str | None = None
+
+
+def split_userinfo(url: str) -> SafeUrl:
+    """Take user and password out of a URL.
+
+    Example:
+        >>> split_userinfo("https://ada:pw@mlflow.example:5000/x").url
+        'https://mlflow.example:5000/x'
+    """
+    parts = urlsplit(url)
+    if not parts.scheme or "@" not in parts.netloc:
+        return SafeUrl(url)
+    userinfo, _, host = parts.netloc.rpartition("@")
+    user, _, password = userinfo.partition(":")
+    safe = urlunsplit((parts.scheme, host, parts.path, parts.query, parts.fragment))
+    return SafeUrl(safe, unquote(user) or None, unquote(password) or None)
+
+
+def mask_text(text: str) -> str:
+    """Mask the user and password of every URL in a text.
+
+    Example:
+        >>> mask_text("cannot reach https://ada:pw@host/x")
+        'cannot reach https://***@host/x'
+    """
+    return _URL_USERINFO.sub(rf"\g<scheme>{MASK}@", text)
+
+
+def mask_command(argv: Sequence[str]) -> tuple[str, ...]:
+    """Mask values of arguments whose name looks like a secret, and URL passwords.
+
+    Example:
+        >>> mask_command(["train.py", "--api-key", "abc", "--token=def", "--lr", "0.1"])
+        ('train.py', '--api-key', '***', '--token=***', '--lr', '0.1')
+    """
+    out: list[str] = []
+    hide_next = False
+    for arg in argv:
+        if hide_next and not arg.startswith("-"):
+            out.append(MASK)
+            hide_next = False
+            continue
+        name, equals, _ = arg.partition("=")
+        secret = bool(_SECRET_NAME.search(name))
+        hide_next = secret and not equals and name.startswith("-")
+        out.append(f"{name}={MASK}" if secret and equals else mask_text(arg))
+    return tuple(out)

@@ -1,0 +1,75 @@
+"""The front of a backend as data: which backend, how often, from which ranks, with which options.
+
+A `BackendSpec` is made by a logger class, written into the run's journal and read by the delivery side,
+which alone owns the backend's client. Options never hold a secret.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ranklog.model.errors import InvalidArgumentError
+
+Scalar = str | int | float | bool | None
+LogFreq = int | Literal["epoch", "batch"]
+Forward = Literal["process", "thread", "later"]
+Resume = Literal["allow", "must", "never"]
+
+FORWARDS: tuple[Forward, ...] = ("process", "thread", "later")
+RESUMES: tuple[Resume, ...] = ("allow", "must", "never")
+
+
+class BackendSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What the delivery side needs to know to feed one backend.
+
+    Attributes:
+        backend: Name in the entry-point group ``ranklog.backends``, for example ``"mlflow"``.
+        log_freq: Which calls count; see `check_log_freq`.
+        log_on_workers: Ranks that log: one rank, several, or -1 for all.
+        reduce: Default reduction of metrics, or None.
+        options: The backend's own settings; absolute paths, no secrets.
+    """
+
+    backend: str
+    log_freq: LogFreq = "epoch"
+    log_on_workers: int | tuple[int, ...] = 0
+    reduce: str | None = None
+    options: dict[str, Scalar] = {}
+
+
+def check_log_freq(value: object) -> LogFreq:
+    """Return ``value`` when it is a valid ``log_freq``: ``"epoch"``, ``"batch"`` or an int above 0.
+
+    Raises:
+        InvalidArgumentError: for anything else.
+
+    Example:
+        >>> check_log_freq(10)
+        10
+        >>> check_log_freq(0)
+        Traceback (most recent call last):
+        ...
+        ranklog.model.errors.InvalidArgumentError: log_freq=0 is not allowed: give "epoch", "batch" or an int > 0
+    """
+    if value in ("epoch", "batch") or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value  # type: ignore[return-value]
+    raise InvalidArgumentError(f'log_freq={value!r} is not allowed: give "epoch", "batch" or an int > 0')
+
+
+def check_log_on_workers(value: object) -> int | tuple[int, ...]:
+    """Return ``value`` when it names ranks: an int of -1 or above, or a sequence of ints of 0 or above.
+
+    Raises:
+        InvalidArgumentError: for anything else.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= -1:
+        return value
+    if isinstance(value, (list, tuple)) and value:
+        ranks = tuple(value)
+        if all(isinstance(r, int) and not isinstance(r, bool) and r >= 0 for r in ranks):
+            return tuple(sorted(set(ranks)))
+    raise InvalidArgumentError(
+        f"log_on_workers={value!r} is not allowed: give a rank, a list of ranks, or -1 for all ranks"
+    )
