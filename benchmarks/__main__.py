@@ -18,9 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run(arguments: list[str], out: Path) -> list[Timing]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "WANDB_SILENT": "true"}
-    done = subprocess.run(
-        [sys.executable, *arguments, str(out)], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    command = [sys.executable, *arguments, str(out)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
         return []
@@ -29,9 +28,11 @@ def run(arguments: list[str], out: Path) -> list[Timing]:
 
 def import_time_ms() -> float:
     code = "import time; t = time.perf_counter(); import ranklog; print((time.perf_counter() - t) * 1e3)"
-    times = sorted(float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-                   for _ in range(9))  # fmt: skip
-    return times[4]
+    times = []
+    for _ in range(9):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        times.append(float(done.stdout))
+    return sorted(times)[4]
 
 
 def main() -> None:

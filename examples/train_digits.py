@@ -100,7 +100,7 @@ def main() -> None:
                         weight=len(labels),
                     )
             rank_zero_print(f"epoch {epoch + 1}/{args.epochs} done", flush=True)
-        logger.log(net, "digits-net", kind="model")
+        logger.log(net, "digits-net", kind="model", input_example=train_data.tensors[0][:4])
 
     if distributed:
         dist.destroy_process_group()

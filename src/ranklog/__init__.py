@@ -4,8 +4,6 @@ Everything a training script needs is here or in `ranklog.loggers`; importing it
 backend's package.
 """
 
-__version__ = "0.1.0"
-
 from ranklog.loggers import (
     ConsoleLogger,
     EmptyLogger,
@@ -16,6 +14,7 @@ from ranklog.loggers import (
     WandBLogger,
     create_logger,
 )
+from ranklog.model import __version__
 from ranklog.model.place import Place
 from ranklog.world.here import place, rank_zero_only, rank_zero_print
 

@@ -9,28 +9,31 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ranklog.capture.config import SessionConfig
 from ranklog.capture.gate import Gate
 from ranklog.capture.logger import Logger
-from ranklog.capture.runs import check_resume, check_run_id
-from ranklog.capture.session import Session, SessionConfig
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.kinds import check_op
-from ranklog.model.redact import split_userinfo
 from ranklog.model.spec import (
-    FORWARDS,
     BackendSpec,
     Forward,
     LogFreq,
     Resume,
     Scalar,
+    check_forward,
     check_log_freq,
     check_log_on_workers,
+    check_resume,
+    check_run_id,
 )
-from ranklog.world.base import Strategy
+
+if TYPE_CHECKING:
+    from ranklog.capture.session import Session
+    from ranklog.world.base import Strategy
 
 __all__ = [
     "ConsoleLogger",
@@ -90,6 +93,7 @@ class BackendLogger(Logger):
             reduce=check_op(reduce),
             options=options or {},
         )
+        where = check_forward(forward or os.environ.get("RANKLOG_FORWARD") or "process")
         runs = os.environ.get("RANKLOG_DIR")
         config = SessionConfig(
             specs=(front,),
@@ -98,17 +102,10 @@ class BackendLogger(Logger):
             strategy=os.environ.get("RANKLOG_STRATEGY", "auto") if strategy == "auto" else strategy,
             run_id=check_run_id(run_id),
             resume=check_resume(resume),
-            forward=_forward(forward) if backend else "later",
+            forward=where if backend else "later",
             secrets=secrets or {},
         )
         super().__init__(config, root)
-
-
-def _forward(given: str | None) -> Forward:
-    value = given or os.environ.get("RANKLOG_FORWARD") or "process"
-    if value in FORWARDS:
-        return value
-    raise InvalidArgumentError(f"forward={value!r} is not allowed: give one of {', '.join(FORWARDS)}")
 
 
 def _below(savedir: str | os.PathLike[str], name: str) -> str:
@@ -149,6 +146,8 @@ class MLFlowLogger(BackendLogger):
         run_name: str | None = None,
         **common: Any,
     ) -> None:
+        from ranklog.model.redact import split_userinfo
+
         url = split_userinfo(tracking_uri) if tracking_uri else None
         secrets = {
             name: value

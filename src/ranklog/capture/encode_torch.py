@@ -6,12 +6,13 @@ Saving a model waits for the device and the disk; `log` says so for these kinds.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ranklog.capture.encode import wrong_item
-from ranklog.model.errors import MissingExtraError
+from ranklog.model.errors import InvalidItemError, MissingExtraError
 
 
 def _torch(kind: str) -> Any:
@@ -44,14 +45,16 @@ def _only_tensors(torch: Any, item: object) -> bool:
     return item is None or isinstance(item, (torch.Tensor, int, float, str, bool))
 
 
-def save_model(model: Any, name: str, kind: str, folder: Path, *, for_mlflow: bool) -> None:
+def save_model(model: Any, name: str, kind: str, folder: Path, *, for_mlflow: bool, input_example: Any = None) -> None:
     """Write a model into a folder that does not exist yet.
 
     With an MLflow backend it is MLflow's own local format, which `mlflow.pytorch.load_model` reads after the
-    upload; else ``state_dict.pt`` (weights only) and ``architecture.txt``. A wrapper such as DDP is taken off.
+    upload: with an ``input_example`` the traced graph (``pt2``, safe to load, with signature), else MLflow's pickle
+    format. Without MLflow it is ``state_dict.pt`` (weights only) and ``architecture.txt``. A wrapper such as DDP is
+    taken off.
 
     Raises:
-        InvalidItemError: when the item is no module.
+        InvalidItemError: when the item is no module, or its graph cannot be traced with the example.
     """
     torch = _torch(kind)
     if not isinstance(model, torch.nn.Module):
@@ -67,4 +70,59 @@ def save_model(model: Any, name: str, kind: str, folder: Path, *, for_mlflow: bo
         import mlflow.pytorch
     except ImportError as error:
         raise MissingExtraError('a model for MLflow needs mlflow: pip install "ranklog[mlflow]"') from error
-    mlflow.pytorch.save_model(model, str(folder))
+    # Named by us: left to itself MLflow loads the model in another process to find out, for half a minute.
+    needs = [f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}"]
+    if input_example is None:
+        mlflow.pytorch.save_model(
+            model, str(folder), serialization_format="pickle", pip_requirements=[*needs, "cloudpickle"]
+        )
+        return
+    try:
+        with _evaluating(model):
+            mlflow.pytorch.save_model(
+                model,
+                str(folder),
+                serialization_format="pt2",
+                pip_requirements=needs,
+                **_traced(mlflow, torch, model, input_example),
+            )
+    except Exception as error:
+        raise InvalidItemError(
+            f"{kind} {name!r}: its graph cannot be traced with input_example: {error}. Leave input_example out to "
+            "store it in MLflow's pickle format"
+        ) from error
+
+
+def _traced(mlflow: Any, torch: Any, model: Any, example: Any) -> dict[str, Any]:
+    """Example and signature in the form that MLflow's graph format asks for; the first dimension is the batch."""
+    inputs = tuple(
+        torch.as_tensor(part).detach().cpu() for part in (example if isinstance(example, (tuple, list)) else (example,))
+    )
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    with torch.no_grad():
+        outputs = model(*(part.to(device) for part in inputs))
+    specs = mlflow.types
+    schema = specs.Schema(
+        [
+            specs.TensorSpec(part.numpy().dtype, (-1, *part.shape[1:]), name=None if len(inputs) == 1 else f"input_{i}")
+            for i, part in enumerate(inputs)
+        ]
+    )
+    result = None
+    if isinstance(outputs, torch.Tensor):
+        result = mlflow.models.infer_signature(outputs.detach().cpu().numpy()).inputs
+    signature = mlflow.models.ModelSignature(inputs=schema, outputs=result)
+    example_inputs = tuple(part.to(device) for part in inputs)
+    return {"signature": signature, "input_example": example_inputs}
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode for a while; each module gets its own mode back, frozen ones too."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

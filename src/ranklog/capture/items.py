@@ -8,15 +8,17 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ranklog.capture.drain import Parcel
 from ranklog.capture.encode import FOLDER, Content, Encoded, encode, file_name, folder_contents
-from ranklog.capture.session import Session
 from ranklog.model.errors import RanklogWarning
 from ranklog.model.kinds import KINDS
 from ranklog.model.record import File, Item
 from ranklog.model.spec import Scalar
+
+if TYPE_CHECKING:
+    from ranklog.capture.session import Session
 
 READ_AT_ONCE_BYTES = 4 * 1024 * 1024
 
@@ -34,9 +36,10 @@ def make_parcel(
         InvalidItemError: the kind cannot store such an item.
         OSError: a file to be logged cannot be read, or the run directory cannot be written.
     """
-    meta = _options(kind, options)
+    known = _options(kind, options)
+    meta: dict[str, Scalar] = {k: v for k, v in known.items() if isinstance(v, (str, int, float, bool))}
     if kind in ("model", "best_model"):
-        encoded, contents = _model(session, item, name, kind)
+        encoded, contents = _model(session, item, name, kind, known.get("input_example"))
     else:
         encoded = encode(item, name, kind, meta)
         contents = tuple(_snapshot(session, content) for content in encoded.contents)
@@ -44,7 +47,7 @@ def make_parcel(
     return Parcel(record, contents)
 
 
-def _options(kind: str, options: Mapping[str, Any]) -> dict[str, Scalar]:
+def _options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options that the kind has; others are named once, since code of other loggers passes what only they know."""
     known = KINDS[kind].options
     for option in options:
@@ -67,14 +70,14 @@ def _snapshot(session: Session, content: Content) -> Content | File:
     return session.store(content)
 
 
-def _model(session: Session, model: Any, name: str, kind: str) -> tuple[Encoded, tuple[File, ...]]:
+def _model(session: Session, model: Any, name: str, kind: str, input_example: Any) -> tuple[Encoded, tuple[File, ...]]:
     from ranklog.capture.encode_torch import save_model
 
     file_name(name)
     for_mlflow = any(spec.backend == "mlflow" for spec in session.config.specs)
     folder = session.run_dir() / f".model-{token_hex(6)}"
     try:
-        save_model(model, name, kind, folder, for_mlflow=for_mlflow)
+        save_model(model, name, kind, folder, for_mlflow=for_mlflow, input_example=input_example)
         contents = folder_contents(folder)
         return Encoded(FOLDER, contents), tuple(session.store(content) for content in contents)
     finally:

@@ -7,7 +7,6 @@ forked child, for example a DataLoader worker, finds its loggers inert.
 from __future__ import annotations
 
 import atexit
-import hashlib
 import os
 import sys
 import time
@@ -15,13 +14,12 @@ import warnings
 import weakref
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from ranklog.capture.config import SessionConfig
 from ranklog.capture.gate import Gate
-from ranklog.capture.session import Session, SessionConfig
-from ranklog.journal.cursor import load_cursor
 from ranklog.model.errors import (
     InvalidArgumentError,
     RanklogError,
@@ -31,7 +29,10 @@ from ranklog.model.errors import (
 )
 from ranklog.model.record import Status
 from ranklog.model.spec import LogFreq
-from ranklog.world.base import World
+
+if TYPE_CHECKING:
+    from ranklog.capture.session import Session
+    from ranklog.world.base import World
 
 ASK_EVERY_S = 0.02
 CALL_OPTIONS = ("run_id", "run_name", "parent_run_id")
@@ -96,6 +97,11 @@ def open_session(config: SessionConfig, rank: int | None) -> Session:
     The name comes from what is logged to, and from how many such loggers were opened before, so that a logger that
     only some ranks open does not shift the others.
     """
+    # The session brings numpy and threads; a script that only imports ranklog pays for neither.
+    import hashlib
+
+    from ranklog.capture.session import Session
+
     identity = "|".join([config.experiment, *(spec.backend for spec in config.specs)])
     digest = hashlib.sha256(identity.encode("utf-8", "backslashreplace")).hexdigest()[:12]
     number = _opened[digest] = _opened.get(digest, 0) + 1
@@ -140,6 +146,8 @@ def with_log_freq(config: SessionConfig, log_freq: LogFreq) -> SessionConfig:
 
 def wait_delivered(session: Session, deadline: float) -> bool:
     """Wait until every backend has what is journaled now; whether that came before ``deadline`` (monotonic)."""
+    from ranklog.journal.cursor import load_cursor
+
     recorder = session.recorder
     if recorder is None:
         return True
@@ -159,6 +167,8 @@ def known_fact(session: Session, fact: str, timeout_s: float) -> str:
     Raises:
         RanklogError: the backend did not answer in time, or delivery is later.
     """
+    from ranklog.journal.cursor import load_cursor
+
     deadline = time.monotonic() + timeout_s
     asked = [(i, spec) for i, spec in enumerate(session.config.specs) if spec.backend in ("mlflow", "wandb")]
     if not asked:

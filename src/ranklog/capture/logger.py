@@ -12,22 +12,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ranklog.capture import lifecycle
-from ranklog.capture.drain import Parcel
+from ranklog.capture.config import SessionConfig
 from ranklog.capture.gate import Gate, freq_takes
-from ranklog.capture.items import make_parcel
 from ranklog.capture.params import flatten
-from ranklog.capture.serialize import serialize_to
-from ranklog.capture.session import Session, SessionConfig
 from ranklog.capture.snapshot import Value, take, take_mapping
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError, NotStartedError, RanklogError
 from ranklog.model.kinds import KINDS, check_kind, check_name, check_op
 from ranklog.model.record import Params
 from ranklog.model.spec import LogFreq, check_log_freq
-from ranklog.reduce.now import reduce_now
-from ranklog.world.base import World
+
+if TYPE_CHECKING:
+    from ranklog.capture.session import Session
+    from ranklog.world.base import World
 
 EXIT_TIMEOUT_S = 30.0
 ASK_TIMEOUT_S = 30.0
@@ -323,15 +322,17 @@ class Logger:
             self._log_params(gate, mask, item if isinstance(item, Mapping) else {identifier: item})
             return
         step = self._count({f"{kind}:{identifier}": None}) if step is None else _check_step(step)
-        parcel: Parcel = make_parcel(session, item, identifier, kind, step=step, to=mask, options=options)
+        from ranklog.capture.items import make_parcel
+
+        parcel = make_parcel(session, item, identifier, kind, step=step, to=mask, options=options)
         session.inbox.append(parcel)
 
     @staticmethod
     def _pairs(items: Any, identifiers: Sequence[str]) -> Iterator[tuple[Any, str]]:
         if isinstance(items, (str, bytes)) or not isinstance(items, Sequence) or not isinstance(identifiers, Sequence):
             raise InvalidArgumentError(
-                f"identifier={identifiers!r} is a {type(identifiers).__name__}: give a str, or a sequence of str with a "
-                "sequence of as many items"
+                f"identifier={identifiers!r} is a {type(identifiers).__name__}: give a str, or a sequence "
+                "of str with a sequence of as many items"
             )
         if len(items) != len(identifiers):
             raise InvalidArgumentError(f"{len(items)} items with {len(identifiers)} identifiers: give as many of both")
@@ -384,6 +385,8 @@ class Logger:
         timeout_s = 60.0 if timeout is None else timeout
         if self._now_world is None:
             self._now_world = lifecycle.connect_now(session, timeout_s)
+        from ranklog.reduce.now import reduce_now
+
         weight_ = 1.0 if weight is None else _check_weight(weight)
         return reduce_now(self._now_world, number, op=op, weight=weight_, timeout_s=timeout_s)
 
@@ -436,6 +439,8 @@ class Logger:
 
         Ranks: any may call; waits for the disk.
         """
+        from ranklog.capture.serialize import serialize_to
+
         return str(serialize_to(obj, check_name(name), Path(self.savedir)))
 
     def _live(self, what: str) -> Session | None:

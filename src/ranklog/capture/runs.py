@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import sys
 import time
 from pathlib import Path
 
-from ranklog import __version__
 from ranklog.journal import layout
 from ranklog.journal.reader import JournalReader
+from ranklog.model import __version__
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, RunFacts
 from ranklog.model.redact import mask_command
-from ranklog.model.spec import RESUMES, BackendSpec, Resume
-
-_RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-
-
-def check_run_id(run_id: object) -> str | None:
-    """Return ``run_id`` when it can name a directory everywhere, or None.
-
-    Raises:
-        InvalidArgumentError: when it cannot.
-    """
-    if run_id is None or (isinstance(run_id, str) and _RUN_ID.fullmatch(run_id)):
-        return run_id
-    raise InvalidArgumentError(
-        f"run_id={run_id!r} is not allowed: give 1 to 128 letters, digits, '.', '_' or '-', no '.' or '-' in front"
-    )
-
-
-def check_resume(resume: object) -> Resume:
-    """Return ``resume`` when it is allowed.
-
-    Raises:
-        InvalidArgumentError: when it is not.
-    """
-    if resume in RESUMES:
-        return resume  # type: ignore[return-value]
-    raise InvalidArgumentError(f"resume={resume!r} is not allowed: give one of {', '.join(RESUMES)}")
+from ranklog.model.spec import BackendSpec, Resume
 
 
 def claim_run(

@@ -39,6 +39,10 @@ def _to_bytes(obj: Any, name: str) -> bytes:
         out = io.BytesIO()
         numpy.save(out, obj, allow_pickle=False)
         return out.getvalue()
+    try:
+        return msgspec.json.encode(obj)
+    except (TypeError, ValueError):
+        pass
     if "torch" in sys.modules:
         from ranklog.capture.encode_torch import encode_tensors
 
@@ -46,10 +50,7 @@ def _to_bytes(obj: Any, name: str) -> bytes:
             return encode_tensors(obj, name)
         except InvalidItemError:
             pass
-    try:
-        return msgspec.json.encode(obj)
-    except (TypeError, ValueError) as error:
-        raise InvalidItemError(
-            f"serialize({name!r}): no safe format for a {type(obj).__qualname__}: give bytes, str, an array, tensors "
-            "or what JSON can express"
-        ) from error
+    raise InvalidItemError(
+        f"serialize({name!r}): no safe format for a {type(obj).__qualname__}: give bytes, str, an array, tensors "
+        "or what JSON can express"
+    )

@@ -6,16 +6,16 @@ there are several ranks, and on rank 0 the journal and the forwarder. One deadli
 
 from __future__ import annotations
 
+import os
 import secrets as random_secrets
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
+from ranklog.capture.config import SessionConfig
 from ranklog.capture.drain import Drain, Parcel, Sample
 from ranklog.capture.encode import Content
 from ranklog.capture.forwarder import Forwarder, start_forwarder
@@ -27,39 +27,12 @@ from ranklog.capture.runs import claim_run
 from ranklog.journal import layout
 from ranklog.model.errors import RanklogError
 from ranklog.model.record import End, File, Record, Status
-from ranklog.model.spec import BackendSpec, Forward, Resume
-from ranklog.world.base import Strategy
+from ranklog.world.launch import independent_tasks
 from ranklog.world.strategies import resolve_strategy
 
 DRAIN_BUSY_S = 0.1
 DRAIN_IDLE_S = 0.5
 SYNC_EVERY_S = 1.0
-
-
-class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a logger asks of its session.
-
-    Attributes:
-        specs: Fronts of the backends.
-        directory: Where run directories lie.
-        experiment: Name of the experiment.
-        strategy: Name of a strategy, or one.
-        run_id: The run to open; None makes a new one.
-        resume: What to do when it exists.
-        forward: Where delivery runs.
-        channel: Name of the communicator; equal on all ranks.
-        secrets: Environment variables for the forwarder only.
-    """
-
-    specs: tuple[BackendSpec, ...]
-    directory: Path
-    experiment: str
-    strategy: str | Strategy = "auto"
-    run_id: str | None = None
-    resume: Resume = "allow"
-    forward: Forward = "process"
-    channel: str = "0"
-    secrets: Mapping[str, str] = {}
 
 
 class Session:
@@ -159,12 +132,22 @@ class Session:
     def _run(self) -> None:
         synced = time.monotonic()
         idle_s = DRAIN_BUSY_S
+        first = True
         while not self._stop.wait(idle_s):
-            idle_s = DRAIN_BUSY_S if self.drain() else min(idle_s * 1.5, DRAIN_IDLE_S)
+            drained = self.drain()
+            if drained and first:
+                first = False
+                self._warn_if_independent()
+            idle_s = DRAIN_BUSY_S if drained else min(idle_s * 1.5, DRAIN_IDLE_S)
             self.reducer.tick()
             if self.recorder is not None and time.monotonic() - synced >= SYNC_EVERY_S:
                 self.recorder.sync()
                 synced = time.monotonic()
+
+    def _warn_if_independent(self) -> None:
+        """Several tasks that no process group joined when the first record came may be trainings of their own."""
+        if not self.strategy.ready() and (text := independent_tasks(os.environ)):
+            self.health.warn("independent", text)
 
     def drain(self) -> int:
         """Empty the inbox now, on the calling thread."""

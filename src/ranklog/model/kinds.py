@@ -43,8 +43,8 @@ KINDS: dict[str, Kind] = {
         Kind("figure", "a matplotlib or plotly figure"),
         Kind("artifact", "a path of a file or folder, or bytes"),
         Kind("torch", "a torch tensor, or a (nested) mapping or list of tensors, for example a state dict"),
-        Kind("model", "a torch.nn.Module"),
-        Kind("best_model", "a torch.nn.Module"),
+        Kind("model", "a torch.nn.Module", options=("input_example",)),
+        Kind("best_model", "a torch.nn.Module", options=("input_example",)),
     )
 }
 

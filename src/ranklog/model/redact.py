@@ -12,8 +12,12 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import msgspec
 
 MASK = "***"
-_SECRET_NAME = re.compile(r"(?i)(api[-_]?key|token|secret|passw(or)?d|credential|auth)")
-_URL_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/@\s]+@")
+# Whole words of a name, so that --tokenizer, --max-tokens and --authors keep their values.
+_SECRET_NAME = re.compile(
+    r"(?i)(?<![a-z])((api|access|private)[-_]?key|(api|access|auth)?token|secrets?|passw(or)?ds?|pwd|credentials?|auth)(?![a-z])"
+)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_URL_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s]+@")
 
 
 class SafeUrl(msgspec.Struct, frozen=True):
@@ -60,12 +64,12 @@ def mask_command(argv: Sequence[str]) -> tuple[str, ...]:
     out: list[str] = []
     hide_next = False
     for arg in argv:
-        if hide_next and not arg.startswith("-"):
+        if hide_next and not arg.startswith("--"):
             out.append(MASK)
             hide_next = False
             continue
         name, equals, _ = arg.partition("=")
-        secret = bool(_SECRET_NAME.search(name))
+        secret = bool(_SECRET_NAME.search(_CAMEL.sub("_", name)))
         hide_next = secret and not equals and name.startswith("-")
         out.append(f"{name}={MASK}" if secret and equals else mask_text(arg))
     return tuple(out)

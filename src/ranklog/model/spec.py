@@ -6,6 +6,7 @@ which alone owns the backend's client. Options never hold a secret.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -19,6 +20,8 @@ Resume = Literal["allow", "must", "never"]
 
 FORWARDS: tuple[Forward, ...] = ("process", "thread", "later")
 RESUMES: tuple[Resume, ...] = ("allow", "must", "never")
+
+_RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 class BackendSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,3 +76,38 @@ def check_log_on_workers(value: object) -> int | tuple[int, ...]:
     raise InvalidArgumentError(
         f"log_on_workers={value!r} is not allowed: give a rank, a list of ranks, or -1 for all ranks"
     )
+
+
+def check_run_id(run_id: object) -> str | None:
+    """Return ``run_id`` when it can name a directory everywhere, or None.
+
+    Raises:
+        InvalidArgumentError: when it cannot.
+    """
+    if run_id is None or (isinstance(run_id, str) and _RUN_ID.fullmatch(run_id)):
+        return run_id
+    raise InvalidArgumentError(
+        f"run_id={run_id!r} is not allowed: give 1 to 128 letters, digits, '.', '_' or '-', no '.' or '-' in front"
+    )
+
+
+def check_resume(resume: object) -> Resume:
+    """Return ``resume`` when it is allowed.
+
+    Raises:
+        InvalidArgumentError: when it is not.
+    """
+    if resume in RESUMES:
+        return resume  # type: ignore[return-value]
+    raise InvalidArgumentError(f"resume={resume!r} is not allowed: give one of {', '.join(RESUMES)}")
+
+
+def check_forward(forward: object) -> Forward:
+    """Return ``forward`` when it is allowed.
+
+    Raises:
+        InvalidArgumentError: when it is not.
+    """
+    if forward in FORWARDS:
+        return forward  # type: ignore[return-value]
+    raise InvalidArgumentError(f"forward={forward!r} is not allowed: give one of {', '.join(FORWARDS)}")
