@@ -52,9 +52,8 @@ def main() -> None:
         ]
         timings += run(torchrun, out)
     base = next((t.median_us for t in timings if t.name == "ranklog log_metrics, 10 scalars"), None)
-    print(
-        f"{'microseconds a step in the training thread':<66}{'median':>10}{'p99':>12}{'mean':>11}{'ratio':>10}{'close s':>9}"
-    )
+    title = "microseconds a step in the training thread"
+    print(f"{title:<66}{'median':>10}{'p99':>12}{'mean':>11}{'ratio':>10}{'close s':>9}")
     for t in timings:
         ratio = f"{t.median_us / base:.1f}" if base else ""
         print(f"{t.name:<66}{t.median_us:>10.2f}{t.p99_us:>12.1f}{t.mean_us:>11.1f}{ratio:>10}{t.close_s:>9.2f}")

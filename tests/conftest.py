@@ -1,9 +1,18 @@
-"""What all tests share: no variable of a launcher or of a user's setup reaches them."""
+"""What all tests share: no variable of a launcher or of a user's setup reaches them; runs without a logger."""
 
 import os
+import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from ranklog.journal.layout import FACTS, make_private_dir, write_facts
+from ranklog.journal.writer import JournalWriter
+from ranklog.model.place import Place
+from ranklog.model.record import PROTOCOL, Attempt, RunFacts
+from ranklog.model.spec import BackendSpec
 
 FOREIGN = ("RANKLOG_", "SLURM_", "OMPI_", "PMI_", "MLFLOW_", "WANDB_", "RANK", "WORLD_SIZE", "LOCAL_RANK")
 
@@ -16,3 +25,36 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def start_attempt(tmp_path: Path) -> Callable[..., JournalWriter]:
+    """Starts an attempt of a run below ``tmp_path`` and returns its journal writer; the run is made when new."""
+
+    def start(
+        run_id: str = "run-a",
+        *,
+        backends: tuple[str | BackendSpec, ...] = ("recording",),
+        attempt: int = 0,
+        host: str | None = None,
+        pid: int | None = None,
+        segment_bytes: int = 1 << 26,
+    ) -> JournalWriter:
+        run_dir = tmp_path / run_id
+        if not (run_dir / FACTS).exists():
+            make_private_dir(run_dir)
+            facts = RunFacts(
+                protocol=PROTOCOL,
+                run_id=run_id,
+                experiment="digits",
+                created_ns=time.time_ns(),
+                ranklog_version="0",
+                command=("train.py",),
+            )
+            write_facts(run_dir, facts)
+        specs = tuple(each if isinstance(each, BackendSpec) else BackendSpec(backend=each) for each in backends)
+        writer = (host or socket.gethostname(), pid or os.getpid(), time.time_ns())
+        head = Attempt(PROTOCOL, run_id, attempt, Place(attempt=attempt), *writer, specs)
+        return JournalWriter(run_dir, head, segment_bytes=segment_bytes)
+
+    return start

@@ -280,11 +280,6 @@ class LoggersCollection(Logger):
                 bit += len(specs)
             member._attach(session, own)
 
-    @property
-    def log_freq(self) -> LogFreq:
-        """The first member's; set it on the members."""
-        return self._config.specs[0].log_freq if self._config.specs else "epoch"
-
 
 def _merge(configs: Sequence[SessionConfig]) -> SessionConfig:
     if not configs:

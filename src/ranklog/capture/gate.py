@@ -23,6 +23,8 @@ class Gate:
 
     Attributes:
         every: Backends that take a call without ``batch_idx``: all.
+        always: Backends that take every call with one.
+        counted: Frequencies above 0 with the backends that have them.
         write: Backends for which this rank logs values of its own.
         shared: Backends for which more than one rank does; their series are kept apart by rank.
         plan: Default reduction to backends that have it.
@@ -30,10 +32,10 @@ class Gate:
         lead: Backends for which this rank is the lowest that logs: it alone gives parameters.
     """
 
-    __slots__ = ("_always", "_counted", "every", "lead", "plan", "reduces", "shared", "write")
+    __slots__ = ("always", "counted", "every", "lead", "plan", "reduces", "shared", "write")
 
     def __init__(self, specs: Sequence[BackendSpec], *, rank: int, world_size: int, first_bit: int = 0) -> None:
-        self.every = self.write = self.shared = self.lead = self._always = 0
+        self.every = self.write = self.shared = self.lead = self.always = 0
         counted: dict[int, int] = {}
         plan: dict[str | None, int] = {}
         for index, spec in enumerate(specs, first_bit):
@@ -45,10 +47,10 @@ class Gate:
             self.shared |= bit if len(ranks) > 1 else 0
             plan[spec.reduce] = plan.get(spec.reduce, 0) | bit
             if spec.log_freq == "batch":
-                self._always |= bit
+                self.always |= bit
             elif spec.log_freq != "epoch":
                 counted[spec.log_freq] = counted.get(spec.log_freq, 0) | bit
-        self._counted = tuple(counted.items())
+        self.counted = tuple(counted.items())
         self.plan = tuple(plan.items())
         self.reduces = any(op is not None for op in plan)
 
@@ -60,8 +62,8 @@ class Gate:
             >>> gate.batch(20), gate.batch(21), gate.every
             (1, 0, 1)
         """
-        mask = self._always
-        for freq, bits in self._counted:
+        mask = self.always
+        for freq, bits in self.counted:
             if not batch_idx % freq:
                 mask |= bits
         return mask

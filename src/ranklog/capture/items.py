@@ -39,7 +39,8 @@ def make_parcel(
     known = _options(kind, options)
     meta: dict[str, Scalar] = {k: v for k, v in known.items() if isinstance(v, (str, int, float, bool))}
     if kind in ("model", "best_model"):
-        encoded, contents = _model(session, item, name, kind, known.get("input_example"))
+        encoded, stored = _model(session, item, name, kind, known.get("input_example"))
+        contents: tuple[Content | File, ...] = stored
     else:
         encoded = encode(item, name, kind, meta)
         contents = tuple(_snapshot(session, content) for content in encoded.contents)

@@ -185,7 +185,12 @@ class Logger:
         gate = self._gate
         if gate is None:
             self._not_started("log")
-        mask = gate.every if batch_idx is None else gate.batch(batch_idx)
+        if batch_idx is None:
+            mask = gate.every
+        elif gate.counted:
+            mask = gate.batch(batch_idx)
+        else:
+            mask = gate.always
         if kind != "metric":
             self._log_item(gate, mask, item, identifier, kind, step, reduce, kwargs)
             return
@@ -193,20 +198,32 @@ class Logger:
             mask &= gate.write
         if not mask:
             return
-        if type(identifier) is str and type(item) is float and identifier in self._names and type(step) is int:
-            values: dict[str, Value] = {identifier: item}
-            if reduce is None and weight is None and not gate.reduces:
-                self._session.inbox.append((values, step, time.time_ns(), mask, None, None))  # type: ignore[union-attr]
-                return
-        elif isinstance(item, Mapping) and isinstance(identifier, str):
-            prefix = check_name(identifier)
-            values = take_mapping({f"{prefix}/{name}": value for name, value in item.items()})
-        elif isinstance(identifier, str):
-            values = {check_name(identifier): take(item, identifier)}
-        else:
-            for each, name in self._pairs(item, identifier):
-                self.log(each, name, kind, step, batch_idx, reduce=reduce, weight=weight, **kwargs)
+        plain = reduce is None and weight is None and not gate.reduces and type(item) is float and type(step) is int
+        if plain and type(identifier) is str and identifier in self._names and self._session is not None:
+            # The common call, without a second function: its cost is what people measure.
+            self._session.inbox.append(({identifier: item}, step, time.time_ns(), mask, None, None))
             return
+        self._log_metric(gate, mask, item, identifier, step, reduce, weight)
+
+    def _log_metric(
+        self,
+        gate: Gate,
+        mask: int,
+        item: Any,
+        identifier: str | Sequence[str],
+        step: int | None,
+        reduce: str | None,
+        weight: float | None,
+    ) -> None:
+        if not isinstance(identifier, str):
+            for each, name in self._pairs(item, identifier):
+                self._log_metric(gate, mask, each, name, step, reduce, weight)
+            return
+        check_name(identifier)
+        if isinstance(item, Mapping):
+            values = take_mapping({f"{identifier}/{name}": value for name, value in item.items()})
+        else:
+            values = {identifier: take(item, identifier)}
         self._submit(gate, mask, values, step, reduce, weight)
 
     def log_metrics(
@@ -239,7 +256,12 @@ class Logger:
         gate = self._gate
         if gate is None:
             self._not_started("log_metrics")
-        mask = gate.every if batch_idx is None else gate.batch(batch_idx)
+        if batch_idx is None:
+            mask = gate.every
+        elif gate.counted:
+            mask = gate.batch(batch_idx)
+        else:
+            mask = gate.always
         if reduce is None and not gate.reduces:
             mask &= gate.write
         if not mask:

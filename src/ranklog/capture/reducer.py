@@ -156,6 +156,7 @@ class Reducer:
         """Wait for a group and for all ranks; a world that refuses everything when they do not come."""
         deadline: float | None = None
         close_deadline: float | None = None
+        limit: float | None
         while True:
             now = time.monotonic()
             if self._closing and close_deadline is None:

@@ -51,7 +51,7 @@ def take(value: object, name: str) -> Value:
         return _take_tensor(torch, value, name)
     if getattr(value, "ndim", None) == 0 and hasattr(value, "__float__"):
         try:
-            return float(value)  # type: ignore[arg-type]
+            return float(value)
         except (TypeError, ValueError):
             pass
     raise InvalidItemError(f"metric {name!r} is {_describe(value)}: give {KINDS['metric'].accepts}")

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,13 +48,28 @@ def make_private_dir(path: Path) -> None:
         missing.append(current)
         current = current.parent
     for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)
+        try:
+            each.mkdir(mode=0o700)
+            each.chmod(0o700)
+        except FileExistsError:
+            pass  # another process was faster
+
+
+def create_private(path: Path, flags: int = 0) -> int:
+    """Create a file, 0600, for writing; returns its descriptor.
+
+    Raises:
+        FileExistsError: when there is one.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | flags, 0o600)
+    os.fchmod(fd, 0o600)
+    return fd
 
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a file as a whole: to a temporary name, synced, then renamed; 0600."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = create_private(temporary)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
@@ -112,7 +128,7 @@ def store_file(run_dir: Path, path: str, source: Path) -> File:
     digest = hashlib.sha256()
     size = 0
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = create_private(temporary)
         with source.open("rb") as reader, os.fdopen(fd, "wb") as writer:
             while chunk := reader.read(1 << 20):
                 digest.update(chunk)
@@ -130,6 +146,21 @@ def store_file(run_dir: Path, path: str, source: Path) -> File:
 def read_file(run_dir: Path, file: File) -> bytes:
     """Content of one file of an item."""
     return file.data if file.data is not None else blob_path(run_dir, file.sha256).read_bytes()
+
+
+def copy_out(run_dir: Path, file: File, target: Path) -> None:
+    """Write one file of an item to ``target``, without holding a large one in memory; 0600."""
+    if file.data is not None:
+        write_private(target, file.data)
+        return
+    temporary = target.with_name(f".{secrets.token_hex(8)}")
+    try:
+        with blob_path(run_dir, file.sha256).open("rb") as reader, os.fdopen(create_private(temporary), "wb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def find_runs(directory: Path) -> Iterator[Path]:

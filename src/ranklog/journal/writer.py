@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ranklog.journal.cursor import load_cursors
 from ranklog.journal.frame import encode_frame
-from ranklog.journal.layout import make_private_dir, segment_name, segments
+from ranklog.journal.layout import create_private, make_private_dir, segment_name, segments
 from ranklog.journal.reader import JournalReader
 from ranklog.model.record import Attempt, Record
 
@@ -53,7 +53,7 @@ class JournalWriter:
         while True:
             path = self._run_dir / segment_name(self._segment + 1)
             try:
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                fd = create_private(path, os.O_APPEND)
                 break
             except FileExistsError:
                 self._segment += 1

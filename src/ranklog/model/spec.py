@@ -57,7 +57,7 @@ def check_log_freq(value: object) -> LogFreq:
         ranklog.model.errors.InvalidArgumentError: log_freq=0 is not allowed: give "epoch", "batch" or an int > 0
     """
     if value in ("epoch", "batch") or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
-        return value  # type: ignore[return-value]
+        return value
     raise InvalidArgumentError(f'log_freq={value!r} is not allowed: give "epoch", "batch" or an int > 0')
 
 
@@ -98,7 +98,7 @@ def check_resume(resume: object) -> Resume:
         InvalidArgumentError: when it is not.
     """
     if resume in RESUMES:
-        return resume  # type: ignore[return-value]
+        return resume
     raise InvalidArgumentError(f"resume={resume!r} is not allowed: give one of {', '.join(RESUMES)}")
 
 
@@ -109,5 +109,5 @@ def check_forward(forward: object) -> Forward:
         InvalidArgumentError: when it is not.
     """
     if forward in FORWARDS:
-        return forward  # type: ignore[return-value]
+        return forward
     raise InvalidArgumentError(f"forward={forward!r} is not allowed: give one of {', '.join(FORWARDS)}")

@@ -61,7 +61,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
             if root not in target.parents:
                 raise ValueError(f"path {file.path!r} of an item leaves its directory")
             layout.make_private_dir(target.parent)
-            layout.write_private(target, self.content(file))
+            layout.copy_out(self.run_dir, file, target)
             written.append(target)
         return written
 

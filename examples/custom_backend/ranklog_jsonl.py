@@ -1,0 +1,59 @@
+"""A ranklog backend that writes one JSON line a record to ``<savedir>/<run_id>.jsonl``, and files beside it.
+
+Each line has the record's number in the run as ``ordinal``. Delivery is at least once: after a crash the same
+records may come again, so `open` looks how far the file got, cuts a torn last line, and `deliver` skips the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from ranklog.delivery.backends.base import RunContext
+from ranklog.model.record import Entry, Item, Status
+
+
+class JsonlBackend:
+    """Writes JSON lines; the option ``savedir`` says where."""
+
+    def open(self, *, context: RunContext) -> dict[str, str]:
+        """Open the file; what it returns is remembered, and shown by `ranklog ls`."""
+        self._context = context
+        folder = Path(str(context.spec.options["savedir"]))
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / f"{context.facts.run_id}.jsonl"
+        self._files = folder / f"{context.facts.run_id}.files"
+        self._lines = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")  # noqa: PTH123, SIM115
+        content = self._lines.read()
+        whole = content.rfind(b"\n") + 1
+        self._lines.truncate(whole)
+        self._lines.seek(whole)
+        last = content[:whole].splitlines()[-1:]
+        self._next = json.loads(last[0])["ordinal"] + 1 if last else 0
+        return {"run_id": context.facts.run_id, "url": path.as_uri()}
+
+    def deliver(self, *, entries: Sequence[Entry]) -> None:
+        """Append a line for each record; when this returns, the records count as delivered."""
+        for entry in entries:
+            if entry.ordinal >= self._next:
+                self._append(entry)
+                self._next = entry.ordinal + 1
+        self._lines.flush()
+        os.fsync(self._lines.fileno())
+
+    def close(self, *, status: Status | None, timeout_s: float) -> None:
+        """Close the file; None means that the run goes on later."""
+        self._lines.close()
+
+    def _append(self, entry: Entry) -> None:
+        line = {"ordinal": entry.ordinal, "type": type(entry.record).__name__}
+        for name in entry.record.__struct_fields__:
+            line[name] = getattr(entry.record, name)
+        if isinstance(entry.record, Item):
+            paths = self._context.materialise(entry.record.files, self._files / str(entry.ordinal))
+            line["files"] = [str(path.relative_to(self._files.parent)) for path in paths]
+        self._lines.write(json.dumps(msgspec.to_builtins(line)).encode() + b"\n")

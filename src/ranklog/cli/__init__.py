@@ -1,0 +1,23 @@
+"""The command ``ranklog``: one file a command.
+
+Exit status of every command: 0 it went well; 1 it ran, and the answer is a bad one (something is left to deliver, a
+journal is damaged); 2 the call was wrong, said in one line on standard error. Results go to standard output,
+everything else to standard error. Starting it loads no framework and no backend.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ranklog.cli.app import app
+from ranklog.cli.output import complain
+from ranklog.model.errors import RanklogError
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except (RanklogError, OSError) as error:
+        complain(error)
+        sys.exit(2)

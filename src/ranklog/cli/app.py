@@ -1,0 +1,43 @@
+"""The list of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ranklog import __version__
+from ranklog.cli import export, ls, show, sync, verify
+
+app = typer.Typer(
+    name="ranklog",
+    help="Look at runs, deliver them to their backends, check and export them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _say_version(value: bool) -> None:
+    if value:
+        typer.echo(f"ranklog {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Look at runs, deliver them to their backends, check and export them.
+
+    RUN is the path of a run directory, a run id, or its unique beginning. Run ids are looked for below the directory
+    in the environment variable RANKLOG_DIR, else below `mllogs`.
+    """
+
+
+for command in (ls.ls, show.show, sync.sync, export.export, verify.verify):
+    app.command()(command)

@@ -1,0 +1,89 @@
+"""How the command line speaks: tables on standard output, complaints on standard error, times and sizes for people."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ranklog.view.summary import RunStatus
+
+_COLOURS: dict[RunStatus, str] = {
+    "FINISHED": "green",
+    "FAILED": "red",
+    "KILLED": "red",
+    "RUNNING": "cyan",
+    "UNKNOWN": "yellow",
+}
+
+
+def runs_directory() -> Path:
+    """Where run ids are looked for: RANKLOG_DIR, else ``mllogs``."""
+    return Path(os.environ.get("RANKLOG_DIR") or "mllogs")
+
+
+def out() -> Console:
+    """Standard output for people; text from runs is never taken for markup."""
+    return Console(markup=False, highlight=False, soft_wrap=False)
+
+
+def complain(error: BaseException | str) -> None:
+    """One line on standard error."""
+    sys.stderr.write(f"ranklog: {' '.join(str(error).split())}\n")
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table; the columns named in ``right`` hold numbers."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def status_text(status: RunStatus) -> Text:
+    """A run's status in its colour."""
+    return Text(status, style=_COLOURS[status])
+
+
+def date(time_ns: int) -> str:
+    """A moment in local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ns / 1e9))
+
+
+def age(time_ns: int) -> str:
+    """How long ago a moment is, roughly."""
+    seconds = max(0.0, time.time() - time_ns / 1e9)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def count(amount: int, one: str, many: str | None = None) -> str:
+    """An amount of things: ``1 rank``, ``2 ranks``."""
+    return f"{amount:,} {one if amount == 1 else many or one + 's'}"
+
+
+def number(value: float) -> str:
+    """A metric's value in at most six significant digits."""
+    return f"{value:.6g}"
+
+
+def size_text(size: int) -> str:
+    """A number of bytes."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def clean(text: str) -> str:
+    """Text from a run without control characters, which could steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,0 +1,145 @@
+"""``ranklog show``: one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ranklog.cli.ls import amount_text, trouble_text
+from ranklog.cli.output import age, clean, count, date, number, out, runs_directory, size_text, status_text, table
+from ranklog.journal.reader import Damage
+from ranklog.view.find import find_run
+from ranklog.view.plain import Plain, to_json, to_plain
+from ranklog.view.query import MetricRow, RunView
+
+_LATEST = 20
+
+
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, or its unique beginning.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
+) -> None:
+    """Show one run: how it went, parameters, metrics with their coverage, items, events, delivery.
+
+    Example: `ranklog show 20260301-1200`
+
+    Exit status: 0; 2 when there is no such run.
+    """
+    view = RunView(find_run(run, runs_directory()))
+    if as_json:
+        typer.echo(to_json(_plain(view), indent=1))
+        return
+    console = out()
+    _print_head(console, view)
+    _print_tables(console, view)
+
+
+def _plain(view: RunView) -> dict[str, Plain]:
+    return {
+        "summary": to_plain(view.summary),
+        "attempts": to_plain(view.attempts),
+        "params": to_plain(view.params),
+        "metrics": to_plain(view.metrics()),
+        "items": to_plain(view.items),
+        "events": to_plain(view.events),
+        "end": to_plain(view.end),
+        "damage": to_plain(view.damage),
+    }
+
+
+def _print_head(console: Console, view: RunView) -> None:
+    run = view.summary
+    head = Table(box=None, pad_edge=False, show_header=False)
+    head.add_column(style="bold")
+    head.add_column(overflow="fold")
+    head.add_row("Run", clean(run.facts.run_id))
+    head.add_row("Experiment", clean(run.facts.experiment))
+    head.add_row("Status", status_text(run.status))
+    if view.end is not None and view.end.reason:
+        head.add_row("Reason", clean(view.end.reason))
+    head.add_row("Started", f"{date(run.facts.created_ns)}, last record {date(run.last_ns)} ({age(run.last_ns)})")
+    for attempt in view.attempts:
+        place = attempt.place
+        size = f"{count(place.world_size, 'rank')} on {count(place.node_count, 'node')}"
+        text = f"{size} ({place.launcher}), written on {attempt.host}"
+        job = f", job {place.job_id}" if place.job_id else ""
+        head.add_row(f"Attempt {attempt.attempt}", clean(f"{text}{job}"))
+    head.add_row("Command", clean(" ".join(run.facts.command)) or "-")
+    head.add_row("Directory", clean(run.run_dir))
+    for delivery in run.deliveries:
+        state = amount_text(delivery)
+        url = delivery.known.get("url") or delivery.known.get("run_id")
+        head.add_row("Backend", state.append(clean(f"  {url}" if url else "")))
+    console.print(head)
+    for delivery in run.deliveries:
+        if delivery.error:
+            console.print(trouble_text(delivery, clean(run.facts.run_id)))
+
+
+def _print_tables(console: Console, view: RunView) -> None:
+    if view.params:
+        _print_table(console, "PARAMETER", "VALUE", rows=[(clean(n), clean(str(v))) for n, v in view.params.items()])
+    if rows := view.metrics():
+        _print_metrics(console, rows)
+    if view.items:
+        kinds = [
+            (clean(item.name), item.kind, str(item.step), str(item.rank), str(item.files), size_text(item.size))
+            for item in view.items[-_LATEST:]
+        ]
+        _print_table(console, "ITEM", "KIND", "STEP", "RANK", "FILES", "SIZE", rows=kinds)
+        _print_left(console, len(view.items))
+    if view.events:
+        events = [(date(e.time_ns), e.level, e.code, clean(e.text)) for e in view.events[-_LATEST:]]
+        _print_table(console, "EVENT", "LEVEL", "CODE", "TEXT", rows=events)
+        _print_left(console, len(view.events))
+    for delivery in view.summary.deliveries:
+        if delivery.refused:
+            refused = [(ordinal, clean(reason)) for ordinal, reason in delivery.refused.items()][-_LATEST:]
+            _print_table(console, f"REFUSED BY {clean(delivery.backend).upper()}", "REASON", rows=refused)
+    if view.damage:
+        _print_table(console, "DAMAGE", "AT BYTE", "WHAT", rows=[_damage(each) for each in view.damage])
+
+
+def _damage(damage: Damage) -> tuple[str, str, str]:
+    lost = " (nothing acknowledged is lost)" if damage.torn else ""
+    return f"segment {damage.segment}", str(damage.offset), damage.reason + lost
+
+
+def _print_metrics(console: Console, rows: list[MetricRow]) -> None:
+    listing = table(
+        "METRIC", "LAST", "STEP", "MIN", "MAX", "POINTS", "REDUCED", "COVERAGE",
+        right=("LAST", "STEP", "MIN", "MAX", "POINTS"),
+    )  # fmt: skip
+    for row in rows:
+        full = row.coverage is None or row.coverage.full
+        points = f"{row.points:,}" + (f" ({row.superseded:,} replaced)" if row.superseded else "")
+        listing.add_row(
+            clean(row.name),
+            number(row.last),
+            f"{row.last_step:,}",
+            number(row.min),
+            number(row.max),
+            points,
+            row.op or "-",
+            str(row.coverage or "-"),
+            style="" if full else "yellow",
+        )
+    console.print()
+    console.print(listing)
+
+
+def _print_table(console: Console, *columns: str, rows: Sequence[tuple[str, ...]]) -> None:
+    listing = table(*columns, right=("STEP", "RANK", "FILES", "SIZE", "AT BYTE"))
+    for row in rows:
+        listing.add_row(*row)
+    console.print()
+    console.print(listing)
+
+
+def _print_left(console: Console, count: int) -> None:
+    if count > _LATEST:
+        console.print(f"the latest {_LATEST} of {count:,}; --json has all", style="dim")

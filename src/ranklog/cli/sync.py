@@ -1,0 +1,153 @@
+"""``ranklog sync``: delivers what is left of runs, to their own backends or to another one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from ranklog.cli.ls import amount_text, trouble_text
+from ranklog.cli.output import clean, complain, out, runs_directory, status_text, table
+from ranklog.cli.sync_to import Destination, parse_destination
+from ranklog.delivery.feed import Finish
+from ranklog.delivery.lock import LockedError
+from ranklog.delivery.pump import Pump
+from ranklog.journal.layout import find_runs
+from ranklog.model.errors import RunNotFoundError
+from ranklog.view.deliveries import Delivery, deliveries_of
+from ranklog.view.find import find_run
+from ranklog.view.plain import to_json
+from ranklog.view.summary import RunStatus, RunSummary, summarise
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one run.
+
+    Attributes:
+        run_id: The run.
+        status: How it stands.
+        deliveries: The backends it was to be delivered to.
+        trouble: Why nothing could be delivered, for example since another process does.
+    """
+
+    run_id: str
+    status: RunStatus
+    deliveries: tuple[Delivery, ...]
+    trouble: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left."""
+        return self.trouble is None and all(not d.waiting and not d.error for d in self.deliveries)
+
+
+def sync(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Paths or run ids; default all runs.", show_default=False),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BACKEND=VALUE",
+            help="Deliver there instead: mlflow=URI, tensorboard=DIR, wandb=PROJECT or console=DIR.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array, one object a run.")] = False,
+) -> None:
+    """Deliver what is left of runs to their backends; runs that are still written may be synced too.
+
+    Each backend remembers how far it is, so a sync that is broken off goes on where it was.
+
+    Example: `ranklog sync` or `ranklog sync 20260301-1200 --to mlflow=https://mlflow.example.org`
+
+    Exit status: 0 all is delivered; 1 something is left, the table says why; 2 the call was wrong.
+    """
+    destination = parse_destination(to) if to is not None else None
+    outcomes = []
+    # Lines of the console backend must not get between lines of JSON.
+    stream = sys.stderr if as_json else sys.stdout
+    with _progress() as progress:
+        for run_dir in _chosen(runs or []):
+            outcomes.append(_deliver(run_dir, destination, progress, stream))
+    if as_json:
+        typer.echo(to_json(outcomes, indent=1))
+    else:
+        _print(outcomes)
+    raise typer.Exit(0 if all(outcome.complete for outcome in outcomes) else 1)
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("records"))
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _chosen(names: list[str]) -> list[Path]:
+    root = runs_directory()
+    if not names:
+        if not root.is_dir():
+            raise RunNotFoundError(f"{root} is not a directory: name runs, or set RANKLOG_DIR")
+        return list(find_runs(root))
+    chosen: dict[Path, None] = {}
+    for name in names:
+        below = list(find_runs(Path(name))) if Path(name).is_dir() else []
+        chosen.update(dict.fromkeys(below or [find_run(name, root)]))
+    return list(chosen)
+
+
+def _deliver(run_dir: Path, destination: Destination | None, progress: Progress, console: TextIO) -> Outcome:
+    before = summarise(run_dir)
+    targets = [destination.target(run_dir)] if destination else None
+    labels = {target.label for target in targets} if targets else None
+    try:
+        pump = Pump(run_dir, targets=targets, console=console)
+    except LockedError as error:
+        return _outcome(before, labels, str(error))
+    task = progress.add_task(clean(run_dir.name), total=before.records * len(pump.feeds))
+    try:
+        # A run whose process is gone is over, even if its journal has no end.
+        for _ in pump.run(Finish("KILLED" if before.status == "KILLED" else None)):
+            progress.update(task, completed=sum(feed.cursor.next_ordinal for feed in pump.feeds))
+    finally:
+        pump.close()
+        progress.remove_task(task)
+    return _outcome(summarise(run_dir), labels)
+
+
+def _outcome(summary: RunSummary, labels: set[str] | None, trouble: str | None = None) -> Outcome:
+    counted = deliveries_of(Path(summary.run_dir))
+    deliveries = tuple(d for d in counted if (d.backend in labels if labels else not d.extra))
+    return Outcome(run_id=summary.facts.run_id, status=summary.status, deliveries=deliveries, trouble=trouble)
+
+
+def _print(outcomes: list[Outcome]) -> None:
+    if not outcomes:
+        complain("there are no runs to sync")
+        return
+    listing = table("RUN", "STATUS", "BACKENDS")
+    for outcome in outcomes:
+        for index, line in enumerate(_lines(outcome)):
+            head = ("", "") if index else (clean(outcome.run_id), status_text(outcome.status))
+            listing.add_row(*head, line)
+    console = out()
+    console.print(listing)
+    for outcome in outcomes:
+        for delivery in outcome.deliveries:
+            if delivery.error:
+                console.print(trouble_text(delivery, clean(outcome.run_id)))
+
+
+def _lines(outcome: Outcome) -> list[Text]:
+    if outcome.trouble is not None:
+        return [Text(clean(outcome.trouble), style="red")]
+    if not outcome.deliveries:
+        return [Text("it has no backends: name one with --to", style="yellow")]
+    return [amount_text(delivery) for delivery in outcome.deliveries]

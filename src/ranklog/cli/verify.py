@@ -1,0 +1,45 @@
+"""``ranklog verify``: reads everything of a run and says what is wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ranklog.cli.output import clean, count, out, runs_directory, table
+from ranklog.view.find import find_run
+from ranklog.view.plain import to_json
+from ranklog.view.verify import Finding, verify_run
+
+
+def verify(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, or its unique beginning.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Check a run: frames and checksums, order, contents of items, cursors, permissions. Changes nothing.
+
+    Example: `ranklog verify mllogs/20260301-120000-a1b2`
+
+    Exit status: 0 it is whole; 1 something is damaged; 2 there is no such run.
+    """
+    run_dir = find_run(run, runs_directory())
+    report = verify_run(run_dir)
+    if as_json:
+        typer.echo(to_json(report, indent=1))
+    else:
+        _print("PROBLEM", report.problems)
+        _print("REMARK", report.remarks)
+        verdict = count(len(report.problems), "problem") if report.problems else "whole"
+        counted = ", ".join(
+            (count(report.records, "record"), count(report.segments, "segment"), count(report.files, "file"))
+        )
+        typer.echo(f"{clean(run_dir.name)}: {verdict} ({counted})")
+    raise typer.Exit(1 if report.problems else 0)
+
+
+def _print(title: str, findings: list[Finding]) -> None:
+    if findings:
+        listing = table(title, "WHAT")
+        for finding in findings:
+            listing.add_row(clean(finding.where), clean(finding.text))
+        out().print(listing)

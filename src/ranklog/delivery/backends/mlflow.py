@@ -1,0 +1,230 @@
+"""The MLflow backend: one MLflow run for a ranklog run, on a server or on SQLite under ``savedir``.
+
+Takes entries of the journal, writes them by `MlflowClient`. Guarantees: what is delivered again shows once
+(metrics carry the journal's time, artifacts and models have names that follow from the entry); nothing is
+dropped in silence: what MLflow would change is marked by tags. These are:
+
+- ``ranklog.coverage``: the lowest ``answered/world`` behind the reduced metrics, and
+  ``ranklog.coverage.partial_steps``: how many steps are below full coverage;
+- ``ranklog.infinite.<key>``: the metric was infinite, which MLflow stores as ±1.797e308; tells the last step;
+- ``param.<key>.<attempt>``: a parameter's changed value, since MLflow keeps the first one;
+- ``ranklog.event.<code>``: text of the last event of that code; ``ranklog.attempt``: number of the attempt;
+- ``ranklog.name.<digest>``: a name that was too long for MLflow;
+- ``ranklog.delivered_metrics``: up to which entry of the journal the metrics are there.
+
+A parameter that is too long or was changed is whole in the artifact ``params.json``. A metric that replaces
+an earlier one carries its time plus 1 ms, so that MLflow takes it for the latest. Blocks for disk and
+network.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ranklog.delivery.backends.base import Refused, RunContext
+from ranklog.delivery.backends.history import earlier_entries
+from ranklog.delivery.backends.mlflow_items import ItemStore, is_logged_model
+from ranklog.delivery.backends.mlflow_models import store_model
+from ranklog.delivery.backends.mlflow_names import cut_name_tag, to_key
+from ranklog.delivery.backends.mlflow_run import PAIRS_A_BATCH, MlflowRun, open_run
+from ranklog.model.record import Attempt, Coverage, Entry, Event, File, Item, Metrics, Params, Status
+from ranklog.model.spec import Scalar
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
+# MLflow takes 1,000 metrics and tags a request; a tag goes along.
+METRICS_A_BATCH = 990
+DELIVERED_TAG = "ranklog.delivered_metrics"
+MAX_PARAM_CHARS = 6000
+
+_key = functools.lru_cache(maxsize=65536)(to_key)
+
+
+class MlflowBackend:
+    """Writes to MLflow; see the module for what is marked how."""
+
+    _context: RunContext
+    _run: MlflowRun
+    _items: ItemStore
+
+    def __init__(self) -> None:
+        self._attempt = 0
+        self._params: dict[str, Scalar] = {}
+        self._partial: dict[int, Coverage] = {}
+        self._world_size = 0
+        self._next_metrics = 0
+
+    def open(self, *, context: RunContext) -> dict[str, str]:
+        """Connect and make the run, or open the known one again."""
+        self._context = context
+        self._run = open_run(context)
+        self._attempt = context.attempt
+        created, _, upto = self._run.tags.get(DELIVERED_TAG, "").partition("/")
+        if created == str(context.facts.created_ns) and upto.isdecimal():
+            self._next_metrics = int(upto)
+        earlier: list[Item] = []
+        for entry in earlier_entries(context):
+            if isinstance(entry.record, Item):
+                earlier.append(entry.record)
+            elif isinstance(entry.record, Params):
+                self._params |= entry.record.values
+            elif isinstance(entry.record, Metrics):
+                self._note_coverage(entry.record)
+        self._items = ItemStore(context, self._run, earlier)
+        return self._run.facts()
+
+    def deliver(self, *, entries: Sequence[Entry]) -> None:
+        """Store entries.
+
+        Raises:
+            Refused: MLflow does not take some of them; the others are stored.
+        """
+        refused: dict[int, str] = {}
+        _try_each(self._deliver_metrics, [e for e in entries if isinstance(e.record, Metrics)], refused)
+        for entry in entries:
+            if not isinstance(entry.record, Metrics):
+                _try_each(self._deliver_other, [entry], refused)
+        if refused:
+            raise Refused("; ".join(sorted(set(refused.values()))), sorted(refused))
+
+    def close(self, *, status: Status | None, timeout_s: float) -> None:
+        """Set the run's status; None leaves it running."""
+        del timeout_s  # A request's own time limit bounds the one call.
+        if status is not None:
+            self._run.client.set_terminated(self._run.run_id, status=status)
+
+    def _deliver_metrics(self, entries: Sequence[Entry]) -> None:
+        batch: list[Metric] = []
+        tags: dict[str, str] = {}
+        for entry in entries:
+            if not isinstance(entry.record, Metrics):
+                continue
+            tags |= _marks(entry.record)
+            self._note_coverage(entry.record)
+            if entry.ordinal < self._next_metrics:
+                continue
+            for metric in _to_mlflow(entry.record):
+                if len(batch) == METRICS_A_BATCH:
+                    self._send_metrics(batch, upto=entry.ordinal)
+                    batch = []
+                batch.append(metric)
+        if batch:
+            self._send_metrics(batch, upto=entries[-1].ordinal + 1)
+        self._run.set_tags(tags | self._coverage_tags())
+
+    def _send_metrics(self, batch: Sequence[Metric], *, upto: int) -> None:
+        """Send metrics together with the mark that entries below ``upto`` are there.
+
+        MLflow keeps equal metrics once by itself, but searches the run's whole history for each of them:
+        the mark spares that when a cursor was lost.
+        """
+        from mlflow.entities import RunTag
+
+        mark = f"{self._context.facts.created_ns}/{upto}"
+        self._run.client.log_batch(self._run.run_id, metrics=batch, tags=[RunTag(DELIVERED_TAG, mark)])
+        self._next_metrics = upto
+
+    def _note_coverage(self, record: Metrics) -> None:
+        coverage = record.coverage
+        if coverage is None:
+            return
+        self._world_size = coverage.world_size
+        if record.corrects:
+            self._partial.pop(record.step, None)
+        before = self._partial.get(record.step)
+        if not coverage.full and (before is None or coverage.answered < before.answered):
+            self._partial[record.step] = coverage
+
+    def _coverage_tags(self) -> dict[str, str]:
+        if not self._world_size:
+            return {}
+        full = Coverage(self._world_size, self._world_size, self._world_size)
+        lowest = min(self._partial.values(), key=lambda each: each.answered / each.world_size, default=full)
+        return {"ranklog.coverage": str(lowest), "ranklog.coverage.partial_steps": str(len(self._partial))}
+
+    def _deliver_other(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            record = entry.record
+            if isinstance(record, Params):
+                self._deliver_params(record)
+            elif isinstance(record, Item) and is_logged_model(record):
+                store_model(self._context, self._run, record, entry.ordinal)
+            elif isinstance(record, Item):
+                self._items.store(record, entry.ordinal)
+            elif isinstance(record, Event):
+                self._run.set_tags({to_key(f"ranklog.event.{record.code}"): record.text})
+            elif isinstance(record, Attempt):
+                self._attempt = record.attempt
+                self._run.set_tags({"ranklog.attempt": str(record.attempt)})
+
+    def _deliver_params(self, record: Params) -> None:
+        from mlflow.entities import Param
+
+        self._params |= record.values
+        new: list[Param] = []
+        tags: dict[str, str] = {}
+        whole = False
+        for name, value in record.values.items():
+            key, text = to_key(name), str(value)
+            shown = text[:MAX_PARAM_CHARS]
+            changed = self._run.params.get(key, shown) != shown
+            whole = whole or changed or len(text) > MAX_PARAM_CHARS
+            if changed:
+                tags[to_key(f"param.{name}.{self._attempt}")] = text
+            elif key not in self._run.params:
+                new.append(Param(key, shown))
+            if tag := cut_name_tag(name):
+                tags[tag] = name
+        for start in range(0, len(new), PAIRS_A_BATCH):
+            batch = new[start : start + PAIRS_A_BATCH]
+            self._run.client.log_batch(self._run.run_id, params=batch)
+            self._run.params.update({param.key: param.value for param in batch})
+        self._run.set_tags(tags)
+        if whole:
+            content = msgspec.json.format(msgspec.json.encode(self._params))
+            self._items.upload([File("params.json", len(content), "", content)])
+
+
+def _to_mlflow(record: Metrics) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    time_ms = record.time_ns // 1_000_000 + (1 if record.corrects else 0)
+    return [Metric(_key(name), value, time_ms, record.step) for name, value in record.values.items()]
+
+
+def _marks(record: Metrics) -> dict[str, str]:
+    """Tags for what MLflow cannot show of a record."""
+    tags: dict[str, str] = {}
+    for name, value in record.values.items():
+        if math.isinf(value):
+            tags[to_key(f"ranklog.infinite.{name}")] = f"{value:+} at step {record.step}"
+        if len(_key(name)) > 200 and (tag := cut_name_tag(name)):
+            tags[tag] = name
+    return tags
+
+
+def _try_each(deliver: Callable[[Sequence[Entry]], None], entries: Sequence[Entry], refused: dict[int, str]) -> None:
+    """Deliver entries together; where MLflow calls one invalid, find it and note why."""
+    from mlflow.exceptions import MlflowException
+
+    if not entries:
+        return
+    try:
+        deliver(entries)
+    except Refused as error:
+        refused.update(dict.fromkeys(error.ordinals, error.reason))
+    except MlflowException as error:
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        if len(entries) == 1:
+            refused[entries[0].ordinal] = error.message
+            return
+        middle = len(entries) // 2
+        _try_each(deliver, entries[:middle], refused)
+        _try_each(deliver, entries[middle:], refused)

@@ -1,0 +1,138 @@
+"""Items as MLflow's artifacts and logged models.
+
+Takes items in their canonical encoding. An artifact lies at the path that its identifier names (see
+`ranklog.delivery.backends.files`); images lie where MLflow's own image view looks; a model folder with an
+``MLmodel`` file becomes a logged model. Storing an item again gives the same result. Blocks for disk and
+network.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from ranklog.delivery.backends.base import Refused, RunContext
+from ranklog.delivery.backends.files import DIRECTORY, Shelf, safe_path
+from ranklog.delivery.backends.mlflow_names import to_image_key
+from ranklog.delivery.backends.mlflow_run import MlflowRun
+from ranklog.model.record import File, Item
+
+TABLE = "application/vnd.ranklog.table+json"
+PLOTLY = "application/vnd.plotly.v1+json"
+_MAX_TAG_CHARS = 8000
+_THUMBNAIL_PIXELS = 256
+SCRATCH = ".mlflow-"
+
+
+class ItemStore:
+    """Stores items as artifacts of one MLflow run.
+
+    Args:
+        context: Gives the contents of files.
+        run: The open run.
+        earlier: Items that were stored before, in order.
+    """
+
+    def __init__(self, context: RunContext, run: MlflowRun, earlier: Iterable[Item]) -> None:
+        self._context = context
+        self._run = run
+        self._shelf = Shelf(earlier)
+        for left_by_a_kill in context.run_dir.glob(f"{SCRATCH}*"):
+            shutil.rmtree(left_by_a_kill, ignore_errors=True)
+
+    def store(self, item: Item, ordinal: int) -> None:
+        """Store one item; ``ordinal`` is its number in the journal.
+
+        Raises:
+            Refused: a file stands where the item needs a folder, or the other way round.
+        """
+        if item.kind == "image":
+            self._store_image(item, ordinal)
+            return
+        places = self._shelf.places(item)
+        files = [file for path, each in places for file in _placed(path, each)]
+        if item.media == PLOTLY:
+            files += self._plotly_pages(files)
+        try:
+            self.upload(files)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError, shutil.Error) as error:
+            raise Refused(f"{item.kind} {item.name!r} cannot be stored: {error}", [ordinal]) from error
+        if item.media == TABLE:
+            self._announce_tables([str(path) for path, _ in places])
+        self._shelf.keep(item)
+
+    def upload(self, files: Iterable[File]) -> None:
+        """Store files as artifacts of the run, at their paths."""
+        # In the run directory, because the system's temporary directory may be small or full.
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self._context.run_dir) as folder:
+            self._context.materialise(list(files), Path(folder))
+            self._run.client.log_artifacts(self._run.run_id, folder)
+
+    def _store_image(self, item: Item, ordinal: int) -> None:
+        key = to_image_key(item.name)
+        # The random part of the names that MLflow makes; here it follows from the entry.
+        unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._context.facts.run_id}/{ordinal}")
+        stem = f"images/{key}+step+{item.step}+timestamp+{item.time_ns // 1_000_000}+{unique}"
+        files = [msgspec.structs.replace(item.files[0], path=f"{stem}.png")]
+        small = _thumbnail(self._context.content(item.files[0]))
+        if small:
+            files.append(_file(f"{stem}+compressed.webp", small))
+        if item.meta.get("caption"):
+            files.append(_file(f"captions/{PurePosixPath(stem).name}.txt", str(item.meta["caption"]).encode()))
+        self.upload(files)
+        self._run.set_tags({"mlflow.loggedImages": "True"})
+
+    def _plotly_pages(self, files: list[File]) -> list[File]:
+        try:
+            import plotly.io
+        except ImportError:
+            return []
+        pages: list[File] = []
+        for file in files:
+            figure = plotly.io.from_json(self._context.content(file).decode(), skip_invalid=True)
+            page = plotly.io.to_html(figure, include_plotlyjs="cdn", div_id="figure")
+            pages.append(_file(str(PurePosixPath(file.path).with_suffix(".html")), page.encode()))
+        return pages
+
+    def _announce_tables(self, paths: list[str]) -> None:
+        """List tables in the tag by which ``mlflow.load_table`` finds them, as long as it has room."""
+        listed = json.loads(self._run.tags.get("mlflow.loggedArtifacts", "[]"))
+        for path in paths:
+            entry = {"path": path, "type": "table"}
+            if entry not in listed and len(json.dumps([*listed, entry])) <= _MAX_TAG_CHARS:
+                listed.append(entry)
+        self._run.set_tags({"mlflow.loggedArtifacts": json.dumps(listed)})
+
+
+def is_logged_model(item: Item) -> bool:
+    """Whether an item is a folder that MLflow can load as a model."""
+    return item.media == DIRECTORY and any(file.path == "MLmodel" for file in item.files)
+
+
+def _placed(path: PurePosixPath, item: Item) -> list[File]:
+    if item.media == DIRECTORY:
+        return [msgspec.structs.replace(file, path=str(path / safe_path(file.path))) for file in item.files]
+    return [msgspec.structs.replace(item.files[0], path=str(path))]
+
+
+def _file(path: str, content: bytes) -> File:
+    return File(path, len(content), "", content)
+
+
+def _thumbnail(png: bytes) -> bytes:
+    try:
+        from PIL import Image
+    except ImportError:
+        return b""
+    with Image.open(io.BytesIO(png)) as image:
+        image.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
+        small = io.BytesIO()
+        image.convert("RGBA" if "A" in image.getbands() else "RGB").save(small, format="WEBP")
+    return small.getvalue()

@@ -1,0 +1,168 @@
+"""The TensorBoard backend: one folder of event files for a run, ``<savedir>/<run_id>/``.
+
+Takes entries of the journal, renders each to events (`tensorboard_events`) at the end of one event file.
+Guarantees: what is delivered again shows once, also after a kill in the middle of a write, and a lost or damaged
+file is rendered anew from the journal. For that a small file beside it holds how far it is whole and which
+entry comes next. What TensorBoard has no view for lies under ``artifacts/``, with a text that names it. Reduced values
+below full coverage are listed in the text ``ranklog/coverage``, events in ``ranklog/events``.
+
+TensorBoard takes the hparams that it reads first, so they have a file of their own that is written anew as a
+whole; a TensorBoard that is already running shows changed ones after a restart. Blocks for the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ranklog.delivery.backends.base import Refused, RunContext
+from ranklog.delivery.backends.history import earlier_entries
+from ranklog.delivery.backends.tensorboard_file import EventFile, frame
+from ranklog.journal.layout import make_private_dir, write_private
+from ranklog.model.errors import InvalidArgumentError, MissingExtraError
+from ranklog.model.record import Entry, Params, Status
+from ranklog.model.spec import Scalar
+
+if TYPE_CHECKING:
+    from ranklog.delivery.backends.tensorboard_render import Renderer
+
+_BUFFER_BYTES = 4 * 1024 * 1024
+# Their names must not hold "tfevents": TensorBoard would read them.
+_PROGRESS = ".ranklog.json"
+_ARTIFACTS = "artifacts"
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far the event file is.
+
+    Attributes:
+        created_ns: Creation of the run it belongs to.
+        next_ordinal: First entry that is not in the file.
+        size: Bytes of the file that are whole.
+    """
+
+    created_ns: int
+    next_ordinal: int
+    size: int
+
+
+class TensorBoardBackend:
+    """Writes event files; see the module for what is where."""
+
+    _context: RunContext
+    _renderer: Renderer
+    _folder: Path
+    _file: EventFile
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._params: dict[str, Scalar] = {}
+        self._last_ns = 0
+
+    def open(self, *, context: RunContext) -> dict[str, str]:
+        """Open the run's event file, cut what a kill left behind, and render what is missing."""
+        try:
+            from ranklog.delivery.backends import tensorboard_events as events
+            from ranklog.delivery.backends.tensorboard_render import Renderer
+        except ImportError as error:
+            raise MissingExtraError(
+                "the TensorBoard backend needs TensorBoard: pip install 'ranklog[tensorboard]'"
+            ) from error
+        savedir = context.spec.options.get("savedir")
+        if not isinstance(savedir, str):
+            raise InvalidArgumentError("the TensorBoard backend's option 'savedir' is missing: give a path")
+        self._context = context
+        self._folder = Path(savedir) / context.facts.run_id
+        make_private_dir(self._folder)
+        self._renderer = Renderer(context, self._folder / _ARTIFACTS)
+        self._file = EventFile(self._folder / self._file_name("1"))
+        progress = self._load_progress()
+        self._next = progress.next_ordinal if self._file.keep(progress.size) else 0
+        if self._file.size == 0:
+            self._file.append(frame(events.file_start(context.facts.created_ns)))
+        try:
+            self._take(earlier_entries(context))
+        except Refused:
+            pass  # The pump has it on record from the first time.
+        self._write_hparams(None)
+        return {"run_id": context.facts.run_id, "folder": str(self._folder)}
+
+    def deliver(self, *, entries: Sequence[Entry]) -> None:
+        """Store entries.
+
+        Raises:
+            Refused: some have a content that cannot be shown; the others are stored.
+        """
+        try:
+            self._take(entries)
+        finally:
+            if any(isinstance(entry.record, Params) for entry in entries):
+                self._write_hparams(None)
+
+    def close(self, *, status: Status | None, timeout_s: float) -> None:
+        """Note the status beside the hparams and close the file."""
+        del timeout_s  # Nothing here waits for others.
+        try:
+            self._write_hparams(status)
+        finally:
+            self._file.close()
+
+    def _take(self, entries: Iterable[Entry]) -> None:
+        refused: dict[int, str] = {}
+        buffer = bytearray()
+        upto = self._next
+        for entry in entries:
+            if isinstance(entry.record, Params):
+                self._params |= entry.record.values
+            self._last_ns = max(self._last_ns, entry.record.time_ns)
+            if entry.ordinal < upto:
+                self._renderer.learn(entry)
+                continue
+            try:
+                for event in self._renderer.render(entry):
+                    buffer += frame(event)
+            except Refused as error:
+                refused |= dict.fromkeys(error.ordinals, error.reason)
+            upto = entry.ordinal + 1
+            if len(buffer) >= _BUFFER_BYTES:
+                self._commit(buffer, upto)
+                buffer = bytearray()
+        self._commit(buffer, upto)
+        if refused:
+            raise Refused("; ".join(sorted(set(refused.values()))), sorted(refused))
+
+    def _commit(self, buffer: bytearray, upto: int) -> None:
+        """Write events, then note how far the file is: what a kill leaves in between is cut at the next open."""
+        if upto == self._next:
+            return
+        self._file.append(bytes(buffer))
+        progress = Progress(self._context.facts.created_ns, upto, self._file.size)
+        write_private(self._folder / _PROGRESS, msgspec.json.encode(progress))
+        self._next = upto
+
+    def _load_progress(self) -> Progress:
+        created_ns = self._context.facts.created_ns
+        try:
+            content = (self._folder / _PROGRESS).read_bytes()
+            progress = msgspec.json.decode(content, type=Progress)
+        except (OSError, msgspec.MsgspecError):
+            return Progress(created_ns, 0, 0)
+        return progress if progress.created_ns == created_ns else Progress(created_ns, 0, 0)
+
+    def _write_hparams(self, status: Status | None) -> None:
+        from ranklog.delivery.backends import tensorboard_events as events
+
+        if not self._params:
+            return
+        start_ns = self._context.facts.created_ns
+        rendered = [
+            events.file_start(start_ns),
+            *events.hparams(self._params, self._renderer.scalar_tags, status, start_ns, self._last_ns),
+        ]
+        write_private(self._folder / self._file_name("0.hparams"), b"".join(map(frame, rendered)))
+
+    def _file_name(self, suffix: str) -> str:
+        return f"events.out.tfevents.{self._context.facts.created_ns // 10**9:010d}.ranklog.{suffix}"

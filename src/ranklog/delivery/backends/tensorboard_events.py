@@ -1,0 +1,169 @@
+"""Records as TensorBoard's events; pure.
+
+Takes values, gives serialised `Event` messages that depend on nothing else, so that a second rendering is the same
+byte for byte. Scalars and images are written as torch's ``SummaryWriter`` writes them, so that readers made for
+it find them (float32: TensorBoard keeps no more); text, histograms and hparams in their plugins' own formats.
+Needs TensorBoard's message types only, neither torch nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_STRING
+from tensorboard.plugins.histogram.metadata import create_summary_metadata as histogram_metadata
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.text.metadata import create_summary_metadata as text_metadata
+
+from ranklog.model.record import Status
+from ranklog.model.spec import Scalar
+
+TABLE_ROWS = 100
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_FLOAT32_MAX = 3.4028235677973366e38
+
+
+class Table(msgspec.Struct):
+    """Content of a table item."""
+
+    columns: list[str]
+    data: list[list[Any]]
+
+
+class Histogram(msgspec.Struct):
+    """Content of a histogram item, as far as TensorBoard shows it."""
+
+    edges: list[float]
+    counts: list[float]
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """Where an event stands on TensorBoard's axes."""
+
+    step: int
+    time_ns: int
+
+
+def file_start(time_ns: int) -> bytes:
+    """First event of every file."""
+    writer = SourceMetadata(writer="ranklog")
+    event = Event(wall_time=time_ns / 1e9, file_version="brain.Event:2", source_metadata=writer)
+    return bytes(event.SerializeToString())
+
+
+def scalars(values: Mapping[str, float], at: Moment) -> bytes:
+    """Scalars of one step."""
+    return _event([Summary.Value(tag=tag, simple_value=_float32(value)) for tag, value in values.items()], at)
+
+
+def _float32(value: float) -> float:
+    if abs(value) <= _FLOAT32_MAX or value != value:  # noqa: PLR0124 - the test for NaN
+        return value
+    return float("inf") if value > 0 else float("-inf")
+
+
+def text(tag: str, markdown: str, at: Moment) -> bytes:
+    """Text, shown as Markdown."""
+    tensor = TensorProto(
+        dtype=DT_STRING,
+        tensor_shape=TensorShapeProto(),
+        string_val=[markdown.encode("utf-8", "replace")],
+    )
+    return _tensor(tag, tensor, text_metadata(display_name="", description=""), at)
+
+
+def image(tag: str, png: bytes, caption: str, at: Moment) -> bytes:
+    """A PNG image."""
+    width, height, _, color = struct.unpack_from(">IIBB", png, 16)
+    picture = Summary.Image(
+        width=width, height=height, colorspace=_PNG_CHANNELS.get(color, 3), encoded_image_string=png
+    )
+    metadata = SummaryMetadata(summary_description=caption) if caption else None
+    return _event([Summary.Value(tag=tag, image=picture, metadata=metadata)], at)
+
+
+def histogram(tag: str, content: Histogram, at: Moment) -> bytes:
+    """A histogram: rows of left edge, right edge, count."""
+    rows = list(zip(content.edges[:-1], content.edges[1:], content.counts, strict=True))
+    tensor = TensorProto(
+        dtype=DT_DOUBLE,
+        tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(rows)), TensorShapeProto.Dim(size=3)]),
+        tensor_content=b"".join(struct.pack("<3d", *row) for row in rows),
+    )
+    return _tensor(tag, tensor, histogram_metadata(display_name="", description=""), at)
+
+
+def table_markdown(table: Table) -> str:
+    """The first rows of a table."""
+    lines = [_row(table.columns), _row(["---"] * len(table.columns))]
+    lines += [_row(["" if cell is None else cell for cell in row]) for row in table.data[:TABLE_ROWS]]
+    if len(table.data) > TABLE_ROWS:
+        lines += ["", f"{TABLE_ROWS} of {len(table.data)} rows."]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def hparams(
+    params: Mapping[str, Scalar], metrics: Iterable[str], status: Status | None, start_ns: int, end_ns: int
+) -> list[bytes]:
+    """Parameters, the metrics they go with and, where the run has ended, its status."""
+    start = plugin_data_pb2.SessionStartInfo(start_time_secs=start_ns / 1e9)
+    infos = []
+    for name, value in params.items():
+        kind = _set_hparam(start.hparams[name], value)
+        infos.append(api_pb2.HParamInfo(name=name, type=kind))
+    experiment = api_pb2.Experiment(
+        time_created_secs=start_ns / 1e9,
+        hparam_infos=infos,
+        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],
+    )
+    at = Moment(0, start_ns)
+    data = plugin_data_pb2.HParamsPluginData
+    events = [
+        _hparams_event(hparams_metadata.EXPERIMENT_TAG, data(experiment=experiment), at),
+        _hparams_event(hparams_metadata.SESSION_START_INFO_TAG, data(session_start_info=start), at),
+    ]
+    if status is not None:
+        good = status == "FINISHED"
+        end = plugin_data_pb2.SessionEndInfo(
+            status=api_pb2.STATUS_SUCCESS if good else api_pb2.STATUS_FAILURE, end_time_secs=end_ns / 1e9
+        )
+        tag = hparams_metadata.SESSION_END_INFO_TAG
+        events.append(_hparams_event(tag, data(session_end_info=end), Moment(0, end_ns)))
+    return events
+
+
+def _set_hparam(field: Any, value: Scalar) -> int:
+    if isinstance(value, bool):
+        field.bool_value = value
+        return int(api_pb2.DATA_TYPE_BOOL)
+    if isinstance(value, (int, float)):
+        field.number_value = value
+        return int(api_pb2.DATA_TYPE_FLOAT64)
+    field.string_value = str(value)
+    return int(api_pb2.DATA_TYPE_STRING)
+
+
+def _hparams_event(tag: str, data: Any, at: Moment) -> bytes:
+    metadata = hparams_metadata.create_summary_metadata(data)
+    return _tensor(tag, hparams_metadata.NULL_TENSOR, metadata, at)
+
+
+def _tensor(tag: str, tensor: Any, metadata: Any, at: Moment) -> bytes:
+    return _event([Summary.Value(tag=tag, tensor=tensor, metadata=metadata)], at)
+
+
+def _event(values: Sequence[Any], at: Moment) -> bytes:
+    event = Event(wall_time=at.time_ns / 1e9, step=at.step, summary=Summary(value=values))
+    return bytes(event.SerializeToString(deterministic=True))

@@ -1,0 +1,47 @@
+"""Flattened parameters as W&B's nested config; pure.
+
+W&B shows nested mappings as dotted columns and filters by them, but cannot address a key that itself has a dot.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from ranklog.model.spec import Scalar
+
+
+def merge_params(config: Mapping[str, Any], values: Mapping[str, Scalar]) -> dict[str, Any]:
+    """The top-level entries of ``config`` that change when ``values`` are put into it.
+
+    A name is nested at its dots; where that is impossible (an empty part, or a scalar in the way), it stays as it is.
+
+    Example:
+        >>> merge_params({"optimizer": {"lr": 0.1}}, {"optimizer.name": "adam", "seed": 1})
+        {'optimizer': {'lr': 0.1, 'name': 'adam'}, 'seed': 1}
+        >>> merge_params({"a": 1}, {"a.b": 2})
+        {'a.b': 2}
+    """
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        root, *rest = name.split(".")
+        tree = {root: copy.deepcopy(changed[root] if root in changed else config.get(root, {}))}
+        if all((root, *rest)) and _put(tree, (root, *rest), value):
+            changed[root] = tree[root]
+        else:
+            changed[name] = value
+    return changed
+
+
+def _put(tree: dict[str, Any], parts: tuple[str, ...], value: Scalar) -> bool:
+    *parents, leaf = parts
+    node: Any = tree
+    for part in parents:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            return False
+    if isinstance(node.get(leaf), dict) and node[leaf]:
+        return False
+    node[leaf] = value
+    return True

@@ -1,0 +1,46 @@
+"""``delivery.log`` in the run directory: what went wrong on the way to the backends, for people.
+
+The file is 0600, and secrets in URLs are masked before they reach it or a cursor.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from pathlib import Path
+
+from ranklog.model.redact import mask_text
+
+LOG = "delivery.log"
+_ERROR_CHARS = 500
+
+
+def open_log(run_dir: Path) -> int:
+    """Descriptor of the log, for appending."""
+    return os.open(run_dir / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def note(run_dir: Path, text: str) -> None:
+    """Append a text with the time; a disk that refuses is no trouble worth more trouble."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    try:
+        fd = open_log(run_dir)
+        try:
+            os.write(fd, f"{stamp} {mask_text(text).rstrip()}\n".encode("utf-8", "backslashreplace"))
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line, for cursors and tables."""
+    text = " ".join(mask_text(str(error)).split())
+    shown = text if len(text) <= _ERROR_CHARS else text[: _ERROR_CHARS - 1] + "…"
+    return f"{type(error).__name__}: {shown}" if shown else type(error).__name__
+
+
+def details(error: BaseException) -> str:
+    """An exception with its traceback, for the log."""
+    return "".join(traceback.format_exception(error))

@@ -1,0 +1,88 @@
+"""Delivers one run to all its backends, each by its own `Feed`: one backend's trouble is its own.
+
+In: a run directory, growing or not. Out: entries in the backends, cursors in the directory. The pump makes no
+threads and does not wait: `run_once` moves each feed by one step, `run` repeats that until there is nothing
+left, which is what ``ranklog sync`` needs. The live forwarder (`ranklog.delivery.thread`) drives the same
+feeds with a thread each.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from ranklog.delivery.backends.base import Backend, create_backend
+from ranklog.delivery.feed import Feed, Finish, Step
+from ranklog.delivery.lock import DeliveryLock
+from ranklog.delivery.targets import Target, targets_of
+from ranklog.journal.reader import read_heads
+
+TRIES = 3
+
+
+class Pump:
+    """Delivers one run.
+
+    Args:
+        run_dir: The run directory.
+        console: Where the console backend prints.
+        targets: The backends; None for those that the run's attempts name.
+        create: Makes a backend from its name.
+        clock: Monotonic seconds.
+
+    Raises:
+        LockedError: another process delivers this run.
+        OSError: the run directory cannot be written.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        console: TextIO | None = None,
+        targets: Sequence[Target] | None = None,
+        create: Callable[[str], Backend] = create_backend,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._lock = DeliveryLock(run_dir)
+        self._lock.ensure()
+        heads = read_heads(run_dir)
+        self.attempt = heads[-1].attempt if heads else None
+        if targets is None:
+            targets = targets_of(head.attempt for head in heads)
+        out = console if console is not None else sys.stdout
+        self.feeds = [
+            Feed(run_dir, target, create=create, console=out, guard=self._lock.ensure, clock=clock)
+            for target in targets
+        ]
+
+    def run_once(self, finish: Finish | None = None) -> list[Step]:
+        """One step of each feed."""
+        return [feed.step(finish) for feed in self.feeds]
+
+    def run(self, finish: Finish, *, tries: int = TRIES, stop: threading.Event | None = None) -> Iterator[Feed]:
+        """Deliver what there is; yields a feed after each step, gives it up after ``tries`` failures."""
+        stop = stop or threading.Event()
+        left = list(self.feeds)
+        while left and not stop.is_set():
+            due_s = []
+            for feed in tuple(left):
+                step = feed.step(finish)
+                if step.done or step.hopeless or feed.failures >= tries:
+                    left.remove(feed)
+                elif step.due_s is not None:
+                    due_s.append(step.due_s)
+                yield feed
+            if left and len(due_s) == len(left):
+                stop.wait(max(0.0, min(due_s) - self._clock()))
+
+    def close(self) -> None:
+        """Let go of backends that are still open, and of the lock; may be called twice."""
+        for feed in self.feeds:
+            feed.release()
+        self._lock.release()

@@ -1,0 +1,111 @@
+"""Reduces equally long tables of states over all ranks with few all_reduces, pure but for the world's collectives.
+
+Every rank must give the same names in the same order with the same reductions; `agree_on` finds out whether that
+is so. Only what the reductions need travels: sums always, squared deviations for std and stats, extremes for min,
+max and stats, ranks for stats, the first rank with a NaN only where there is one. Which of these calls are made
+follows from the reductions and from agreed numbers, so that all ranks make the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Container, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranklog.model.errors import WorldError
+from ranklog.reduce.ops import (
+    COUNT,
+    EXTREME_OPS,
+    HIGH,
+    HIGH_RANK,
+    LOW,
+    LOW_RANK,
+    M2,
+    NO_RANK,
+    NONFINITE,
+    NONFINITE_RANK,
+    SPREAD_OPS,
+    TOTAL,
+    WEIGHT,
+    States,
+    empty_states,
+)
+from ranklog.world.base import Floats, ReduceOp, World
+
+
+class Deadline:
+    """One time limit over several collectives."""
+
+    def __init__(self, world: World, timeout_s: float) -> None:
+        self._world = world
+        self._timeout_s = timeout_s
+        self._end_s = time.monotonic() + timeout_s
+
+    def _left_s(self) -> float:
+        left_s = self._end_s - time.monotonic()
+        if left_s <= 0:
+            raise WorldError(f"the ranks did not finish a round in {self._timeout_s:g} s")
+        return left_s
+
+    def all_reduce(self, values: Floats, op: ReduceOp) -> Floats:
+        """`World.all_reduce` within what is left of the time."""
+        return self._world.all_reduce(values, op=op, timeout_s=self._left_s())
+
+    def all_gather(self, data: bytes) -> list[bytes]:
+        """`World.all_gather` within what is left of the time."""
+        return self._world.all_gather(data, timeout_s=self._left_s())
+
+
+def digest(data: bytes) -> float:
+    """Stable 52-bit hash, exact as float64."""
+    return float(int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") >> 12)
+
+
+def agree_on(data: bytes, calls: Deadline) -> bool:
+    """Whether every rank gave the same bytes; the same answer on every rank."""
+    number = digest(data)
+    low, high = calls.all_reduce(np.array([number, -number]), "min")
+    return bool(low == -high)
+
+
+def reduce_fused(states: States, ops: Sequence[str], lengths: Sequence[int], calls: Deadline, rank: int) -> States:
+    """States of all ranks together; ``ops`` has one reduction for each run of columns, ``lengths`` its length.
+
+    Fields that no reduction of a column needs are left as for no samples.
+    """
+
+    def columns(wanted: Container[str]) -> NDArray[np.intp]:
+        return np.flatnonzero(np.repeat([op in wanted for op in ops], lengths))
+
+    local = states.table
+    total = empty_states(len(states))
+    out = total.table
+    summed = [COUNT, WEIGHT, TOTAL, NONFINITE]
+    out[summed] = calls.all_reduce(local[summed].ravel(), "sum").reshape(len(summed), -1)
+
+    spread = columns(SPREAD_OPS)
+    if len(spread):
+        with np.errstate(invalid="ignore", over="ignore"):
+            delta = states.mean[spread] - total.mean[spread]
+            moved = local[M2, spread] + local[WEIGHT, spread] * delta * delta
+        out[M2, spread] = calls.all_reduce(np.where(local[WEIGHT, spread] > 0, moved, 0.0), "sum")
+
+    extreme = columns(EXTREME_OPS)
+    if len(extreme):
+        both = calls.all_reduce(np.concatenate([local[LOW, extreme], -local[HIGH, extreme]]), "min")
+        out[LOW, extreme], out[HIGH, extreme] = both[: len(extreme)], -both[len(extreme) :]
+
+    ranked = columns({"stats"})
+    if len(ranked):
+        at_low = np.where(local[LOW, ranked] == out[LOW, ranked], local[LOW_RANK, ranked], NO_RANK)
+        at_high = np.where(local[HIGH, ranked] == out[HIGH, ranked], local[HIGH_RANK, ranked], NO_RANK)
+        both = calls.all_reduce(np.concatenate([at_low, at_high]), "min")
+        out[LOW_RANK, ranked], out[HIGH_RANK, ranked] = both[: len(ranked)], both[len(ranked) :]
+
+    odd = np.flatnonzero(out[NONFINITE] > 0)
+    if len(odd):
+        out[NONFINITE_RANK, odd] = calls.all_reduce(np.where(local[NONFINITE, odd] > 0, rank, NO_RANK), "min")
+    return total

@@ -1,0 +1,187 @@
+"""The gathered path of a round: every rank's closed rows as bytes, and on rank 0 their merging by key.
+
+In: rows of this rank, packets of all ranks. Out: this rank's rows without what was reduced, and reduced groups with
+their states. Merging is in rank order. `Merger` keeps the states of the last keys that were reduced from some ranks
+only, so that what comes late makes a corrected record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from ranklog.model.record import Coverage
+from ranklog.reduce.agree import REMEMBERED_KEYS, Key, Ready, Report, RowReport
+from ranklog.reduce.buffer import Buffer, Row, stack
+from ranklog.reduce.ops import FIELDS, States, merge
+from ranklog.reduce.records import Reduced
+from ranklog.world.base import Floats
+
+GATHER_ROWS = 4096
+_GATHER_ROWS_ALL_RANKS = 16384
+_NAMES_PER_ROW = 16
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+
+
+def _rows_to_send(buffer: Buffer, size: int) -> list[Row]:
+    """The first closed rows, bounded so that all ranks' rows together stay bounded."""
+    limit = min(GATHER_ROWS, max(64, _GATHER_ROWS_ALL_RANKS // size))
+    return within(buffer.closed(limit), limit * _NAMES_PER_ROW)
+
+
+def within(rows: Sequence[Row], limit_names: int) -> list[Row]:
+    """The first rows that have at most so many names together, at least one."""
+    total = 0
+    for index, row in enumerate(rows):
+        total += len(row.names)
+        if total > limit_names and index:
+            return list(rows[:index])
+    return list(rows)
+
+
+def encode_report(
+    buffer: Buffer, size: int, *, closing: bool, patience_s: float, since_s: float
+) -> tuple[list[Row], bytes]:
+    """This rank's report as bytes, and the rows in it.
+
+    Args:
+        buffer: Its rows.
+        size: World size.
+        closing: Whether the rank is closing, read before this call.
+        patience_s: Age at which it no longer waits for a rank.
+        since_s: Monotonic time before which no rank could be waited for: ages count from then on.
+    """
+    # Read before the rows: what closes meanwhile must not count as closed while it is missing from the report.
+    ever_added, max_closed_step = buffer.ever_added, buffer.max_closed_step
+    rows = _rows_to_send(buffer, size)
+    complete = len(rows) == buffer.closed_count
+    now_s = time.monotonic()
+    table = stack(rows).table if rows else np.empty((FIELDS, 0))
+    reports: list[RowReport] = []
+    start = 0
+    for row in rows:
+        end = start + len(row.names)
+        states = table[:, start:end].tobytes()
+        age_s = now_s - max(row.closed_s, since_s)
+        reports.append(RowReport(row.names, row.step, row.op, row.to, row.time_ns, row.group, age_s, states))
+        start = end
+    report = Report(reports, complete, closing, ever_added, max_closed_step, patience_s)
+    return rows, _encoder.encode(report)
+
+
+def decode_report(data: bytes) -> Report:
+    """A rank's report."""
+    return _decoder.decode(data)
+
+
+def remaining(rows: Sequence[Row], ready: Sequence[Ready], rank: int) -> list[Row]:
+    """This rank's rows without the names that were reduced."""
+    taken: dict[int, set[str]] = {}
+    for group in ready:
+        for holder, index in group.holders:
+            if holder == rank:
+                taken.setdefault(index, set()).update(group.names)
+    kept: list[Row] = []
+    for index, row in enumerate(rows):
+        names = taken.get(index)
+        if names is None:
+            kept.append(row)
+        elif len(names) < len(row.names):
+            kept.append(row.without(names))
+    return kept
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """What was reduced of one key so far: one column of states a rank, and who answered."""
+
+    columns: dict[int, Floats]
+    answered: frozenset[int]
+
+
+class _Piece(msgspec.Struct, frozen=True):
+    """One record to be: what it is of, and the states of its names on each rank that had them."""
+
+    group: Reduced
+    columns: dict[int, Floats]
+
+
+class Merger:
+    """Merges ready keys on rank 0.
+
+    Args:
+        size: World size.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._parts: dict[Key, _Part] = {}
+
+    def merge(self, ready: Sequence[Ready], reports: Sequence[Report]) -> tuple[list[Reduced], States]:
+        """Groups of equal coverage and their states, one after the other."""
+        pieces: list[_Piece] = []
+        for item in ready:
+            columns = {rank: _columns(item, reports[rank].rows[index]) for rank, index in item.holders}
+            times = {rank: reports[rank].rows[index].time_ns for rank, index in item.holders}
+            time_ns = times.get(0, min(times.values()))
+            pieces += self._late(item, columns, time_ns) if item.late else [self._first(item, columns, time_ns)]
+        while len(self._parts) > REMEMBERED_KEYS:
+            del self._parts[next(iter(self._parts))]
+        return [piece.group for piece in pieces], _merge_pieces(pieces)
+
+    def _first(self, item: Ready, columns: dict[int, Floats], time_ns: int) -> _Piece:
+        """What was not reduced before."""
+        for index, key in enumerate(item.keys()):
+            self._parts.pop(key, None)
+            if len(columns) < self._size:
+                own = {rank: table[:, index : index + 1] for rank, table in columns.items()}
+                self._parts[key] = _Part(own, item.answered)
+        coverage = Coverage(len(item.answered), self._size, len(columns))
+        return _Piece(Reduced(item.names, item.step, item.op, item.to, time_ns, coverage), columns)
+
+    def _late(self, item: Ready, columns: dict[int, Floats], time_ns: int) -> list[_Piece]:
+        """What adds to values reduced before, name by name: each may have come from other ranks."""
+        pieces: list[_Piece] = []
+        for index, key in enumerate(item.keys()):
+            part = _Part({rank: table[:, index : index + 1] for rank, table in columns.items()}, item.answered)
+            earlier = self._parts.pop(key, None)
+            if earlier is not None:
+                part = _Part(earlier.columns | part.columns, earlier.answered | part.answered)
+            if len(part.columns) < self._size:
+                self._parts[key] = part
+            coverage = Coverage(len(part.answered), self._size, len(part.columns))
+            group = Reduced([key[0]], item.step, item.op, item.to, time_ns, coverage, corrects=True)
+            pieces.append(_Piece(group, part.columns))
+        return pieces
+
+
+def _columns(item: Ready, row: RowReport) -> Floats:
+    """States of the item's names in a row."""
+    table = np.frombuffer(row.states).reshape(FIELDS, -1)
+    if row.names == item.names:
+        return table
+    position = {name: i for i, name in enumerate(row.names)}
+    return table[:, [position[name] for name in item.names]]
+
+
+def _merge_pieces(pieces: Sequence[_Piece]) -> States:
+    """Merge each piece over its ranks, in rank order; pieces of the same ranks all at once."""
+    out: list[Floats] = [np.empty((FIELDS, 0))] * len(pieces)
+    by_ranks: dict[tuple[int, ...], list[int]] = {}
+    for index, piece in enumerate(pieces):
+        by_ranks.setdefault(tuple(sorted(piece.columns)), []).append(index)
+    for ranks, indices in by_ranks.items():
+        tables = [np.concatenate([pieces[i].columns[rank] for i in indices], axis=1) for rank in ranks]
+        total = States(tables[0])
+        for table in tables[1:]:
+            total = merge(total, States(table))
+        start = 0
+        for index in indices:
+            end = start + len(pieces[index].group.names)
+            out[index] = total.table[:, start:end]
+            start = end
+    return States(np.concatenate([np.empty((FIELDS, 0)), *out], axis=1))

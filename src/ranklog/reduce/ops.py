@@ -1,0 +1,149 @@
+"""The maths of reduction, pure: samples to mergeable states, states to results.
+
+A state stands for all samples of one name at one step on some ranks. States of many names are one table, so that
+numpy works on all of them at once. Two states merge into the state of both (Chan, Golub, LeVeque 1979 for the second
+moment); merged in rank order the result does not depend on timing. Non-finite samples take no part in mean, sum, std,
+min and max; they are counted apart, and where nothing finite remains the result is NaN. A weight counts for mean
+and std only; a sample of weight 0 takes part in count, min and max. Where all weights are 0, mean and std are NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ranklog.model.errors import InvalidArgumentError
+from ranklog.world.base import Floats
+
+FIELDS = 10
+COUNT, WEIGHT, TOTAL, M2, LOW, HIGH, LOW_RANK, HIGH_RANK, NONFINITE, NONFINITE_RANK = range(FIELDS)
+NO_RANK = float(2**52)
+
+STATS = ("mean", "std", "min", "max", "min_rank", "max_rank", "count")
+SPREAD_OPS = frozenset({"std", "stats"})
+EXTREME_OPS = frozenset({"min", "max", "stats"})
+WEIGHTED_OPS = frozenset({"mean", "std", "stats"})
+
+
+class States:
+    """States of many names: a table with one row a field, one column a name.
+
+    Fields: COUNT finite samples, WEIGHT their weights' sum, TOTAL the weighted sum, M2 the weighted squared
+    deviations from the mean, LOW/HIGH with LOW_RANK/HIGH_RANK the extremes and the lowest rank that had each,
+    NONFINITE the number of NaN and infinite samples, NONFINITE_RANK the lowest rank that had one.
+    """
+
+    __slots__ = ("table",)
+
+    def __init__(self, table: Floats) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return int(self.table.shape[1])
+
+    @property
+    def mean(self) -> Floats:
+        """Weighted mean; NaN where there is no weight."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.table[WEIGHT] > 0, self.table[TOTAL] / self.table[WEIGHT], np.nan)
+
+    def take(self, positions: Sequence[int]) -> States:
+        """States at these positions, in this order."""
+        return States(self.table[:, list(positions)])
+
+
+def empty_states(size: int) -> States:
+    """States of no samples at all."""
+    table = np.zeros((FIELDS, size))
+    table[LOW] = np.inf
+    table[HIGH] = -np.inf
+    table[[LOW_RANK, HIGH_RANK, NONFINITE_RANK]] = NO_RANK
+    return States(table)
+
+
+def states_of(values: Floats, weights: Floats | None, rank: int) -> States:
+    """States of one sample each, given on ``rank``; ``weights`` None means 1 for all."""
+    states = empty_states(len(values))
+    table = states.table
+    finite = np.isfinite(values)
+    if finite.all():
+        table[COUNT] = 1
+        table[WEIGHT] = 1 if weights is None else weights
+        table[TOTAL] = values if weights is None else values * weights
+        table[LOW] = table[HIGH] = values
+        table[[LOW_RANK, HIGH_RANK]] = rank
+        return states
+    table[COUNT] = finite
+    table[WEIGHT] = finite if weights is None else np.where(finite, weights, 0)
+    table[TOTAL] = np.where(finite, values, 0) * table[WEIGHT]
+    table[LOW] = np.where(finite, values, np.inf)
+    table[HIGH] = np.where(finite, values, -np.inf)
+    table[[LOW_RANK, HIGH_RANK]] = np.where(finite, rank, NO_RANK)
+    table[NONFINITE] = ~finite
+    table[NONFINITE_RANK] = np.where(finite, NO_RANK, rank)
+    return states
+
+
+def merge(first: States, second: States) -> States:
+    """State of the samples of both; on equal extremes the lower rank is named."""
+    a, b = first.table, second.table
+    out = np.empty_like(a)
+    for field in (COUNT, WEIGHT, TOTAL, NONFINITE):
+        out[field] = a[field] + b[field]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        delta = second.mean - first.mean
+        between = delta * delta * (a[WEIGHT] * (b[WEIGHT] / out[WEIGHT]))
+    both = (a[WEIGHT] > 0) & (b[WEIGHT] > 0)
+    out[M2] = a[M2] + b[M2] + np.where(both, between, 0)
+    out[LOW] = np.minimum(a[LOW], b[LOW])
+    out[HIGH] = np.maximum(a[HIGH], b[HIGH])
+    for value, rank in ((LOW, LOW_RANK), (HIGH, HIGH_RANK)):
+        of_a = np.where(a[value] == out[value], a[rank], NO_RANK)
+        of_b = np.where(b[value] == out[value], b[rank], NO_RANK)
+        out[rank] = np.minimum(of_a, of_b)
+    out[NONFINITE_RANK] = np.minimum(a[NONFINITE_RANK], b[NONFINITE_RANK])
+    return States(out)
+
+
+def results(states: States, op: str) -> dict[str, Floats]:
+    """Results of one reduction: suffix of the name (empty but for ``stats``) to values.
+
+    mean = Σwx/Σw; sum = Σx; std = sqrt(Σw(x-mean)²/Σw), the population's; count = finite samples.
+    """
+    table = states.table
+    some = table[COUNT] > 0
+
+    def known(field: int) -> Floats:
+        return np.where(some, table[field], np.nan)
+
+    if op == "mean":
+        return {"": states.mean}
+    if op == "sum":
+        return {"": known(TOTAL)}
+    if op == "min":
+        return {"": known(LOW)}
+    if op == "max":
+        return {"": known(HIGH)}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        std = np.sqrt(np.where(table[WEIGHT] > 0, table[M2] / table[WEIGHT], np.nan))
+    if op == "std":
+        return {"": std}
+    columns = (states.mean, std, known(LOW), known(HIGH), known(LOW_RANK), known(HIGH_RANK), table[COUNT])
+    return {f"/{suffix}": column for suffix, column in zip(STATS, columns, strict=True)}
+
+
+def check_weight(weight: float) -> float:
+    """Return ``weight`` as float when it can weigh a sample.
+
+    Raises:
+        InvalidArgumentError: when it is negative, not finite, or no number.
+    """
+    try:
+        number = float(weight)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise InvalidArgumentError(f"weight={weight!r} is not allowed: give a finite number of 0 or above")
+    return number

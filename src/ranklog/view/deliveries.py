@@ -1,0 +1,105 @@
+"""How far each backend of a run is, by comparing its cursor with the journal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from ranklog.delivery.targets import Target, is_for, targets_of
+from ranklog.journal.cursor import Cursor, load_cursor, load_cursors
+from ranklog.journal.reader import JournalReader, read_heads
+from ranklog.model.record import EVERY_BACKEND, Attempt, Entry
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one backend is.
+
+    Attributes:
+        backend: Its name, or that of an extra cursor of ``ranklog sync --to``.
+        extra: Whether no attempt names it.
+        accepted: Records for it that it has, those it refused included.
+        waiting: Records for it that it does not have yet.
+        status: Status with which the run was closed there.
+        known: What the backend told: ``run_id``, ``url``, ….
+        error: Last trouble, None when the last try went well.
+        failures: Failed tries so far.
+        refused: Records the backend will never accept: ordinal to reason.
+    """
+
+    backend: str
+    extra: bool
+    accepted: int
+    waiting: int
+    status: str | None
+    known: dict[str, str]
+    error: str | None
+    failures: int
+    refused: dict[str, str]
+
+
+def deliveries_of(run_dir: Path) -> tuple[Delivery, ...]:
+    """How far each backend is, exactly; reads the whole journal."""
+    progress = Progress(run_dir, [head.attempt for head in read_heads(run_dir)])
+    for entry in JournalReader(run_dir).poll():
+        progress.count(entry)
+    return progress.deliveries()
+
+
+class _Tally:
+    def __init__(self, cursor: Cursor, target: Target | None) -> None:
+        self.cursor = cursor
+        self.target = target
+        self.mask = EVERY_BACKEND if target is None else 0
+        self.accepted = 0
+        self.waiting = 0
+
+
+class Progress:
+    """Counts, entry by entry, what each backend has and what waits for it.
+
+    Args:
+        run_dir: The run directory.
+        attempts: Its attempts, which name the backends.
+    """
+
+    def __init__(self, run_dir: Path, attempts: Sequence[Attempt]) -> None:
+        targets = {(target.index, target.label): target for target in targets_of(attempts)}
+        own = [(load_cursor(run_dir, *key), target) for key, target in targets.items()]
+        extra = [c for index, c in load_cursors(run_dir) if (index, c.backend) not in targets]
+        self._tallies = [_Tally(cursor, target) for cursor, target in own]
+        self._tallies += [_Tally(cursor, None) for cursor in extra]
+
+    @property
+    def lowest(self) -> int:
+        """First record that some backend does not have; a large number without backends."""
+        return min((tally.cursor.next_ordinal for tally in self._tallies), default=sys.maxsize)
+
+    def count(self, entry: Entry) -> None:
+        """Count one entry; they come in order."""
+        for tally in self._tallies:
+            if tally.target is not None and isinstance(entry.record, Attempt):
+                tally.mask = tally.target.mask(entry.record)
+            if is_for(entry, tally.mask):
+                accepted = entry.ordinal < tally.cursor.next_ordinal
+                tally.accepted += accepted
+                tally.waiting += not accepted
+
+    def deliveries(self) -> tuple[Delivery, ...]:
+        """The result."""
+        return tuple(
+            Delivery(
+                backend=tally.cursor.backend,
+                extra=tally.target is None,
+                accepted=tally.accepted,
+                waiting=tally.waiting,
+                status=tally.cursor.status,
+                known=tally.cursor.known,
+                error=tally.cursor.error,
+                failures=tally.cursor.failures,
+                refused=tally.cursor.refused,
+            )
+            for tally in self._tallies
+        )

@@ -1,0 +1,66 @@
+"""A run for other programs: every record as JSON lines, or the metrics as a long table.
+
+The table has a row a point, by name and step, with what counts now (a later record of the same step replaces the
+earlier one); the JSON lines hold everything, in the order of the journal. Contents above 32 KiB stay in ``blobs/``
+and are named by their SHA-256.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from ranklog.journal.layout import read_facts
+from ranklog.journal.reader import JournalReader
+from ranklog.model.errors import MissingExtraError
+from ranklog.view.plain import to_json, to_plain
+from ranklog.view.query import RunView
+
+COLUMNS = ("name", "step", "value", "time_ns", "attempt", "op", "answered", "world_size", "contributed")
+Row = tuple[str, int, float, int, int, str | None, int | None, int | None, int | None]
+
+
+def write_jsonl(run_dir: Path, file: TextIO) -> None:
+    """Write the run's facts, then each record as an object with its ``type``, ``ordinal`` and ``segment``."""
+    facts = to_plain(read_facts(run_dir))
+    file.write(to_json({"type": "run", "facts": facts}) + "\n")
+    for entry in JournalReader(run_dir).poll():
+        record = to_plain(entry.record)
+        if isinstance(record, dict):
+            file.write(to_json({"ordinal": entry.ordinal, "segment": entry.segment, **record}) + "\n")
+
+
+def write_csv(run_dir: Path, file: TextIO) -> None:
+    """Write the metrics with a header; NaN and infinities as ``nan``, ``inf`` and ``-inf``."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(metric_rows(run_dir))
+
+
+def write_parquet(run_dir: Path, path: Path) -> None:
+    """Write the metrics.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("parquet needs pyarrow: pip install pyarrow") from error
+    types = ("string", "int64", "float64", "int64", "int64", "string", "int64", "int64", "int64")
+    columns = list(zip(*metric_rows(run_dir), strict=True)) or [()] * len(COLUMNS)
+    arrays = [pyarrow.array(column, type=type_) for column, type_ in zip(columns, types, strict=True)]
+    parquet.write_table(pyarrow.table(arrays, names=list(COLUMNS)), path)
+
+
+def metric_rows(run_dir: Path) -> Iterator[Row]:
+    """The long table of metrics: the fields of `COLUMNS`, by name and step."""
+    view = RunView(run_dir)
+    for name in view.names:
+        for point in view.series(name):
+            covered = point.coverage
+            coverage = (covered.answered, covered.world_size, covered.contributed) if covered else (None, None, None)
+            yield (name, point.step, point.value, point.time_ns, point.attempt, point.op, *coverage)

@@ -1,0 +1,189 @@
+"""Everything about one run, read once from its journal: `RunView`.
+
+Guarantees: for one metric and step the record that was logged last counts, so a correction replaces what it
+corrects and a later attempt replaces an earlier one; how many points were replaced is counted, never hidden.
+Damage in the journal shows in `damage` and takes nothing else with it.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import msgspec
+
+from ranklog.journal.layout import read_facts
+from ranklog.journal.reader import Damage, JournalReader, read_heads
+from ranklog.model.record import Attempt, Coverage, End, Entry, Event, Item, Metrics, Params
+from ranklog.model.spec import Scalar
+from ranklog.view.deliveries import Progress
+from ranklog.view.summary import RunSummary, attempts_of, status_of
+
+
+class Point(msgspec.Struct, frozen=True, gc=False):
+    """One value of a metric: with the attempt that logged it, and what stands behind it when it is reduced."""
+
+    step: int
+    value: float
+    time_ns: int
+    attempt: int
+    op: str | None
+    coverage: Coverage | None
+
+
+class MetricRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric in short.
+
+    Attributes:
+        name: The user's identifier.
+        points: Number of steps that have a value.
+        last: Value at the highest step.
+        last_step: That step.
+        min: Lowest value that is a number; NaN where there is none.
+        max: Highest value that is a number; NaN where there is none.
+        op: The reduction of the value at the highest step, None for one rank's own.
+        coverage: The lowest coverage of all its points, None for one rank's own.
+        superseded: Points that a later record of the same step replaced.
+    """
+
+    name: str
+    points: int
+    last: float
+    last_step: int
+    min: float
+    max: float
+    op: str | None
+    coverage: Coverage | None
+    superseded: int
+
+
+class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One item without its content."""
+
+    ordinal: int
+    kind: str
+    name: str
+    step: int
+    rank: int
+    media: str
+    files: int
+    size: int
+    time_ns: int
+
+
+class RunView:
+    """One run, as its journal has it now.
+
+    Args:
+        run_dir: The run directory.
+
+    Attributes:
+        run_dir: The run directory.
+        summary: What a list of runs shows.
+        attempts: Who wrote, in order.
+        params: Parameters; a later value of a name replaces the earlier one.
+        items: What was logged beside metrics and parameters.
+        events: Events of the run.
+        end: Record that ended the last attempt, if it ended in an orderly way.
+        damage: What cannot be read.
+
+    Raises:
+        RunNotFoundError: when the directory is no run.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        facts = read_facts(run_dir)
+        self.attempts: list[Attempt] = attempts_of(read_heads(run_dir))
+        self.params: dict[str, Scalar] = {}
+        self.items: list[ItemRow] = []
+        self.events: list[Event] = []
+        self.end: End | None = None
+        self._series: dict[str, dict[int, Point]] = {}
+        self._superseded: dict[str, int] = {}
+        self._attempt = 0
+        progress = Progress(run_dir, self.attempts)
+        reader = JournalReader(run_dir)
+        last_ns, total = facts.created_ns, 0
+        for entry in reader.poll():
+            self._take(entry)
+            progress.count(entry)
+            last_ns, total = max(last_ns, entry.record.time_ns), entry.ordinal + 1
+        self.damage: list[Damage] = [*reader.damage, *([reader.tail] if reader.tail else [])]
+        deliveries = progress.deliveries()
+        self.summary = RunSummary(
+            run_dir=str(run_dir),
+            facts=facts,
+            status=status_of(self.attempts, self.end, deliveries),
+            attempts=len(self.attempts),
+            last_ns=last_ns,
+            records=total,
+            deliveries=deliveries,
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the metrics, sorted."""
+        return sorted(self._series)
+
+    def series(self, name: str) -> list[Point]:
+        """Points of a metric by step; none for a name that was not logged."""
+        points = self._series.get(name, {})
+        return [points[step] for step in sorted(points)]
+
+    def metrics(self) -> list[MetricRow]:
+        """One row a metric, by name."""
+        return [self._row(name) for name in self.names]
+
+    def _row(self, name: str) -> MetricRow:
+        points = self.series(name)
+        numbers = [point.value for point in points if not math.isnan(point.value)] or [math.nan]
+        covered = [point.coverage for point in points if point.coverage is not None]
+        return MetricRow(
+            name=name,
+            points=len(points),
+            last=points[-1].value,
+            last_step=points[-1].step,
+            min=min(numbers),
+            max=max(numbers),
+            op=points[-1].op,
+            coverage=min(covered, key=lambda c: c.answered / max(1, c.world_size), default=None),
+            superseded=self._superseded.get(name, 0),
+        )
+
+    def _take(self, entry: Entry) -> None:
+        record = entry.record
+        if isinstance(record, Metrics):
+            self._take_metrics(record)
+        elif isinstance(record, Params):
+            self.params.update(record.values)
+        elif isinstance(record, Item):
+            self.items.append(_item_row(entry.ordinal, record))
+        elif isinstance(record, Event):
+            self.events.append(record)
+        elif isinstance(record, End):
+            self.end = record
+        elif record.attempt != self._attempt or self.end is not None:
+            # The run went on after an end.
+            self._attempt, self.end = record.attempt, None
+
+    def _take_metrics(self, record: Metrics) -> None:
+        for name, value in record.values.items():
+            points = self._series.setdefault(name, {})
+            if record.step in points:
+                self._superseded[name] = self._superseded.get(name, 0) + 1
+            points[record.step] = Point(record.step, value, record.time_ns, self._attempt, record.op, record.coverage)
+
+
+def _item_row(ordinal: int, item: Item) -> ItemRow:
+    return ItemRow(
+        ordinal=ordinal,
+        kind=item.kind,
+        name=item.name,
+        step=item.step,
+        rank=item.rank,
+        media=item.media,
+        files=len(item.files),
+        size=sum(file.size for file in item.files),
+        time_ns=item.time_ns,
+    )

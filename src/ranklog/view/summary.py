@@ -1,0 +1,100 @@
+"""What a list of runs shows of one, cheaply: heads of the segments, the last segment, the cursors.
+
+Nothing here raises for what a file holds: a run whose facts cannot be read is left out by `find_runs`, damage
+shows as damage. The status is the one in the journal; without one, the trainer's process is looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ranklog.delivery.alive import is_alive
+from ranklog.journal.layout import read_facts
+from ranklog.journal.reader import Head, JournalReader, Position, read_heads
+from ranklog.model.record import Attempt, End, RunFacts
+from ranklog.view.deliveries import Delivery, Progress
+
+RunStatus = Literal["FINISHED", "FAILED", "KILLED", "RUNNING", "UNKNOWN"]
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a list of runs.
+
+    Attributes:
+        run_dir: The run directory.
+        facts: What never changes about it.
+        status: How it ended, or that it has not.
+        attempts: Number of attempts so far.
+        last_ns: Wall-clock time of the last record.
+        records: Records in the journal.
+        deliveries: How far each backend is; `accepted` counts only what had to be read for `waiting`.
+    """
+
+    run_dir: str
+    facts: RunFacts
+    status: RunStatus
+    attempts: int
+    last_ns: int
+    records: int
+    deliveries: tuple[Delivery, ...]
+
+
+def summarise(run_dir: Path) -> RunSummary:
+    """Summarise a run.
+
+    Raises:
+        RunNotFoundError: when the directory is no run.
+    """
+    facts = read_facts(run_dir)
+    heads = read_heads(run_dir)
+    last_ns, end, total = facts.created_ns, None, 0
+    attempts = attempts_of(heads)
+    progress = Progress(run_dir, attempts)
+    for entry in JournalReader(run_dir, _start(heads, progress.lowest)).poll():
+        record = entry.record
+        last_ns, total = max(last_ns, record.time_ns), entry.ordinal + 1
+        if isinstance(record, (End, Attempt)):
+            end = record if isinstance(record, End) else None
+        progress.count(entry)
+    deliveries = progress.deliveries()
+    return RunSummary(
+        run_dir=str(run_dir),
+        facts=facts,
+        status=status_of(attempts, end, deliveries),
+        attempts=len(attempts),
+        last_ns=last_ns,
+        records=total,
+        deliveries=deliveries,
+    )
+
+
+def _start(heads: Sequence[Head], ordinal: int) -> Position | None:
+    """The last segment, or an earlier one that has records which some backend still lacks."""
+    before = [head for head in heads if head.ordinal <= ordinal]
+    return Position(before[-1].segment, 0) if before else None
+
+
+def attempts_of(heads: Sequence[Head]) -> list[Attempt]:
+    """The attempts, each once, though every one of its segments begins with it."""
+    found: list[Attempt] = []
+    for head in heads:
+        if not found or head.attempt != found[-1]:
+            found.append(head.attempt)
+    return found
+
+
+def status_of(attempts: Sequence[Attempt], end: End | None, deliveries: Sequence[Delivery]) -> RunStatus:
+    """How the run ended; a run without an end is killed when its process is gone or its forwarder said so."""
+    if end is not None:
+        return end.status
+    if not attempts:
+        return "UNKNOWN"
+    last = attempts[-1]
+    alive = is_alive(last.host, last.pid, last.time_ns)
+    if alive is not None:
+        return "RUNNING" if alive else "KILLED"
+    return "KILLED" if any(d.status == "KILLED" and d.waiting == 0 for d in deliveries) else "UNKNOWN"

@@ -1,0 +1,163 @@
+"""Several ranks in one process, one thread each: a world for tests.
+
+`FakeWorld(n)` makes the ranks; each is used by a thread of its own. Collectives meet on a condition variable, combine
+in rank order and obey their time limits. As with a real communicator, one rank's trouble breaks the world for all.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+
+from ranklog.model.errors import WorldError
+from ranklog.model.place import Place
+from ranklog.world.base import Floats, ReduceOp
+
+_COMBINE: dict[str, Callable[[Floats, Floats], Floats]] = {"sum": np.add, "min": np.minimum, "max": np.maximum}
+
+
+class _Meeting:
+    """Where the ranks of one channel meet: one exchange after another."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._changed = threading.Condition()
+        self._given: dict[int, dict[int, tuple[str, object]]] = {}
+        self._taken: dict[int, int] = {}
+        self._broken: str | None = None
+
+    def exchange(self, rank: int, number: int, call: str, value: object, timeout_s: float) -> list[object]:
+        with self._changed:
+            given = self._given.setdefault(number, {})
+            given[rank] = (call, value)
+            self._changed.notify_all()
+            came = self._changed.wait_for(lambda: self._broken or len(given) == self.size, timeout_s)
+            if not came:
+                missing = [r for r in range(self.size) if r not in given]
+                self._break(f"ranks {missing} did not come to {call} in {timeout_s:g} s")
+            if self._broken and len(given) < self.size:
+                raise WorldError(self._broken)
+            calls = {c for c, _ in given.values()}
+            if len(calls) > 1:
+                self._break(f"ranks made different calls: {sorted(calls)}")
+                raise WorldError(str(self._broken))
+            self._taken[number] = self._taken.get(number, 0) + 1
+            if self._taken[number] == self.size:
+                del self._given[number], self._taken[number]
+            return [given[r][1] for r in range(self.size)]
+
+    def leave(self, rank: int) -> None:
+        with self._changed:
+            self._break(f"rank {rank} has left")
+
+    def _break(self, reason: str) -> None:
+        self._broken = self._broken or reason
+        self._changed.notify_all()
+
+
+class FakeRank:
+    """One rank's `World`."""
+
+    def __init__(self, place: Place, meeting: _Meeting) -> None:
+        self._place = place
+        self._meeting = meeting
+        self._calls = 0
+
+    @property
+    def place(self) -> Place:
+        """This rank."""
+        return self._place
+
+    def _exchange(self, call: str, value: object, timeout_s: float) -> list[object]:
+        self._calls += 1
+        return self._meeting.exchange(self._place.rank, self._calls, call, value, timeout_s)
+
+    def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
+        """Combine in rank order."""
+        given = self._exchange(f"all_reduce({op}, {len(values)})", values.copy(), timeout_s)
+        arrays = [np.asarray(value, dtype=np.float64) for value in given]
+        return functools.reduce(_COMBINE[op], arrays[1:], arrays[0].copy())
+
+    def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
+        """Return every rank's bytes."""
+        return [value for value in self._exchange("all_gather", data, timeout_s) if isinstance(value, bytes)]
+
+    def barrier(self, *, timeout_s: float) -> None:
+        """Return when every rank is here."""
+        self._exchange("barrier", None, timeout_s)
+
+    def close(self) -> None:
+        """Leave; others that still wait get a `WorldError`."""
+        self._meeting.leave(self._place.rank)
+
+
+class FakeStrategy(msgspec.Struct, frozen=True):
+    """Opens the worlds of one rank of a `FakeWorld`."""
+
+    world: FakeWorld
+    rank: int
+    name: str = "fake"
+
+    def place(self) -> Place:
+        """This rank."""
+        return self.world.places[self.rank]
+
+    def ready(self) -> bool:
+        """Always."""
+        return True
+
+    def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> FakeRank:
+        """Meet the other ranks on a channel."""
+        return self.world.join(self.rank, channel=channel, timeout_s=timeout_s, stop=stop)
+
+
+class FakeWorld:
+    """A job of several ranks inside this process.
+
+    Args:
+        size: How many.
+
+    Example:
+        >>> job = FakeWorld(2)
+        >>> print(job.strategy(1).place())
+        rank 1/2 (fake)
+    """
+
+    def __init__(self, size: int) -> None:
+        self.places = tuple(
+            Place(rank=r, world_size=size, local_rank=r, local_world_size=size, launcher="fake") for r in range(size)
+        )
+        self._changed = threading.Condition()
+        self._meetings: dict[str, _Meeting] = {}
+        self._here: dict[str, set[int]] = {}
+
+    def strategy(self, rank: int) -> FakeStrategy:
+        """What to give as ``strategy=`` on that rank."""
+        return FakeStrategy(self, rank)
+
+    def ranks(self, channel: str = "test") -> Sequence[FakeRank]:
+        """Worlds of all ranks on a channel, without waiting for anyone."""
+        meeting = self._meetings.setdefault(channel, _Meeting(len(self.places)))
+        return [FakeRank(place, meeting) for place in self.places]
+
+    def join(self, rank: int, *, channel: str, timeout_s: float, stop: threading.Event | None) -> FakeRank:
+        """Wait for all ranks on a channel, then give this one's world."""
+        size = len(self.places)
+        end_s = time.monotonic() + timeout_s
+        with self._changed:
+            here = self._here.setdefault(channel, set())
+            here.add(rank)
+            self._changed.notify_all()
+            while len(here) < size:
+                left_s = end_s - time.monotonic()
+                if left_s <= 0 or (stop is not None and stop.is_set()):
+                    missing = sorted(set(range(size)) - here)
+                    raise WorldError(f"{len(missing)} of {size} ranks did not come in {timeout_s:g} s: {missing}")
+                self._changed.wait(min(left_s, 0.05))
+            meeting = self._meetings.setdefault(channel, _Meeting(size))
+        return FakeRank(self.places[rank], meeting)

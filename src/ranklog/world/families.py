@@ -1,0 +1,226 @@
+"""The table of launchers: which variables tell the place, one row for each launcher, and how they are read.
+
+Pure data and pure readers of a mapping of environment variables. A new launcher is one row of `FAMILIES`,
+placed by how close to the process it is: what starts the process comes before what started that starter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from ranklog.model.errors import LaunchError
+
+Environ = Mapping[str, str]
+
+# Slurm numbers real steps from 0; batch script, interactive and extern steps have numbers from here on.
+_FIRST_PSEUDO_STEP = 0xFFFFFFF0
+
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,10}")
+
+
+def is_set(environ: Environ, name: str) -> bool:
+    """Whether a variable has a value: ``export RANK=$NOT_SET`` leaves an empty one behind."""
+    return bool(environ.get(name, "").strip())
+
+
+def number(environ: Environ, name: str) -> int | None:
+    """Read a whole number; None where the variable is not set.
+
+    Raises:
+        LaunchError: when the value is anything else, or below 0.
+    """
+    if not is_set(environ, name):
+        return None
+    value = environ[name].strip()
+    if _WHOLE_NUMBER.fullmatch(value) is None:
+        raise LaunchError(f"{name}={value!r} is not a whole number of 0 or above: unset it, or let the launcher set it")
+    return int(value)
+
+
+def first_number(environ: Environ, names: tuple[str, ...]) -> int | None:
+    """Read the first of several variables that is set; None where none is."""
+    return next((found for name in names if (found := number(environ, name)) is not None), None)
+
+
+def _always(environ: Environ) -> bool:
+    del environ
+    return True
+
+
+def _at_terminal(environ: Environ) -> bool:
+    """Whether this is task 0 of ``srun --pty``: its shell inherits the step's variables, but is by itself."""
+    return is_set(environ, "SLURM_PTY_PORT") and number(environ, "SLURM_PROCID") == 0
+
+
+def _in_slurm_step(environ: Environ) -> bool:
+    """Whether Slurm's variables are a step's: the batch script's body has SLURM_PROCID=0 and no step."""
+    step = number(environ, "SLURM_STEP_ID")
+    if step is None:
+        return number(environ, "SLURM_PROCID") != 0
+    return step < _FIRST_PSEUDO_STEP and not _at_terminal(environ)
+
+
+def _outside_slurm_step(environ: Environ) -> bool:
+    """Slurm's PMIx plugin sets PMIX_RANK in interactive steps too: in steps, Slurm's own row decides."""
+    return not is_set(environ, "SLURM_STEP_ID")
+
+
+def _hydra_started(environ: Environ) -> bool:
+    """Slurm's pmi2 plugin and Flux set PMI_RANK and PMI_SIZE too; MPI_LOCALRANKID is Hydra's own."""
+    return is_set(environ, "MPI_LOCALRANKID")
+
+
+def _pals_started(environ: Environ) -> bool:
+    """Under srun it is Cray's plugin that sets PALS_RANKID."""
+    return is_set(environ, "PALS_RANKID") and _outside_slurm_step(environ)
+
+
+def _lightning_started(environ: Environ) -> bool:
+    """Lightning starts processes itself only where Slurm has not; off the first node its rank is unknown."""
+    if not (is_set(environ, "LOCAL_RANK") and is_set(environ, "WORLD_SIZE")):
+        return False
+    return number(environ, "NODE_RANK") == 0 and (number(environ, "SLURM_STEP_NUM_TASKS") or 1) == 1
+
+
+def _bare_pmi_started(environ: Environ) -> bool:
+    return not _at_terminal(environ)
+
+
+class Family(msgspec.Struct, frozen=True, kw_only=True):
+    """One launcher: the names of the variables that it sets.
+
+    Attributes:
+        launcher: Name of the launcher, as in `Place.launcher`.
+        rank: Variable of the global rank.
+        world_size: Variable of the number of processes; None where the launcher does not tell it, so that the
+            row can never decide, only report what is missing.
+        needs: Further variables without which it is not this launcher.
+        local_rank: Variables of the rank on this node, the first one set counts; so for the next three.
+        local_world_size: Variables of the number of ranks on this node.
+        node_rank: Variables of this node's index.
+        node_count: Variables of the number of nodes.
+        tasks_per_node: Variable of the ranks on every node, written like ``4(x2),3``.
+        rendezvous: Whether the launcher is used only for processes that train together.
+        counts: Whether the variables mean anything here; see the functions above.
+    """
+
+    launcher: str
+    rank: str
+    world_size: str | None
+    needs: tuple[str, ...] = ()
+    local_rank: tuple[str, ...] = ()
+    local_world_size: tuple[str, ...] = ()
+    node_rank: tuple[str, ...] = ()
+    node_count: tuple[str, ...] = ()
+    tasks_per_node: str | None = None
+    rendezvous: bool = False
+    counts: Callable[[Environ], bool] = _always
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Variables that must all be set for the row to decide."""
+        return (self.rank, *((self.world_size,) if self.world_size else ()), *self.needs)
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        launcher="torchrun",
+        rank="RANK",
+        world_size="WORLD_SIZE",
+        local_rank=("LOCAL_RANK",),
+        local_world_size=("LOCAL_WORLD_SIZE",),
+        node_rank=("GROUP_RANK", "NODE_RANK"),
+        node_count=("GROUP_WORLD_SIZE",),
+        rendezvous=True,
+    ),
+    Family(
+        launcher="horovod",
+        rank="HOROVOD_RANK",
+        world_size="HOROVOD_SIZE",
+        local_rank=("HOROVOD_LOCAL_RANK",),
+        local_world_size=("HOROVOD_LOCAL_SIZE",),
+        node_rank=("HOROVOD_CROSS_RANK",),
+        node_count=("HOROVOD_CROSS_SIZE",),
+        rendezvous=True,
+    ),
+    # OMPI_COMM_WORLD_NODE_RANK is no node index: it is the local rank over all jobs on the node.
+    Family(
+        launcher="openmpi",
+        rank="OMPI_COMM_WORLD_RANK",
+        world_size="OMPI_COMM_WORLD_SIZE",
+        local_rank=("OMPI_COMM_WORLD_LOCAL_RANK",),
+        local_world_size=("OMPI_COMM_WORLD_LOCAL_SIZE",),
+    ),
+    Family(
+        launcher="mvapich",
+        rank="MV2_COMM_WORLD_RANK",
+        world_size="MV2_COMM_WORLD_SIZE",
+        local_rank=("MV2_COMM_WORLD_LOCAL_RANK",),
+        local_world_size=("MV2_COMM_WORLD_LOCAL_SIZE",),
+    ),
+    Family(
+        launcher="hydra",
+        rank="PMI_RANK",
+        world_size="PMI_SIZE",
+        local_rank=("MPI_LOCALRANKID",),
+        local_world_size=("MPI_LOCALNRANKS",),
+        counts=_hydra_started,
+    ),
+    # PALS sets PMI_SIZE too: there is no size under a name of its own.
+    Family(
+        launcher="pals",
+        rank="PALS_RANKID",
+        world_size="PMI_SIZE",
+        local_rank=("PALS_LOCAL_RANKID", "PMI_LOCAL_RANK"),
+        local_world_size=("PALS_LOCAL_SIZE", "PMI_LOCAL_SIZE"),
+        node_rank=("PALS_NODEID",),
+        counts=_pals_started,
+    ),
+    Family(
+        launcher="flux",
+        rank="FLUX_TASK_RANK",
+        world_size="FLUX_JOB_SIZE",
+        local_rank=("FLUX_TASK_LOCAL_ID",),
+        node_count=("FLUX_JOB_NNODES",),
+    ),
+    Family(
+        launcher="jsrun",
+        rank="JSM_NAMESPACE_RANK",
+        world_size="JSM_NAMESPACE_SIZE",
+        local_rank=("JSM_NAMESPACE_LOCAL_RANK",),
+        local_world_size=("JSM_NAMESPACE_LOCAL_SIZE",),
+    ),
+    Family(launcher="pmix", rank="PMIX_RANK", world_size=None, counts=_outside_slurm_step),
+    Family(
+        launcher="lightning",
+        rank="LOCAL_RANK",
+        world_size="WORLD_SIZE",
+        local_rank=("LOCAL_RANK",),
+        node_rank=("NODE_RANK",),
+        rendezvous=True,
+        counts=_lightning_started,
+    ),
+    Family(
+        launcher="slurm",
+        rank="SLURM_PROCID",
+        world_size="SLURM_STEP_NUM_TASKS",
+        needs=("SLURM_STEP_ID",),
+        local_rank=("SLURM_LOCALID",),
+        node_rank=("SLURM_NODEID",),
+        node_count=("SLURM_STEP_NUM_NODES",),
+        tasks_per_node="SLURM_STEP_TASKS_PER_NODE",
+        counts=_in_slurm_step,
+    ),
+    # A process manager of which only the bare PMI protocol is seen, for example ParaStation's mpiexec.
+    Family(
+        launcher="pmi",
+        rank="PMI_RANK",
+        world_size="PMI_SIZE",
+        local_rank=("PMI_LOCAL_RANK",),
+        local_world_size=("PMI_LOCAL_SIZE",),
+        counts=_bare_pmi_started,
+    ),
+)

@@ -1,0 +1,69 @@
+"""Worlds without others: `SingleWorld` for one process, `SeveredWorld` where the others cannot be reached.
+
+Nothing here blocks. Every collective of a `SingleWorld` returns this rank's own value, every one of a
+`SeveredWorld` raises `WorldError` with the reason it was made with.
+"""
+
+from __future__ import annotations
+
+from ranklog.model.errors import WorldError
+from ranklog.model.place import Place
+from ranklog.world.base import Floats, ReduceOp
+
+
+class SingleWorld:
+    """A world of size 1.
+
+    Args:
+        place: This process; its world size must be 1.
+    """
+
+    def __init__(self, place: Place | None = None) -> None:
+        self._place = place or Place()
+
+    @property
+    def place(self) -> Place:
+        """This process."""
+        return self._place
+
+    def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
+        """Return a copy of ``values``."""
+        return values.copy()
+
+    def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
+        """Return ``data`` alone."""
+        return [data]
+
+    def barrier(self, *, timeout_s: float) -> None:
+        """Return at once."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class SeveredWorld:
+    """A world that could not be opened: it knows its place, and every collective raises with the reason."""
+
+    def __init__(self, place: Place, reason: str) -> None:
+        self._place = place
+        self._reason = reason
+
+    @property
+    def place(self) -> Place:
+        """The place this process would have had."""
+        return self._place
+
+    def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
+        """Raise `WorldError`."""
+        raise WorldError(self._reason)
+
+    def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
+        """Raise `WorldError`."""
+        raise WorldError(self._reason)
+
+    def barrier(self, *, timeout_s: float) -> None:
+        """Raise `WorldError`."""
+        raise WorldError(self._reason)
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,299 @@
+"""The journal as a whole: what was appended is read back, whatever happens to writer, disk and file."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import ranklog.journal.writer as writer_module
+from ranklog.journal.cursor import Cursor, save_cursor
+from ranklog.journal.frame import decode_frame, encode_frame
+from ranklog.journal.layout import segment_name, segments
+from ranklog.journal.reader import JournalReader, read_heads, read_run
+from ranklog.model.record import Attempt, End, Metrics
+
+
+def metrics(*steps: int) -> list[Metrics]:
+    return [Metrics(step, step, -1, {"loss": float(step)}) for step in steps]
+
+
+def steps_of(run_dir: Path) -> list[int]:
+    return [entry.record.step for entry in read_run(run_dir) if isinstance(entry.record, Metrics)]
+
+
+def write_segment(run_dir: Path, data: bytes, number: int = 0) -> JournalReader:
+    run_dir.mkdir(exist_ok=True)
+    (run_dir / segment_name(number)).write_bytes(data)
+    return JournalReader(run_dir)
+
+
+@pytest.fixture(scope="module")
+def journal() -> tuple[bytes, list[int]]:
+    """A segment of 200 records in frames of 1 to 5, and where its frames begin."""
+    dice = random.Random(1)
+    data, starts, ordinal = b"", [], 0
+    while ordinal < 200:
+        count = min(dice.randint(1, 5), 200 - ordinal)
+        starts.append(len(data))
+        data += encode_frame(metrics(*range(ordinal, ordinal + count)), ordinal)
+        ordinal += count
+    return data, [*starts, len(data)]
+
+
+def whole_before(data: bytes, starts: list[int], place: int) -> int:
+    """Number of records in the frames that end at or before ``place``."""
+    ends = [start for start in starts if start <= place]
+    frame = decode_frame(data, ends[-2]) if len(ends) > 1 else None
+    return frame.ordinal + len(frame.records) if frame is not None else 0  # type: ignore[union-attr]
+
+
+def test_a_journal_cut_at_any_byte_gives_every_whole_record_before_the_cut(tmp_path, journal):
+    data, starts = journal
+    path = tmp_path / segment_name(0)
+    path.write_bytes(data)
+    for cut in range(len(data), -1, -1):
+        os.truncate(path, cut)
+        reader = JournalReader(tmp_path)
+        read = [entry.ordinal for entry in reader.poll()]
+        assert read == list(range(whole_before(data, starts, cut)))
+        frame_start = max(start for start in starts if start <= cut)
+        assert reader.damage == []
+        assert (reader.tail is None) == (cut == frame_start)
+        if reader.tail is not None:
+            assert (reader.tail.offset, reader.tail.torn) == (frame_start, True)
+
+
+def test_a_flipped_byte_anywhere_costs_nothing_before_it_and_is_reported_with_its_frame(tmp_path, journal):
+    data, starts = journal
+    path = tmp_path / segment_name(0)
+    path.write_bytes(data)
+    with path.open("r+b") as file:
+        for place in range(len(data)):
+            os.pwrite(file.fileno(), bytes([data[place] ^ 0xFF]), place)
+            reader = JournalReader(tmp_path)
+            read = [entry.ordinal for entry in reader.poll()]
+            os.pwrite(file.fileno(), data[place : place + 1], place)
+            frame_start = max(start for start in starts if start <= place)
+            assert read == list(range(whole_before(data, starts, frame_start)))
+            found = reader.damage[0] if reader.damage else reader.tail
+            assert found is not None and found.offset == frame_start
+            last = frame_start == starts[-2]
+            assert last or not found.torn, "records behind the damage are lost, so it is more than a torn frame"
+
+
+@given(st.binary(max_size=2000), st.booleans())
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_random_bytes_never_raise_and_never_give_a_record(tmp_path, data, as_frame):
+    start = encode_frame(metrics(0), 0)[:4] if as_frame else b""
+    reader = write_segment(tmp_path, start + data)
+    assert list(reader.poll()) == []
+    assert list(reader.poll()) == []
+
+
+def test_damage_ends_its_segment_only(tmp_path):
+    write_segment(tmp_path, encode_frame(metrics(0), 0) + b"rubbish" + encode_frame(metrics(1), 1))
+    reader = write_segment(tmp_path, encode_frame(metrics(2), 2), number=1)
+    assert [entry.ordinal for entry in reader.poll()] == [0, 2]
+    assert [(d.segment, d.offset) for d in reader.damage] == [(0, len(encode_frame(metrics(0), 0)))]
+
+
+def test_a_reader_goes_on_where_it_was_while_the_journal_is_written(start_attempt, tmp_path):
+    writer = start_attempt()
+    reader = JournalReader(tmp_path / "run-a")
+    assert [entry.ordinal for entry in reader.poll()] == [0]
+    assert list(reader.poll()) == []
+    writer.append(metrics(1, 2))
+    assert [entry.ordinal for entry in reader.poll()] == [1, 2]
+    again = JournalReader(tmp_path / "run-a", reader.position)
+    writer.append(metrics(3))
+    assert [entry.ordinal for entry in again.poll()] == [3]
+
+
+def test_a_frame_that_arrives_in_pieces_is_read_when_it_is_whole(tmp_path):
+    frame = encode_frame(metrics(*range(50)), 0)
+    reader = write_segment(tmp_path, b"")
+    with (tmp_path / segment_name(0)).open("ab", buffering=0) as file:
+        for place in range(0, len(frame) - 1, 7):
+            file.write(frame[place : min(place + 7, len(frame) - 1)])
+            assert list(reader.poll()) == []
+        assert reader.damage == []
+        file.write(frame[-1:])
+    assert len(list(reader.poll())) == 50
+    assert reader.tail is None
+
+
+def test_reading_in_one_thread_while_another_writes_gives_every_record_once_in_order(start_attempt, tmp_path):
+    writer = start_attempt(segment_bytes=2000)
+
+    def write() -> None:
+        for step in range(300):
+            writer.append(metrics(step))
+        writer.append([End("FINISHED", 0)])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    reader, seen = JournalReader(tmp_path / "run-a"), []
+    while not seen or not isinstance(seen[-1].record, End):
+        seen += reader.poll()
+    thread.join()
+    assert [entry.ordinal for entry in seen] == list(range(len(seen)))
+    assert [e.record.step for e in seen if isinstance(e.record, Metrics)] == list(range(300))
+    assert len(segments(tmp_path / "run-a")) > 3
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+def test_files_are_private_whatever_the_umask(start_attempt, tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        start_attempt().close()
+        save_cursor(tmp_path / "run-a", 0, Cursor(backend="x"))
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "run-a").rglob("*")}
+    assert modes.pop("cursors") == 0o700 == (tmp_path / "run-a").stat().st_mode & 0o777
+    assert set(modes) == {"run.msgpack", "journal-00000.rlj", "0-x.json"}
+    assert set(modes.values()) == {0o600}
+
+
+def test_a_new_attempt_opens_a_new_segment_and_goes_on_counting(start_attempt, tmp_path):
+    first = start_attempt()
+    first.append(metrics(0, 1))
+    first.close()
+    second = start_attempt(attempt=1)
+    second.append(metrics(2))
+    entries = read_run(tmp_path / "run-a")
+    assert [(entry.ordinal, entry.segment) for entry in entries] == [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1)]
+    assert [(h.segment, h.ordinal, h.attempt.attempt) for h in read_heads(tmp_path / "run-a")] == [(0, 0, 0), (1, 3, 1)]
+
+
+def test_a_full_segment_is_followed_by_one_that_repeats_its_attempt(start_attempt, tmp_path):
+    writer = start_attempt(segment_bytes=500)
+    for step in range(30):
+        writer.append(metrics(step))
+    heads = [next(JournalReader(tmp_path / "run-a").poll()).record]
+    heads += [head.attempt for head in read_heads(tmp_path / "run-a")]
+    assert len(heads) > 3 and all(isinstance(head, Attempt) and head == heads[0] for head in heads)
+    assert steps_of(tmp_path / "run-a") == list(range(30))
+
+
+def test_ordinals_are_not_used_again_for_records_that_damage_hides(start_attempt, tmp_path):
+    writer = start_attempt()
+    writer.append(metrics(0))
+    place = (tmp_path / "run-a" / segment_name(0)).stat().st_size
+    writer.append(metrics(1, 2, 3))
+    writer.close()
+    with (tmp_path / "run-a" / segment_name(0)).open("r+b") as file:
+        file.seek(place + 30)
+        file.write(b"\xff\xff")
+    assert start_attempt(attempt=1).ordinal > 5
+
+
+def test_ordinals_are_not_used_again_for_records_that_were_delivered_and_then_lost_by_the_disk(start_attempt, tmp_path):
+    start_attempt().close()
+    save_cursor(tmp_path / "run-a", 0, Cursor(backend="x", next_ordinal=50))
+    assert start_attempt(attempt=1).ordinal == 51
+
+
+def test_after_a_torn_frame_counting_goes_on_without_a_gap(start_attempt, tmp_path):
+    writer = start_attempt()
+    writer.append(metrics(0))
+    writer.close()
+    with (tmp_path / "run-a" / segment_name(0)).open("ab") as file:
+        file.write(encode_frame(metrics(1), 2)[:-3])
+    start_attempt(attempt=1).append(metrics(1))
+    reader = JournalReader(tmp_path / "run-a")
+    assert [entry.ordinal for entry in reader.poll()] == [0, 1, 2, 3]
+    assert [damage.torn for damage in reader.damage] == [True]
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_an_append_that_fails_half_way_leaves_no_half_frame_and_can_be_repeated(
+    start_attempt, tmp_path, monkeypatch, error
+):
+    writer = start_attempt()
+    writer.append(metrics(0))
+    calls = []
+
+    def short_then_full(fd: int, data: memoryview) -> int:
+        calls.append(len(data))
+        if len(calls) > 1:
+            raise OSError(error, os.strerror(error))
+        return real_write(fd, data[:10])
+
+    real_write = os.write
+    monkeypatch.setattr(writer_module.os, "write", short_then_full)
+    with pytest.raises(OSError, match=os.strerror(error)):
+        writer.append(metrics(1))
+    monkeypatch.undo()
+    assert calls and steps_of(tmp_path / "run-a") == [0]
+    writer.append(metrics(1))
+    writer.append(metrics(2))
+    reader = JournalReader(tmp_path / "run-a")
+    assert [entry.ordinal for entry in reader.poll()] == [0, 1, 2, 3]
+    assert reader.damage == [] and reader.tail is None
+
+
+def test_when_even_the_repair_fails_the_next_append_goes_to_a_new_segment(start_attempt, tmp_path, monkeypatch):
+    writer = start_attempt()
+    writer.append(metrics(0))
+    real_write = os.write
+
+    def broken(fd: int, data: memoryview) -> int:
+        if len(data) > 10:
+            return real_write(fd, data[:10])
+        raise OSError(errno.EIO, "broken")
+
+    def refuse(fd: int, size: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(
+        writer_module.os, "write", lambda fd, data: broken(fd, data[:11]) if len(data) > 11 else broken(fd, data[:5])
+    )
+    monkeypatch.setattr(writer_module.os, "ftruncate", refuse)
+    with pytest.raises(OSError, match="broken"):
+        for _ in range(3):
+            writer.append(metrics(1))
+    monkeypatch.undo()
+    writer.append(metrics(1))
+    assert steps_of(tmp_path / "run-a") == [0, 1]
+    assert len(segments(tmp_path / "run-a")) == 2
+
+
+def test_a_file_size_limit_is_survived(tmp_path):
+    code = f"""
+import resource, signal, socket, os
+from pathlib import Path
+from ranklog.journal.reader import JournalReader
+from ranklog.journal.writer import JournalWriter
+from ranklog.model.place import Place
+from ranklog.model.record import PROTOCOL, Attempt, Metrics
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+run_dir = Path({str(tmp_path / "run")!r})
+writer = JournalWriter(run_dir, Attempt(PROTOCOL, "run", 0, Place(), "h", 1, 0, ()))
+kept = 0
+try:
+    for step in range(1000):
+        writer.append([Metrics(step, 0, -1, {{"loss": 1.0}})])
+        kept += 1
+except OSError as error:
+    print(type(error).__name__)
+reader = JournalReader(run_dir)
+print(kept == len(list(reader.poll())) - 1, reader.damage, reader.tail)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.splitlines() == ["OSError", "True [] None"]
+
+
+def test_a_directory_without_segments_has_no_entries(tmp_path):
+    assert read_run(tmp_path) == [] and read_run(tmp_path / "nowhere") == []
+    assert read_heads(tmp_path) == []

@@ -1,0 +1,304 @@
+"""What rank 0 writes after several ranks have logged: every case with 2, 3 and 4 ranks in threads."""
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+from ranks import job, log, run_ranks, step_all
+
+from ranklog.model.place import Place
+from ranklog.model.record import Coverage, Event, Metrics
+from ranklog.reduce.buffer import Buffer
+from ranklog.reduce.rounds import Hello, Rounds
+from ranklog.world.fake import FakeWorld
+from ranklog.world.single import SeveredWorld, SingleWorld
+
+SIZES = [2, 3, 4]
+sizes = pytest.mark.parametrize("size", SIZES)
+
+
+@sizes
+def test_equal_keys_come_out_with_every_reduction_right(size: int) -> None:
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        for step in range(20):
+            log(buffer, step, weight=rank + 1.0, mean=float(rank * step))
+            log(buffer, step, op="sum", total=2.0**53 if rank == 0 else 2.0)
+            log(buffer, step, op="min", low=float(rank))
+            log(buffer, step, op="max", high=float(rank))
+            log(buffer, step, op="std", spread=float(rank))
+            log(buffer, step, op="stats", time=float(-rank))
+
+    out = run_ranks(script, size)
+    ranks = np.arange(size, dtype=float)
+    weights = ranks + 1
+    assert out.series("mean") == pytest.approx({s: np.average(ranks * s, weights=weights) for s in range(20)})
+    assert out.series("total") == dict.fromkeys(range(20), 2.0**53 + 2 * (size - 1))
+    assert set(out.series("low").values()) == {0.0}
+    assert set(out.series("high").values()) == {size - 1.0}
+    assert list(out.series("spread").values()) == pytest.approx([ranks.std()] * 20)
+    stats = out.metrics("time/mean")[0].values
+    assert stats["time/min"] == 1.0 - size
+    assert (stats["time/min_rank"], stats["time/max_rank"], stats["time/count"]) == (size - 1.0, 0.0, float(size))
+    assert set(out.coverage("mean").values()) == {(size, size)}
+    assert len(out.records) == 6 * 20
+
+
+@sizes
+def test_one_step_is_one_record(size: int) -> None:
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        log(buffer, 7, to=2, loss=1.0)
+        log(buffer, 7, to=2, acc=0.5)
+
+    full = Coverage(size, size, size)
+    assert run_ranks(script, size).records == [Metrics(7, 1007, 2, {"loss": 1.0, "acc": 0.5}, "mean", full)]
+
+
+@sizes
+def test_different_keys_come_out_each_from_its_ranks(size: int) -> None:
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        for step in range(10):
+            log(buffer, step, loss=float(rank))
+            log(buffer, step, **{f"only_{rank}": float(step)})
+
+    out = run_ranks(script, size)
+    assert out.series("loss") == dict.fromkeys(range(10), (size - 1) / 2)
+    assert set(out.coverage("loss").values()) == {(size, size)}
+    for rank in range(size):
+        assert out.series(f"only_{rank}") == {step: float(step) for step in range(10)}
+        assert set(out.coverage(f"only_{rank}").values()) == {(size, 1)}
+
+
+@sizes
+def test_different_order_never_mixes_names(size: int) -> None:
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        for step in range(10):
+            names = ["a", "b", "c"]
+            for name in names if rank % 2 else reversed(names):
+                log(buffer, step, **{name: float(ord(name) + rank)})
+
+    out = run_ranks(script, size)
+    for name in "abc":
+        assert out.series(name) == dict.fromkeys(range(10), ord(name) + (size - 1) / 2)
+        assert set(out.coverage(name).values()) == {(size, size)}
+
+
+@sizes
+def test_uneven_numbers_of_steps_are_complete_once_the_short_ranks_close(size: int) -> None:
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        for step in range(5 * (rank + 1)):
+            log(buffer, step, loss=1.0)
+
+    out = run_ranks(script, size)
+    assert out.coverage("loss") == {step: (size, size - step // 5) for step in range(5 * size)}
+
+
+@sizes
+def test_only_the_last_rank_has_a_value_and_it_is_complete_while_all_go_on(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ranklog.reduce.agree.GRACE_S", 0.05)
+    buffers, rounds = job(size)
+    log(buffers[-1], 0, loss=4.0)
+    buffers[-1].close_all()
+    records = []
+    while not records:
+        records = step_all(rounds)
+    assert records == [Metrics(0, 1000, -1, {"loss": 4.0}, "mean", Coverage(size, size, 1))]
+
+
+@sizes
+def test_a_rank_that_logs_nothing_does_not_hold_others_up(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranklog.reduce.agree.GRACE_S", 0.05)
+    buffers, rounds = job(size)
+    for rank in range(1, size):
+        log(buffers[rank], 0, loss=float(rank))
+        log(buffers[rank], 1, loss=float(rank))
+    records = []
+    while not records:
+        records = step_all(rounds)
+    (metrics,) = records
+    assert isinstance(metrics, Metrics)
+    assert metrics.coverage == Coverage(size, size, size - 1)
+
+
+def test_an_open_step_waits_and_a_slow_rank_is_waited_for() -> None:
+    buffers, rounds = job(2)
+    log(buffers[0], 0, loss=1.0)
+    log(buffers[1], 0, loss=3.0)
+    log(buffers[0], 1, loss=1.0)
+    assert step_all(rounds, 20) == []
+    log(buffers[1], 1, loss=3.0)
+    (metrics,) = step_all(rounds)
+    assert isinstance(metrics, Metrics)
+    assert (metrics.step, metrics.values) == (0, {"loss": 2.0})
+
+
+def test_what_comes_late_makes_a_corrected_record() -> None:
+    buffers, rounds = job(2)
+    for rank in (0, 1):
+        log(buffers[rank], 0, loss=1.0)
+        log(buffers[rank], 1, op="stats", loss=1.0)
+    assert len(step_all(rounds)) == 1
+    buffers[0].close_all()
+    records = []
+    while not records:
+        records = step_all(rounds, timeout_s=0.2)
+    assert [r.coverage for r in records if isinstance(r, Metrics)] == [Coverage(1, 2, 1)]
+    (silent,) = [r for r in records if isinstance(r, Event)]
+    assert (silent.code, silent.rank) == ("rank_silent", 1)
+    log(buffers[1], 1, op="stats", loss=3.0)
+    buffers[1].close_all()
+    records = []
+    while not records:
+        records = step_all(rounds)
+    (late,) = records
+    assert isinstance(late, Metrics)
+    assert (late.corrects, late.coverage, late.step) == (True, Coverage(2, 2, 2), 1)
+    assert (late.values["loss/max_rank"], late.values["loss/count"], late.values["loss/mean"]) == (1.0, 3.0, 5 / 3)
+
+
+def test_a_repeated_step_is_a_new_record_each_time() -> None:
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        for step in range(4):
+            log(buffer, step, loss=1.0)
+            log(buffer, 0, epoch_loss=float(step + rank))
+
+    out = run_ranks(script, 2)
+    assert [m.values["epoch_loss"] for m in out.metrics("epoch_loss")] == [0.5, 1.5, 2.5, 3.5]
+    assert not any(m.corrects for m in out.metrics("epoch_loss"))
+
+
+@sizes
+def test_nan_is_left_out_and_named_once(size: int) -> None:
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        for step in range(3):
+            log(buffer, step, loss=math.nan if rank == size - 1 else 2.0)
+            if rank == 0:
+                log(buffer, step, mine=math.inf)
+
+    out = run_ranks(script, size)
+    assert out.series("loss") == dict.fromkeys(range(3), 2.0)
+    assert all(math.isnan(v) for v in out.series("mine").values())
+    events = {(e.text.split(":")[0], e.rank, e.step) for e in out.events("nonfinite")}
+    assert events == {("loss", size - 1, 0), ("mine", 0, 0)}
+    assert len(out.events("nonfinite")) == 2
+
+
+@sizes
+def test_per_rank_values_and_mail_reach_rank_0(size: int) -> None:
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        for step in range(3):
+            log(buffer, step, op="per_rank", t=float(rank))
+        rounds.post([Metrics(0, 0, -1, {f"posted_{rank}": 1.0})])
+
+    out = run_ranks(script, size)
+    for rank in range(size):
+        assert out.series(f"t/rank_{rank:03d}") == dict.fromkeys(range(3), float(rank))
+        assert out.series(f"posted_{rank}") == {0: 1.0}
+    assert all(m.op is None for m in out.records if isinstance(m, Metrics))
+
+
+def test_large_mail_arrives_in_order_over_several_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranklog.reduce.rounds.MAIL_BYTES", 100)
+
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        if rank:
+            rounds.post([Metrics(step, 0, -1, {"m" * 30: 1.0}) for step in range(20)])
+
+    out = run_ranks(script, 2)
+    assert [r.step for r in out.records if isinstance(r, Metrics)] == list(range(20))
+
+
+@sizes
+def test_the_run_id_of_rank_0_is_known_everywhere_and_all_finish_in_the_same_round(size: int) -> None:
+    out = run_ranks(lambda rank, buffer, rounds: None, size)
+    assert {r.run_id for r in out.rounds} == {"run-a"}
+    assert all(r.finished and r.failed is None for r in out.rounds)
+
+
+def test_more_rows_than_one_round_takes_all_come_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranklog.reduce.rounds.FUSED_ROWS", 50)
+    monkeypatch.setattr("ranklog.reduce.gathered.GATHER_ROWS", 64)
+
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        for step in range(500):
+            log(buffer, step, loss=float(step))
+            if rank and step >= 250:
+                log(buffer, step, extra=1.0)
+
+    out = run_ranks(script, 2)
+    assert out.series("loss") == {step: float(step) for step in range(500)}
+    assert set(out.coverage("loss").values()) == {(2, 2)}
+    assert out.coverage("extra") == dict.fromkeys(range(250, 500), (2, 1))
+
+
+def test_different_versions_are_refused_with_both_hosts() -> None:
+    worlds = FakeWorld(2).ranks()
+
+    class Older:
+        """A rank of another version."""
+
+        def step(self, timeout_s: float) -> list[object]:
+            worlds[1].all_gather(msgspec.msgpack.encode(Hello(0, "", "node-b", 1, 1)), timeout_s=timeout_s)
+            return []
+
+    rounds = Rounds(worlds[0], Buffer(0), run_id="run-a")
+    step_all([rounds, Older()])  # type: ignore[list-item]
+    assert rounds.failed is not None
+    assert "different versions" in rounds.failed
+    assert "node-b" in rounds.failed
+
+
+def test_rank_0_goes_on_alone_when_another_rank_is_gone() -> None:
+    buffers, rounds = job(3)
+    for rank in range(3):
+        log(buffers[rank], 0, loss=float(rank))
+        log(buffers[rank], 1, loss=float(rank))
+        log(buffers[rank], 1, op="per_rank", own=float(rank))
+    assert len([r for r in step_all(rounds) if isinstance(r, Metrics) and "loss" in r.values]) == 1
+    for buffer in buffers:
+        buffer.close_all()
+    rounds[2]._world.close()
+    records = step_all(rounds[:2])
+    assert all(r.failed and "rank 2" in r.failed for r in rounds[:2])
+    alone = [r for r in records if isinstance(r, Metrics)]
+    assert [(m.step, m.values, m.coverage) for m in alone] == [(1, {"loss": 0.0}, Coverage(1, 3, 1))]
+    assert [r.code for r in records if isinstance(r, Event)] == ["reduction_failed"]
+    assert (rounds[0].lost, rounds[1].lost) == (0, 1)
+    log(buffers[0], 2, loss=5.0)
+    buffers[0].close_all()
+    (later,) = rounds[0].step(1.0)
+    assert isinstance(later, Metrics)
+    assert later.coverage == Coverage(1, 3, 1)
+
+
+def test_a_rank_that_never_comes_costs_one_time_limit() -> None:
+    _, rounds = job(2)
+    assert [r.code for r in rounds[0].step(0.05) if isinstance(r, Event)] == ["reduction_failed"]
+    assert "[1]" in str(rounds[0].failed)
+
+
+def test_without_a_communicator_rank_0_writes_its_own_and_others_count_what_they_lose() -> None:
+    for rank, expected in ((0, (1, 0)), (1, (0, 2))):
+        buffer = Buffer(rank)
+        rounds = Rounds(SeveredWorld(Place(rank=rank, world_size=2), "1 of 2 ranks did not come"), buffer)
+        log(buffer, 0, loss=1.0)
+        rounds.post([] if rank == 0 else [Metrics(0, 0, -1, {"a": 1.0})])
+        buffer.close_all()
+        records = [r for r in rounds.step(1.0) if isinstance(r, Metrics)]
+        assert (len(records), rounds.lost) == expected
+        assert rounds.failed == "1 of 2 ranks did not come"
+        assert all(r.coverage == Coverage(1, 2, 1) for r in records)
+
+
+def test_one_process_reduces_by_itself() -> None:
+    buffer = Buffer()
+    rounds = Rounds(SingleWorld(), buffer, run_id="run-a")
+    log(buffer, 0, loss=1.0)
+    log(buffer, 0, loss=2.0)
+    rounds.post([Metrics(0, 0, -1, {"own": 1.0})])
+    assert rounds.step(1.0) == [Metrics(0, 0, -1, {"own": 1.0})]
+    rounds.request_close()
+    assert rounds.step(1.0) == [Metrics(0, 1000, -1, {"loss": 1.5}, "mean", Coverage(1, 1, 1))]
+    assert rounds.finished

@@ -1,0 +1,263 @@
+"""The command line as a user meets it: what it prints, where, and its exit status."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ranklog import __version__
+from ranklog.cli import main
+from ranklog.cli.sync_to import parse_destination
+from ranklog.delivery.lock import DeliveryLock
+from ranklog.journal.cursor import load_cursors
+from ranklog.journal.layout import segment_name
+from ranklog.journal.writer import JournalWriter
+from ranklog.model.record import Coverage, End, Metrics, Params
+from ranklog.model.spec import BackendSpec
+
+COMMANDS = ("ls", "show", "sync", "export", "verify")
+
+
+class Result(msgspec.Struct):
+    status: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*args: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["ranklog", *map(str, args)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+            raise SystemExit(0)
+        code = stop.value.code
+        captured = capsys.readouterr()
+        return Result(code if isinstance(code, int) else 0 if code is None else 1, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def runs(tmp_path: Path, start_attempt: Callable[..., JournalWriter]) -> Path:
+    """Two finished runs in ``mllogs``, the first with a console backend, the second with one nobody installed."""
+    console = BackendSpec(backend="console", options={"savedir": str(tmp_path / "console")})
+    writer = start_attempt("mllogs/run-a", backends=(console,))
+    writer.append([Params(0, -1, {"lr": 0.1})])
+    writer.append([Metrics(0, 0, -1, {"loss": 2.0}, "mean", Coverage(2, 2, 2))])
+    writer.append([Metrics(1, 0, -1, {"loss": math.nan}, "mean", Coverage(1, 2, 1)), End("FINISHED", 0)])
+    writer.close()
+    start_attempt("mllogs/run-b", backends=("nope",)).append([End("FAILED", 0, "ValueError: boom")])
+    return tmp_path / "mllogs"
+
+
+def test_version_and_help(cli):
+    assert cli("--version").out == f"ranklog {__version__}\n"
+    shown = cli("--help").out
+    assert all(command in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example_and_its_exit_status(cli, command):
+    shown = cli(command, "--help")
+    assert shown.status == 0
+    assert f"Example: ranklog {command}" in shown.out.replace("`", "")
+    assert "Exit status: 0" in shown.out
+
+
+def test_ls_lists_runs_with_status_and_what_their_backends_lack(cli, runs):
+    shown = cli("ls")
+    assert shown.status == 0
+    lines = shown.out.splitlines()
+    assert "run-a" in lines[1] and "FINISHED" in lines[1] and "console 5 waiting" in lines[1]
+    assert "run-b" in lines[2] and "FAILED" in lines[2]
+
+
+def test_ls_as_json_is_one_array(cli, runs):
+    found = json.loads(cli("ls", runs, "--json").out)
+    assert [(run["facts"]["run_id"], run["status"], run["records"]) for run in found] == [
+        ("mllogs/run-a", "FINISHED", 5),
+        ("mllogs/run-b", "FAILED", 2),
+    ]
+
+
+def test_the_directory_of_runs_comes_from_the_environment(cli, runs, monkeypatch):
+    runs.rename(runs.parent / "elsewhere")
+    assert cli("ls").status == 2
+    monkeypatch.setenv("RANKLOG_DIR", str(runs.parent / "elsewhere"))
+    assert "run-a" in cli("ls").out
+    assert "loss" in cli("show", "run-a").out
+
+
+def test_show_tells_coverage_and_why_a_run_failed(cli, runs):
+    shown = cli("show", "run-a").out
+    metric = next(line for line in shown.splitlines() if line.startswith("loss"))
+    assert metric.split() == ["loss", "nan", "1", "2", "2", "2", "mean", "1/2"]
+    assert "lr" in shown and "train.py" in shown
+    assert "ValueError: boom" in cli("show", "run-b").out
+
+
+def test_show_as_json_has_everything(cli, runs):
+    run = json.loads(cli("show", "run-a", "--json").out)
+    assert run["summary"]["status"] == "FINISHED"
+    assert run["params"] == {"lr": 0.1}
+    assert run["metrics"][0]["last"] == "NaN"
+    assert run["metrics"][0]["coverage"] == {"answered": 1, "world_size": 2, "contributed": 1}
+
+
+def test_text_from_a_run_cannot_steer_the_terminal_or_the_layout(cli, start_attempt, tmp_path):
+    writer = start_attempt("mllogs/run-a", backends=())
+    writer.append([Params(0, -1, {"\x1b[31mx": "\x1b]0;title\x07[bold]y[/bold]"}), End("FINISHED", 0)])
+    shown = cli("show", "run-a").out
+    assert "\x1b" not in shown and "\x07" not in shown
+    assert "[bold]y[/bold]" in shown
+
+
+def test_sync_delivers_what_is_left_says_what_is_not_and_remembers(cli, runs, tmp_path):
+    first = cli("sync", "run-a")
+    assert first.status == 0
+    assert "loss 2" in first.out and "console complete (5 of 5 records)" in first.out
+    again = cli("sync", "run-a")
+    assert again.status == 0 and "loss 2" not in again.out
+    both = cli("sync")
+    assert both.status == 1
+    assert "nope failing, 2 waiting" in both.out
+    assert "backend 'nope' is not installed" in both.out
+
+
+def test_sync_as_json_keeps_the_console_backend_out_of_it(cli, runs):
+    result = cli("sync", runs / "run-a", "--json")
+    (outcome,) = json.loads(result.out)
+    assert (outcome["status"], outcome["trouble"], outcome["deliveries"][0]["waiting"]) == ("FINISHED", None, 0)
+    assert "loss 2" in result.err
+
+
+def test_sync_to_another_place_leaves_the_runs_own_delivery_alone(cli, runs, tmp_path):
+    other = tmp_path / "other"
+    assert cli("sync", "run-a", "run-b", "--to", f"console={other}").status == 0
+    assert [(index, cursor.status) for index, cursor in load_cursors(runs / "run-a")] == [(1000, "FINISHED")]
+    assert "console 5 waiting" in cli("ls").out
+    once = cli("sync", "run-a", "--to", f"console={other}")
+    assert once.status == 0 and "loss 2" not in once.out
+    twice = cli("sync", "run-a", "--to", f"console={tmp_path / 'third'}")
+    assert "loss 2" in twice.out
+
+
+def test_sync_of_a_run_that_somebody_else_delivers_says_who(cli, runs):
+    lock = DeliveryLock(runs / "run-a")
+    lock.ensure()
+    result = cli("sync", "run-a")
+    assert result.status == 1
+    assert "delivers this run already" in result.out
+    lock.release()
+
+
+def test_a_password_in_a_uri_goes_to_the_environment_only(monkeypatch, runs):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+    destination = parse_destination("mlflow=https://ada:c4n4ry@host/x")
+    target = destination.target(runs / "run-a")
+    assert target.spec.options["tracking_uri"] == "https://host/x"
+    assert b"c4n4ry" not in msgspec.json.encode(target.spec)
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "c4n4ry"
+
+
+@pytest.mark.parametrize("to", ["mlflow", "mlflow=", "nope=1", "=x", ""])
+def test_a_wrong_destination_lists_what_there_is(cli, runs, to):
+    result = cli("sync", "--to", to)
+    assert result.status == 2
+    assert "console=DIR, mlflow=URI, tensorboard=DIR, wandb=PROJECT" in result.err
+
+
+def test_export_writes_every_record_as_json_lines(cli, runs, tmp_path):
+    lines = [json.loads(line) for line in cli("export", "run-a").out.splitlines()]
+    assert [line["type"] for line in lines] == ["run", "attempt", "params", "metrics", "metrics", "end"]
+    assert [line.get("ordinal") for line in lines] == [None, 0, 1, 2, 3, 4]
+    assert lines[4]["values"] == {"loss": "NaN"} and lines[4]["coverage"]["answered"] == 1
+
+
+def test_export_writes_metrics_as_a_long_table(cli, runs, tmp_path):
+    assert cli("export", "run-a", "--format", "csv", "-o", tmp_path / "m.csv").status == 0
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "m.csv").read_text())))
+    assert [(row["name"], row["step"], row["value"], row["op"], row["answered"]) for row in rows] == [
+        ("loss", "0", "2.0", "mean", "2"),
+        ("loss", "1", "nan", "mean", "1"),
+    ]
+
+
+def test_export_writes_parquet_where_pyarrow_is(cli, runs, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert cli("export", "run-a", "--format", "parquet", "-o", tmp_path / "m.parquet").status == 0
+    table = parquet.read_table(tmp_path / "m.parquet").to_pydict()
+    assert table["step"] == [0, 1] and table["world_size"] == [2, 2]
+    assert cli("export", "run-b", "--format", "parquet", "-o", tmp_path / "b.parquet").status == 0
+    assert parquet.read_table(tmp_path / "b.parquet").num_rows == 0
+    assert cli("export", "run-a", "--format", "parquet").status == 2
+
+
+def test_verify_says_whole_or_where_the_damage_is(cli, runs):
+    whole = cli("verify", "run-a")
+    assert (whole.status, whole.out) == (0, "run-a: whole (5 records, 1 segment, 0 files)\n")
+    with (runs / "run-a" / segment_name(0)).open("r+b") as file:
+        file.seek(-3, 2)
+        file.write(b"\0\0\0")
+    damaged = cli("verify", "run-a")
+    assert damaged.status == 1
+    assert "journal-00000.rlj at byte" in damaged.out and "checksum does not match" in damaged.out
+    assert json.loads(cli("verify", "run-a", "--json").out)["problems"][0]["text"] == "checksum does not match"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("show", "nope"),
+        ("show", "run"),
+        ("verify", "nope"),
+        ("export", "nope"),
+        ("sync", "nope"),
+        ("ls", "nowhere"),
+        ("export", "run-a", "-o", "no/such/dir/x"),
+    ],
+)
+def test_a_users_mistake_is_one_line_on_standard_error(cli, runs, args):
+    result = cli(*args)
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith("ranklog: ") and result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("args", [("show",), ("nope",), ("export", "run-a", "--format", "xml"), ("ls", "--nope")])
+def test_a_call_that_is_no_command_is_refused(cli, args):
+    assert cli(*args).status == 2
+
+
+@pytest.mark.slow
+def test_starting_the_command_line_loads_no_framework_and_no_backend():
+    code = (
+        "import sys, ranklog.cli; heavy = {'torch', 'mlflow', 'wandb', 'tensorboard', 'pandas', 'pyarrow'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.slow
+def test_a_reader_that_stops_early_is_no_error(runs):
+    command = f"{sys.executable} -m ranklog.cli export {runs / 'run-a'} | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith('{"type": "run"') and "Traceback" not in done.stderr

@@ -1,0 +1,146 @@
+"""One suite for all worlds: what a collective promises, whatever carries it."""
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conformance import CHECKS
+
+from ranklog.model.errors import WorldError
+from ranklog.model.place import Place
+from ranklog.world.base import World
+from ranklog.world.fake import FakeWorld
+from ranklog.world.single import SeveredWorld, SingleWorld
+
+JOB = Path(__file__).with_name("torch_job.py")
+
+
+def on_threads(worlds: list[World], check: Callable[[World], None]) -> None:
+    errors: list[BaseException] = []
+
+    def one(world: World) -> None:
+        try:
+            check(world)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=one, args=(world,)) for world in worlds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    if errors:
+        raise errors[0]
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_single_world_keeps_the_promises(name: str) -> None:
+    CHECKS[name](SingleWorld())
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_a_fake_world_keeps_the_promises(name: str, size: int) -> None:
+    on_threads(list(FakeWorld(size).ranks()), CHECKS[name])
+
+
+def start_job(size: int, *args: str) -> list[tuple[int, str]]:
+    """Run the job on ``size`` processes as torchrun would; returns each one's exit code and output."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size),
+        "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(JOB.parents[2] / "src"),
+    }  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(JOB), *args],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    out: list[tuple[int, str]] = []
+    try:
+        for process in processes:
+            text, _ = process.communicate(timeout=120)
+            out.append((process.returncode, text))
+    finally:
+        for process in processes:
+            process.kill()
+    return out
+
+
+@pytest.mark.slow
+def test_torch_keeps_the_promises() -> None:
+    pytest.importorskip("torch")
+    for code, text in start_job(2):
+        assert code == 0, text
+        for name in CHECKS:
+            assert f"{name}: ok" in text
+        assert "absent rank: ok" in text
+        assert "time limit: ok" in text
+
+
+def test_a_rank_that_does_not_come_is_named_after_the_time_limit() -> None:
+    world = FakeWorld(3).ranks()[0]
+    with pytest.raises(WorldError, match=r"\[1, 2\]"):
+        world.barrier(timeout_s=0.05)
+
+
+def test_a_rank_that_leaves_ends_the_others_wait_at_once() -> None:
+    first, second = FakeWorld(2).ranks()
+    threading.Timer(0.05, second.close).start()
+    with pytest.raises(WorldError, match="rank 1 has left"):
+        first.barrier(timeout_s=20)
+
+
+def test_different_calls_are_an_error_not_a_wrong_sum() -> None:
+    def check(world: World) -> None:
+        values = np.ones(1 + world.place.rank)
+        with pytest.raises(WorldError, match="different calls"):
+            world.all_reduce(values, op="sum", timeout_s=5)
+
+    on_threads(list(FakeWorld(2).ranks()), check)
+
+
+def test_a_fake_strategy_connects_when_all_ranks_have_come() -> None:
+    job = FakeWorld(2)
+    with pytest.raises(WorldError, match="1 of 2 ranks did not come"):
+        job.strategy(0).connect(channel="a", timeout_s=0.05)
+    other = threading.Thread(target=lambda: job.strategy(1).connect(channel="a", timeout_s=5))
+    other.start()
+    assert job.strategy(0).connect(channel="a", timeout_s=5).place == job.places[0]
+    other.join(5)
+
+
+def test_waiting_for_ranks_can_be_given_up() -> None:
+    stop = threading.Event()
+    threading.Timer(0.05, stop.set).start()
+    started_s = time.monotonic()
+    with pytest.raises(WorldError):
+        FakeWorld(2).strategy(0).connect(channel="a", timeout_s=20, stop=stop)
+    assert time.monotonic() - started_s < 10
+
+
+def test_a_severed_world_says_why() -> None:
+    world = SeveredWorld(Place(rank=1, world_size=2), "no process group was initialised")
+    assert world.place.world_size == 2
+    calls: list[Callable[[], object]] = [
+        lambda: world.barrier(timeout_s=1),
+        lambda: world.all_gather(b"", timeout_s=1),
+        lambda: world.all_reduce(np.ones(1), op="sum", timeout_s=1),
+    ]
+    for call in calls:
+        with pytest.raises(WorldError, match="no process group"):
+            call()
+    world.close()
