@@ -280,3 +280,31 @@ def test_importing_ranklog_loads_no_framework_and_no_backend() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
+
+
+def test_a_backend_that_is_away_is_one_warning_and_the_command_that_delivers_later(tmp_path: Path) -> None:
+    script = """
+from ranklog import *
+logger = LoggersCollection([MLFlowLogger("logs", tracking_uri="http://127.0.0.1:9"), TensorBoardLogger("logs")])
+with logger.start_logging(exit_timeout=8):
+    for step in range(100):
+        logger.log(step, "x", step=step)
+print("trained to the end")
+"""
+    (tmp_path / "train.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "train.py"], cwd=tmp_path, env=job_environment(), capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "trained to the end\n"), done.stderr
+    assert done.stderr.count("mlflow does not accept yet") == 1
+    run = only_run(tmp_path)
+    assert f"ranklog sync {run}" in done.stderr
+    shown = subprocess.run(
+        [sys.executable, "-m", "ranklog.cli", "ls", "logs"], cwd=tmp_path, env=job_environment(), capture_output=True,
+        text=True, timeout=60,
+    )  # fmt: skip
+    assert "mlflow" in shown.stdout
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (folder,) = (tmp_path / "logs" / "tensorboard").iterdir()
+    assert len(EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload().Scalars("x")) == 100

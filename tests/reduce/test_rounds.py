@@ -45,6 +45,22 @@ def test_equal_keys_come_out_with_every_reduction_right(size: int) -> None:
 
 
 @sizes
+def test_the_spread_covers_samples_within_and_between_ranks(size: int) -> None:
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        for sample in range(rank + 2):
+            log(buffer, 0, op="std", weight=sample + 1.0, both=10.0 * rank + sample)
+            log(buffer, 0, op="stats", plain=10.0 * rank + sample)
+
+    out = run_ranks(script, size)
+    values = np.array([10.0 * r + s for r in range(size) for s in range(r + 2)])
+    weights = np.array([s + 1.0 for r in range(size) for s in range(r + 2)])
+    assert out.series("both")[0] == pytest.approx(np.sqrt(np.cov(values, aweights=weights, bias=True)))
+    stats = out.metrics("plain/std")[0].values
+    assert (stats["plain/std"], stats["plain/mean"]) == pytest.approx((values.std(), values.mean()))
+    assert (stats["plain/count"], stats["plain/max"]) == (float(len(values)), values.max())
+
+
+@sizes
 def test_one_step_is_one_record(size: int) -> None:
     def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
         log(buffer, 7, to=2, loss=1.0)
@@ -156,6 +172,28 @@ def test_what_comes_late_makes_a_corrected_record() -> None:
     assert isinstance(late, Metrics)
     assert (late.corrects, late.coverage, late.step) == (True, Coverage(2, 2, 2), 1)
     assert (late.values["loss/max_rank"], late.values["loss/count"], late.values["loss/mean"]) == (1.0, 3.0, 5 / 3)
+
+
+def test_a_late_row_with_a_new_name_keeps_that_name() -> None:
+    buffers, rounds = job(2)
+    for rank in (0, 1):
+        log(buffers[rank], 0, loss=1.0)
+        buffers[rank].close_all()
+    step_all(rounds)
+    log(buffers[0], 1, loss=1.0)
+    buffers[0].close_all()
+    while not any(isinstance(r, Metrics) for r in step_all(rounds, timeout_s=0.2)):
+        pass
+    log(buffers[1], 1, loss=3.0, extra=7.0)
+    buffers[1].close_all()
+    records = []
+    while not records:
+        records = step_all(rounds)
+    assert [(r.values, r.corrects) for r in records if isinstance(r, Metrics)] == [({"loss": 2.0}, True)]
+    for each in rounds:
+        each.request_close()
+    records = step_all(rounds, 3)
+    assert [(r.values, r.coverage) for r in records if isinstance(r, Metrics)] == [({"extra": 7.0}, Coverage(2, 2, 1))]
 
 
 def test_a_repeated_step_is_a_new_record_each_time() -> None:

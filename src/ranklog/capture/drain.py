@@ -14,7 +14,9 @@ from typing import Protocol
 import msgspec
 
 from ranklog.capture.encode import Content
+from ranklog.capture.health import Health
 from ranklog.capture.snapshot import Value, resolve
+from ranklog.model.errors import RanklogError
 from ranklog.model.record import File, Item, Metrics, Record
 
 Sample = tuple[dict[str, Value], int, int, int, str | None, float | None]
@@ -43,6 +45,7 @@ class Drain:
         rows: Takes values to be reduced.
         emit: Takes this rank's own records: the journal on rank 0, the mail to rank 0 elsewhere.
         store: Stores one content.
+        health: Takes trouble.
         rank: This rank, for the names of its series.
         shared: Backends for which several ranks log series of their own.
     """
@@ -54,6 +57,7 @@ class Drain:
         rows: RowSink,
         emit: Callable[[Sequence[Record]], None],
         store: Callable[[Content], File],
+        health: Health,
         rank: int,
         shared: int,
     ) -> None:
@@ -61,6 +65,7 @@ class Drain:
         self._rows = rows
         self._emit = emit
         self._store = store
+        self._health = health
         self._shared = shared
         self._suffix = f"/rank_{rank:03d}"
         self._folder = f"rank_{rank:03d}/"
@@ -78,14 +83,17 @@ class Drain:
             entry = popleft()
             if not isinstance(entry, tuple):
                 joined = None
-                out.extend(self._split(self._store_parcel(entry)) if isinstance(entry, Parcel) else (entry,))
+                out.extend(self._keep(entry))
                 continue
             raw, step, time_ns, to, op, weight = entry
-            values = resolve(raw)
+            try:
+                values = resolve(raw)
+            except Exception as error:  # a device may fail in any way
+                self._health.warn("value", f"values of {', '.join(raw)} at step {step} cannot be read: {error}")
+                continue
             if op is not None:
-                self._rows.add(
-                    values, step=step, op=op, to=to, time_ns=time_ns, weight=1.0 if weight is None else weight
-                )
+                weight = 1.0 if weight is None else weight
+                self._rows.add(values, step=step, op=op, to=to, time_ns=time_ns, weight=weight)
             elif to & self._shared:
                 joined = None
                 out.extend(self._split(Metrics(step, time_ns, to, values)))
@@ -98,9 +106,17 @@ class Drain:
             self._emit(out)
         return taken
 
-    def _store_parcel(self, parcel: Parcel) -> Item:
-        files = tuple(c if isinstance(c, File) else self._store(c) for c in parcel.contents)
-        return msgspec.structs.replace(parcel.item, files=files)
+    def _keep(self, entry: Parcel | Record) -> Sequence[Record]:
+        """Store what a parcel brings; where the disk refuses, it goes back into the inbox for the next time."""
+        if not isinstance(entry, Parcel):
+            return (entry,)
+        try:
+            files = tuple(c if isinstance(c, File) else self._store(c) for c in entry.contents)
+        except (OSError, RanklogError) as error:
+            self._inbox.append(entry)
+            self._health.warn("store", f"{entry.item.kind} {entry.item.name!r} cannot be stored yet: {error}")
+            return ()
+        return self._split(msgspec.structs.replace(entry.item, files=files))
 
     def _split(self, record: Metrics | Item) -> list[Record]:
         """Keep what several ranks log apart: series by a suffix, files by a folder."""

@@ -5,6 +5,7 @@ Called from any thread.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import warnings
@@ -28,7 +29,11 @@ class Health:
             if code in self._first:
                 return
             self._first[code] = Event("warning", code, text, time.time_ns(), rank, step)
-        warnings.warn(f"ranklog: {text}", RanklogWarning, stacklevel=3)
+        try:
+            warnings.warn(f"ranklog: {text}", RanklogWarning, stacklevel=3)
+        except RanklogWarning:
+            # Under `-W error` a warning would end the thread that met the trouble, or the training loop.
+            sys.stderr.write(f"ranklog: {text}\n")
 
     def events(self) -> list[Event]:
         """One event for each cause; those that came more often say how often."""

@@ -198,8 +198,10 @@ class Logger:
             mask &= gate.write
         if not mask:
             return
-        plain = reduce is None and weight is None and not gate.reduces and type(item) is float and type(step) is int
-        if plain and type(identifier) is str and identifier in self._names and self._session is not None:
+        plain = (
+            reduce is None and weight is None and not gate.reduces and type(item) is float and identifier in self._names
+        )
+        if plain and type(step) is int and type(identifier) is str and self._session is not None:
             # The common call, without a second function: its cost is what people measure.
             self._session.inbox.append(({identifier: item}, step, time.time_ns(), mask, None, None))
             return

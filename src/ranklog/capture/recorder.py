@@ -8,12 +8,11 @@ own threads, never from training.
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ranklog.capture.health import Health
 from ranklog.journal.writer import JournalWriter
-from ranklog.model.errors import RanklogWarning
 from ranklog.model.record import Attempt, Record
 
 MAX_WAITING = 500_000
@@ -26,23 +25,28 @@ class Recorder:
         run_dir: The run directory.
         attempt: First record of each segment.
         wake: Called after records were journaled.
+        health: Takes trouble.
 
     Attributes:
         lost: Records that could not be kept.
     """
 
-    def __init__(self, run_dir: Path, attempt: Attempt, wake: Callable[[], None]) -> None:
+    def __init__(self, run_dir: Path, attempt: Attempt, wake: Callable[[], None], health: Health) -> None:
         self.run_dir = run_dir
         self.lost = 0
         self._wake = wake
         self._lock = threading.Lock()
         self._waiting: list[Record] = []
-        self._warned = False
+        self._health = health
+        self._closed = False
         self._writer = JournalWriter(run_dir, attempt)
 
     def write(self, records: Sequence[Record]) -> None:
-        """Journal records, and those that waited before them."""
+        """Journal records, and those that waited before them; after `close` they are counted as lost."""
         with self._lock:
+            if self._closed:
+                self.lost += len(records)
+                return
             self._waiting.extend(records)
             self._write_waiting()
 
@@ -68,14 +72,11 @@ class Recorder:
             self.lost += excess
 
     def _warn(self, error: OSError) -> None:
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"ranklog: cannot write the journal in {self.run_dir}: {error}. Records wait in memory; free space or "
-                "quota there, or set RANKLOG_DIR to another file system for the next run.",
-                RanklogWarning,
-                stacklevel=2,
-            )
+        self._health.warn(
+            "journal",
+            f"cannot write the journal in {self.run_dir}: {error}. Records wait in memory; free space or quota there, "
+            "or set RANKLOG_DIR to another file system for the next run.",
+        )
 
     @property
     def ordinal(self) -> int:
@@ -96,6 +97,9 @@ class Recorder:
     def close(self) -> None:
         """Close the journal; nothing may be written afterwards."""
         with self._lock:
+            if self._closed:
+                return
+            self._closed = True
             self._write_waiting()
             self.lost += len(self._waiting)
             try:

@@ -25,6 +25,7 @@ from ranklog.capture.recorder import Recorder
 from ranklog.capture.reducer import Reducer
 from ranklog.capture.runs import claim_run
 from ranklog.journal import layout
+from ranklog.journal.cursor import load_cursors
 from ranklog.model.errors import RanklogError
 from ranklog.model.record import End, File, Record, Status
 from ranklog.world.launch import independent_tasks
@@ -33,6 +34,8 @@ from ranklog.world.strategies import resolve_strategy
 DRAIN_BUSY_S = 0.1
 DRAIN_IDLE_S = 0.5
 SYNC_EVERY_S = 1.0
+CHECK_EVERY_S = 5.0
+RANKS_SHARE = 0.7
 
 
 class Session:
@@ -55,8 +58,8 @@ class Session:
         self._forwarder: Forwarder | None = None
         self._run_id = config.run_id
         gate = Gate(config.specs, rank=self.place.rank, world_size=self.place.world_size)
-        if self.place.is_main:
-            self._open_run()
+        if self.place.is_main and self._run_id is None:
+            self._run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{random_secrets.token_hex(3)}"
         self.reducer = Reducer(
             self.strategy,
             self.place,
@@ -65,11 +68,14 @@ class Session:
             record=self._record,
             health=self.health,
         )
+        if self.place.is_main:
+            self._open_run(self.run_dir())
         self._drain = Drain(
             self.inbox,
             rows=self.reducer.buffer,
             emit=self._record if self.place.is_main else self.reducer.post,
             store=self.store,
+            health=self.health,
             rank=self.place.rank,
             shared=gate.shared,
         )
@@ -77,9 +83,7 @@ class Session:
         self._thread.start()
         self.reducer.start()
 
-    def _open_run(self) -> None:
-        self._run_id = self._run_id or f"{time.strftime('%Y%m%d-%H%M%S')}-{random_secrets.token_hex(3)}"
-        run_dir = self.config.directory / self._run_id
+    def _open_run(self, run_dir: Path) -> None:
         attempt = claim_run(
             run_dir,
             experiment=self.config.experiment,
@@ -87,7 +91,7 @@ class Session:
             place=self.place,
             specs=self.config.specs,
         )
-        self.recorder = Recorder(run_dir, attempt, self._wake)
+        self.recorder = Recorder(run_dir, attempt, self._wake, self.health)
         self._forwarder = start_forwarder(
             self.config.forward,
             run_dir,
@@ -130,7 +134,7 @@ class Session:
             self.recorder.write(records)
 
     def _run(self) -> None:
-        synced = time.monotonic()
+        synced = checked = time.monotonic()
         idle_s = DRAIN_BUSY_S
         first = True
         while not self._stop.wait(idle_s):
@@ -140,9 +144,22 @@ class Session:
                 self._warn_if_independent()
             idle_s = DRAIN_BUSY_S if drained else min(idle_s * 1.5, DRAIN_IDLE_S)
             self.reducer.tick()
-            if self.recorder is not None and time.monotonic() - synced >= SYNC_EVERY_S:
+            now = time.monotonic()
+            if self.recorder is not None and now - synced >= SYNC_EVERY_S:
                 self.recorder.sync()
-                synced = time.monotonic()
+                synced = now
+            if self.recorder is not None and now - checked >= CHECK_EVERY_S:
+                self._check_deliveries(self.recorder.run_dir)
+                checked = now
+
+    def _check_deliveries(self, run_dir: Path) -> None:
+        """Say once for each backend that it makes trouble; the forwarder goes on trying."""
+        for _, cursor in load_cursors(run_dir):
+            if cursor.error is not None:
+                self.health.warn(
+                    f"deliver:{cursor.backend}",
+                    f"{cursor.backend} does not accept yet: {cursor.error}. Everything is journaled and tried again.",
+                )
 
     def _warn_if_independent(self) -> None:
         """Several tasks that no process group joined when the first record came may be trainings of their own."""
@@ -152,11 +169,7 @@ class Session:
     def drain(self) -> int:
         """Empty the inbox now, on the calling thread."""
         with self._drain_lock:
-            try:
-                return self._drain.run_once()
-            except Exception as error:
-                self.health.warn("drain", f"{self.place}: a logged value could not be kept: {error!r}")
-                return 1
+            return self._drain.run_once()
 
     def flush(self, timeout_s: float) -> bool:
         """Bring all that was logged before into the journal; whether that worked in time."""
@@ -177,13 +190,15 @@ class Session:
         self._stop.set()
         self._thread.join()
         self.drain()
-        self.reducer.close(max(deadline - time.monotonic(), 0.0))
+        # Ranks that do not come must leave the backends some of the time.
+        self.reducer.close(max(deadline - time.monotonic(), 0.0) * RANKS_SHARE)
         if self.recorder is None or self._forwarder is None:
             return True
         self._record([*self.health.events(), End(status, time.time_ns(), reason)])
         self.recorder.close()
         delivered = self._forwarder.close(max(deadline - time.monotonic(), 0.0))
         if not delivered:
+            self._check_deliveries(self.recorder.run_dir)
             sys.stderr.write(
                 f"ranklog: run {self._run_id} is journaled, but not delivered to every backend within {timeout_s:g} s. "
                 f"Deliver the rest with:  ranklog sync {self.recorder.run_dir}\n"

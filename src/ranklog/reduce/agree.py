@@ -33,7 +33,7 @@ REMEMBERED_KEYS = 4096
 _NEVER = -(2**63)
 
 
-class RowReport(msgspec.Struct, frozen=True, array_like=True):
+class RowReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One closed row as other ranks see it; ``states`` is the table of its names' states as bytes."""
 
     names: list[str]

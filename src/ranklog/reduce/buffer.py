@@ -63,7 +63,14 @@ class Row:
 
     def add(self, values: Mapping[str, float], weight: float) -> None:
         """Add one sample of each name."""
+        if not self.names:  # the common case: one call a row
+            self.names = list(values)
+            self._values = list(values.values())
+            self._weights = None if weight == 1.0 else [weight] * len(self.names)
+            return
         positions = self._positions
+        if not positions:
+            positions.update((name, index) for index, name in enumerate(self.names))
         for name, value in values.items():
             position = positions.get(name)
             if position is not None:
@@ -121,7 +128,6 @@ class Row:
         row.names = [self.names[i] for i in kept]
         row._values = [self._values[i] for i in kept]
         row._weights = None if self._weights is None else [self._weights[i] for i in kept]
-        row._positions = {name: i for i, name in enumerate(row.names)}
         new = {old: i for i, old in enumerate(kept)}
         row._extra = [(new[p], value, weight) for p, value, weight in self._extra if p in new]
         if self._folded is not None:

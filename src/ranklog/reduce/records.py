@@ -15,7 +15,7 @@ from ranklog.model.record import Coverage, Event, Metrics, Record
 from ranklog.reduce.ops import NONFINITE, NONFINITE_RANK, States, results
 
 
-class Reduced(msgspec.Struct, frozen=True):
+class Reduced(msgspec.Struct, frozen=True, gc=False):
     """What names share that were reduced together: one record comes of it."""
 
     names: Sequence[str]
