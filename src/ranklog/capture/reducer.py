@@ -79,7 +79,7 @@ class Reducer:
         self._rounds: Rounds | None = None
         self._early_mail: list[Record] = []
         self._changed = threading.Condition()
-        self._rounds_done = 0
+        self._in_round = False
         self._closing = False
         self._done = False
         self._wake = threading.Event()
@@ -134,13 +134,15 @@ class Reducer:
         pause_s = BUSY_S
         timeout_s = self._first_timeout_s
         while not (rounds.finished or (rounds.failed and self._closing)):
+            with self._changed:
+                self._in_round = True
             records = rounds.step(timeout_s)
             timeout_s = self._timeout_s
             self._record(records)
             if rounds.failed:
                 self._health.warn("reduce", f"{self._place}: {rounds.failed}")
             with self._changed:
-                self._rounds_done += 1
+                self._in_round = False
                 self._changed.notify_all()
             pause_s = BUSY_S if records or self.buffer.pending else min(pause_s * 1.5, IDLE_S)
             if not self._closing:
@@ -195,7 +197,8 @@ class Reducer:
     def _settled(self) -> bool:
         if self._rounds is None:
             return not self.buffer.pending and not self._early_mail
-        return not self.buffer.pending and not self._rounds.mail_pending
+        # Rows leave the buffer in the middle of a round, before their record is journaled.
+        return not self._in_round and not self.buffer.pending and not self._rounds.mail_pending
 
     def close(self, timeout_s: float) -> bool:
         """Reduce the rest together with the other ranks; whether they all came in time.

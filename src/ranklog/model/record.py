@@ -2,7 +2,8 @@
 
 A record enters on the capture side, is written once by rank 0 and read by every consumer: backends, command
 line, exports. `to` is the set of backends that a record is for, as a bit mask over the attempt's
-`BackendSpec` list. Times are wall-clock nanoseconds since the epoch.
+`BackendSpec` list. Times are wall-clock nanoseconds since the epoch. Records that come by the million are not
+tracked by the garbage collector: they hold nothing that could refer back to them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ EVERY_BACKEND = -1
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
-class Coverage(msgspec.Struct, frozen=True, array_like=True):
+class Coverage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Which part of the world stands behind a reduced value.
 
     Attributes:
@@ -55,7 +56,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, tag="attempt"):
     backends: tuple[BackendSpec, ...]
 
 
-class Metrics(msgspec.Struct, frozen=True, array_like=True, tag="metrics"):
+class Metrics(msgspec.Struct, frozen=True, array_like=True, tag="metrics", gc=False):
     """Scalars of one step.
 
     Attributes:
