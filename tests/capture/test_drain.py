@@ -31,7 +31,7 @@ class Rig:
     def add(self, values: dict[str, float], *, step: int, op: str, to: int, time_ns: int, weight: float) -> None:
         self.rows.append((values, step, op))
 
-    def store(self, content: Content) -> File:
+    def store(self, content: Content, inline: bool) -> File:
         if self.disk_full:
             raise OSError(28, "No space left on device")
         return File(content.path, 1, "0" * 64, b"x")

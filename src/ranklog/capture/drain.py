@@ -23,6 +23,9 @@ Sample = tuple[dict[str, Value], int, int, int, str | None, float | None]
 """Values, step, time_ns, backends, reduction or None, weight or None."""
 
 
+INLINE_TOTAL_BYTES = 64 * 1024
+
+
 class Parcel(msgspec.Struct, frozen=True):
     """An item whose contents are not stored yet."""
 
@@ -44,7 +47,7 @@ class Drain:
         inbox: Filled by the training thread.
         rows: Takes values to be reduced.
         emit: Takes this rank's own records: the journal on rank 0, the mail to rank 0 elsewhere.
-        store: Stores one content.
+        store: Stores one content; the flag says whether it may go into the record itself.
         health: Takes trouble.
         rank: This rank, for the names of its series.
         shared: Backends for which several ranks log series of their own.
@@ -56,7 +59,7 @@ class Drain:
         *,
         rows: RowSink,
         emit: Callable[[Sequence[Record]], None],
-        store: Callable[[Content], File],
+        store: Callable[[Content, bool], File],
         health: Health,
         rank: int,
         shared: int,
@@ -111,7 +114,11 @@ class Drain:
         if not isinstance(entry, Parcel):
             return (entry,)
         try:
-            files = tuple(c if isinstance(c, File) else self._store(c) for c in entry.contents)
+            inline = sum(
+                len(c.source) for c in entry.contents if isinstance(c, Content) and isinstance(c.source, bytes)
+            )
+            small = inline <= INLINE_TOTAL_BYTES
+            files = tuple(c if isinstance(c, File) else self._store(c, small) for c in entry.contents)
         except (OSError, RanklogError) as error:
             self._inbox.append(entry)
             self._health.warn("store", f"{entry.item.kind} {entry.item.name!r} cannot be stored yet: {error}")

@@ -19,6 +19,7 @@ import msgspec
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError
 from ranklog.model.kinds import KINDS
 from ranklog.model.spec import Scalar
+from ranklog.model.text import storable
 
 FOLDER = "inode/directory"
 
@@ -96,7 +97,7 @@ def file_name(name: str, suffix: str = "") -> str:
 def _text(item: object, name: str) -> Encoded:
     if not isinstance(item, str):
         raise wrong_item(item, name, "text")
-    data = item.encode("utf-8", "backslashreplace")
+    data = storable(item).encode()
     return Encoded("text/plain; charset=utf-8", (Content(file_name(name, ".txt"), data),))
 
 
@@ -211,4 +212,4 @@ def _artifact(item: object, name: str) -> Encoded:
 def folder_contents(folder: Path) -> tuple[Content, ...]:
     """Every regular file below a folder, by its relative path."""
     files: Sequence[Path] = sorted(path for path in folder.rglob("*") if path.is_file())
-    return tuple(Content(path.relative_to(folder).as_posix(), path) for path in files)
+    return tuple(Content(storable(path.relative_to(folder).as_posix()), path) for path in files)

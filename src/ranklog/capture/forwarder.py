@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from ranklog.capture.health import Health
 from ranklog.model.spec import Forward
 
 _LAUNCHER_PREFIXES = (
@@ -62,7 +63,9 @@ def child_environment(environ: Mapping[str, str], secrets: Mapping[str, str]) ->
     return kept
 
 
-def start_forwarder(forward: Forward, run_dir: Path, *, secrets: Mapping[str, str], console: bool) -> Forwarder:
+def start_forwarder(
+    forward: Forward, run_dir: Path, *, secrets: Mapping[str, str], console: bool, health: Health
+) -> Forwarder:
     """Start the delivery side for a run whose journal exists.
 
     Args:
@@ -70,11 +73,15 @@ def start_forwarder(forward: Forward, run_dir: Path, *, secrets: Mapping[str, st
         run_dir: The run directory.
         secrets: Environment variables for the child only.
         console: Whether a backend prints for people, so that the child needs our standard output.
+        health: Takes trouble.
     """
-    if forward == "process":
-        return _Child(run_dir, secrets, console)
-    if forward == "thread":
-        return _Thread(run_dir)
+    try:
+        if forward == "process":
+            return _Child(run_dir, secrets, console)
+        if forward == "thread":
+            return _Thread(run_dir)
+    except (OSError, ImportError) as error:
+        health.warn("forwarder", f"delivery cannot be started ({error}): `ranklog sync {run_dir}` delivers later")
     return _Nothing()
 
 
@@ -113,7 +120,6 @@ class _Child:
         inherited: tuple[int, ...] = ()
         console_fd = -1
         if console:
-            sys.stdout.flush()
             console_fd = os.dup(_stdout_fd())
             inherited = (console_fd,)
             command += ["--console-fd", str(console_fd)]
@@ -136,14 +142,15 @@ class _Child:
     def wake(self) -> None:
         try:
             os.write(self._write_end, b".")
-        except (BlockingIOError, BrokenPipeError, OSError):
+        except OSError:
             # A full pipe already says it; a child that is gone is told about when the run closes.
             pass
 
     def forget(self) -> None:
-        if self._write_end >= 0:
-            os.close(self._write_end)
-            self._write_end = -1
+        # First out of reach: a late wake-up must not write to a descriptor that something else got by then.
+        write_end, self._write_end = self._write_end, -1
+        if write_end >= 0:
+            os.close(write_end)
 
     def close(self, timeout_s: float) -> bool:
         self.forget()
@@ -156,6 +163,7 @@ class _Child:
 
 def _stdout_fd() -> int:
     try:
+        sys.stdout.flush()
         return sys.stdout.fileno()
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError):  # closed, or replaced by something without a descriptor
         return 1

@@ -12,6 +12,7 @@ import warnings
 
 from ranklog.model.errors import RanklogWarning
 from ranklog.model.record import Event
+from ranklog.model.text import storable
 
 
 class Health:
@@ -22,24 +23,25 @@ class Health:
         self._counts: dict[str, int] = {}
         self._first: dict[str, Event] = {}
 
-    def warn(self, code: str, text: str, *, rank: int | None = None, step: int | None = None) -> None:
+    def warn(self, code: str, text: str) -> None:
         """Count trouble; the first of each code is given as a `RanklogWarning`."""
         with self._lock:
             self._counts[code] = self._counts.get(code, 0) + 1
             if code in self._first:
                 return
-            self._first[code] = Event("warning", code, text, time.time_ns(), rank, step)
+            self._first[code] = Event("warning", code, storable(text), time.time_ns())
         try:
             warnings.warn(f"ranklog: {text}", RanklogWarning, stacklevel=3)
         except RanklogWarning:
             # Under `-W error` a warning would end the thread that met the trouble, or the training loop.
             sys.stderr.write(f"ranklog: {text}\n")
 
-    def events(self) -> list[Event]:
-        """One event for each cause; those that came more often say how often."""
+    def events(self, rank: int | None = None) -> list[Event]:
+        """One event for each cause, those that came more often say how often; ``rank`` where they name none."""
         with self._lock:
-            return [
-                event if (n := self._counts[code]) == 1
-                else Event(event.level, code, f"{event.text} ({n} times)", event.time_ns, event.rank, event.step)
-                for code, event in self._first.items()
-            ]  # fmt: skip
+            out: list[Event] = []
+            for code, first in self._first.items():
+                times = self._counts[code]
+                text = first.text if times == 1 else f"{first.text} ({times} times)"
+                out.append(Event(first.level, code, text, first.time_ns, rank if first.rank is None else first.rank))
+            return out

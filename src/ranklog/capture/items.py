@@ -16,6 +16,7 @@ from ranklog.model.errors import RanklogWarning
 from ranklog.model.kinds import KINDS
 from ranklog.model.record import File, Item
 from ranklog.model.spec import Scalar
+from ranklog.model.text import storable
 
 if TYPE_CHECKING:
     from ranklog.capture.session import Session
@@ -37,7 +38,11 @@ def make_parcel(
         OSError: a file to be logged cannot be read, or the run directory cannot be written.
     """
     known = _options(kind, options)
-    meta: dict[str, Scalar] = {k: v for k, v in known.items() if isinstance(v, (str, int, float, bool))}
+    meta: dict[str, Scalar] = {
+        option: storable(value) if isinstance(value, str) else value
+        for option, value in known.items()
+        if isinstance(value, (str, int, float, bool))
+    }
     if kind in ("model", "best_model"):
         encoded, stored = _model(session, item, name, kind, known.get("input_example"))
         contents: tuple[Content | File, ...] = stored
@@ -68,7 +73,7 @@ def _snapshot(session: Session, content: Content) -> Content | File:
         return content
     if content.source.stat().st_size <= READ_AT_ONCE_BYTES:
         return Content(content.path, content.source.read_bytes())
-    return session.store(content)
+    return session.store(content, False)
 
 
 def _model(session: Session, model: Any, name: str, kind: str, input_example: Any) -> tuple[Encoded, tuple[File, ...]]:
@@ -80,6 +85,6 @@ def _model(session: Session, model: Any, name: str, kind: str, input_example: An
     try:
         save_model(model, name, kind, folder, for_mlflow=for_mlflow, input_example=input_example)
         contents = folder_contents(folder)
-        return Encoded(FOLDER, contents), tuple(session.store(content) for content in contents)
+        return Encoded(FOLDER, contents), tuple(session.store(content, False) for content in contents)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 import warnings
-import weakref
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,6 +28,7 @@ from ranklog.model.errors import (
 )
 from ranklog.model.record import Status
 from ranklog.model.spec import LogFreq
+from ranklog.model.text import storable
 
 if TYPE_CHECKING:
     from ranklog.capture.session import Session
@@ -46,10 +46,16 @@ class Closable(Protocol):
     def _fork(self) -> None: ...
 
 
-_open: weakref.WeakSet[Any] = weakref.WeakSet()
+# Strong references: a logger that a function opened and left is closed at exit, not collected.
+_open: set[Any] = set()
 _opened: dict[str, int] = {}
 _uncaught: list[str] = []
 _hooked = False
+
+
+def describe(error: BaseException) -> str:
+    """One short text for an exception, as a run's reason."""
+    return storable(f"{type(error).__name__}: {error}"[:500])
 
 
 def register(logger: Closable) -> None:
@@ -63,7 +69,7 @@ def register(logger: Closable) -> None:
         previous = sys.excepthook
 
         def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-            _uncaught.append(f"{kind.__name__}: {error}"[:500])
+            _uncaught.append(describe(error))
             previous(kind, error, trace)
 
         sys.excepthook = note
@@ -75,9 +81,12 @@ def unregister(logger: Closable) -> None:
 
 
 def _close_all() -> None:
+    reason = _uncaught[-1] if _uncaught else ""
     for logger in list(_open):
-        reason = _uncaught[-1] if _uncaught else ""
-        logger._close("FAILED" if reason else "FINISHED", 30.0, reason)
+        try:
+            logger._close("FAILED" if reason else "FINISHED", 30.0, reason)
+        except Exception as error:
+            sys.stderr.write(f"ranklog: closing at exit failed: {error!r}\n")
 
 
 def _fork_all() -> None:
@@ -151,9 +160,12 @@ def wait_delivered(session: Session, deadline: float) -> bool:
     recorder = session.recorder
     if recorder is None:
         return True
+    if session.config.forward == "later":
+        return all(spec.backend == "journal" for spec in session.config.specs)
     target = recorder.ordinal
+    asked = [(i, spec.backend) for i, spec in enumerate(session.config.specs) if spec.backend != "journal"]
     while True:
-        cursors = [load_cursor(recorder.run_dir, i, spec.backend) for i, spec in enumerate(session.config.specs)]
+        cursors = [load_cursor(recorder.run_dir, index, backend) for index, backend in asked]
         if all(cursor.next_ordinal >= target for cursor in cursors):
             return True
         if time.monotonic() >= deadline:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ranklog.world.base import World
 
 EXIT_TIMEOUT_S = 30.0
+STEP_LIMIT = 2**63
 ASK_TIMEOUT_S = 30.0
 
 
@@ -120,7 +121,8 @@ class Logger:
         try:
             yield
         except BaseException as error:
-            self._close("FAILED", exit_timeout, f"{type(error).__name__}: {error}"[:500])
+            good = isinstance(error, SystemExit) and not error.code
+            self._close("FINISHED" if good else "FAILED", exit_timeout, "" if good else lifecycle.describe(error))
             raise
         self._close("FINISHED", exit_timeout)
 
@@ -198,12 +200,20 @@ class Logger:
             mask &= gate.write
         if not mask:
             return
-        plain = (
-            reduce is None and weight is None and not gate.reduces and type(item) is float and identifier in self._names
-        )
-        if plain and type(step) is int and type(identifier) is str and self._session is not None:
-            # The common call, without a second function: its cost is what people measure.
-            self._session.inbox.append(({identifier: item}, step, time.time_ns(), mask, None, None))
+        session = self._session
+        if (
+            reduce is None
+            and weight is None
+            and type(item) is float
+            and type(step) is int
+            and type(identifier) is str
+            and identifier in self._names
+            and -STEP_LIMIT < step < STEP_LIMIT
+            and not gate.reduces
+            and session is not None
+        ):
+            # The common call, without another function: its cost is what people measure.
+            session.inbox.append(({identifier: item}, step, time.time_ns(), mask, None, None))
             return
         self._log_metric(gate, mask, item, identifier, step, reduce, weight)
 
@@ -296,7 +306,7 @@ class Logger:
         if session is None or not values:
             return
         step = self._count(values) if step is None else step
-        if type(step) is not int:
+        if type(step) is not int or not -STEP_LIMIT < step < STEP_LIMIT:
             step = _check_step(step)
         if weight is not None:
             _check_weight(weight)
@@ -421,9 +431,9 @@ class Logger:
 
     @log_freq.setter
     def log_freq(self, value: LogFreq) -> None:
-        self._config = lifecycle.with_log_freq(self._config, check_log_freq(value))
-        if self._session is not None:
+        if self._gate is not None:
             raise RanklogError("log_freq can be set before create_logger_context only")
+        self._config = lifecycle.with_log_freq(self._config, check_log_freq(value))
 
     def should_log(self, batch_idx: int | None = None) -> bool:
         """Whether ``log_freq`` takes a call with this ``batch_idx``."""
@@ -487,9 +497,7 @@ class Logger:
 
 
 def _check_step(step: object) -> int:
-    if isinstance(step, int) and not isinstance(step, bool):
-        return int(step)
-    if hasattr(step, "__index__") and not isinstance(step, bool):
+    if hasattr(step, "__index__") and not isinstance(step, bool) and -STEP_LIMIT < step.__index__() < STEP_LIMIT:
         return int(step.__index__())
     raise InvalidArgumentError(f"step={step!r} is not allowed: give an int or None")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ranklog.model.kinds import check_name
 from ranklog.model.spec import Scalar
+from ranklog.model.text import storable
 
 
 def flatten(params: Mapping[Any, Any], prefix: str = "") -> dict[str, Scalar]:
@@ -27,13 +28,15 @@ def flatten(params: Mapping[Any, Any], prefix: str = "") -> dict[str, Scalar]:
 
 
 def _scalar(value: Any) -> Scalar:
-    if value is None or isinstance(value, (str, bool, float)):
+    if value is None or isinstance(value, (bool, float)):
         return value
+    if isinstance(value, str):
+        return storable(value)
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**64 else str(value)
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         return _scalar(value.item())
-    return _text(value)
+    return storable(_text(value))
 
 
 def _text(value: Any) -> str:

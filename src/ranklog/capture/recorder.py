@@ -54,16 +54,36 @@ class Recorder:
         if not self._waiting:
             return
         taken = self._writer.taken
+        bad = False
         try:
             self._writer.append(self._waiting)
         except OSError as error:
-            del self._waiting[: self._writer.taken - taken]
-            self._trim()
             self._warn(error)
-        else:
-            self._waiting.clear()
-        if self._writer.taken != taken:
+        except (ValueError, OverflowError, TypeError):
+            bad = True
+        finally:
+            # Also where a Ctrl-C comes in between: what was written must not be written again.
+            written = self._writer.taken - taken
+            del self._waiting[:written]
+        if bad:
+            self._write_one_by_one()
+        self._trim()
+        if written:
             self._wake()
+
+    def _write_one_by_one(self) -> None:
+        """After a batch that cannot be encoded: only the record that is to blame is left out."""
+        while self._waiting:
+            try:
+                self._writer.append(self._waiting[:1])
+            except OSError as error:
+                self._warn(error)
+                break
+            except (ValueError, OverflowError, TypeError) as error:
+                self.lost += 1
+                self._health.warn("record", f"a record cannot be stored and is left out: {error}")
+            del self._waiting[0]
+        self._wake()
 
     def _trim(self) -> None:
         excess = len(self._waiting) - MAX_WAITING

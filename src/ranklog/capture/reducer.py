@@ -81,6 +81,7 @@ class Reducer:
         self._changed = threading.Condition()
         self._in_round = False
         self._closing = False
+        self._abandoned = False
         self._done = False
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -112,7 +113,7 @@ class Reducer:
                 self._rounds.post(records)
 
     def tick(self) -> None:
-        """Reduce what is complete, where there is one rank."""
+        """Reduce what is complete, where there is one rank. For one thread at a time."""
         if self._thread is None and self._rounds is not None:
             self._record(self._rounds.step(self._timeout_s))
 
@@ -127,32 +128,55 @@ class Reducer:
             return known()
 
     def _run(self) -> None:
-        world = self._connect()
-        self._adopt(world)
-        rounds = self._rounds
-        assert rounds is not None  # noqa: S101 - _adopt has just set it
+        world: World | None = None
+        try:
+            world = self._connect()
+            self._adopt(world)
+            if self._rounds is not None:
+                self._meet(self._rounds)
+        except Exception as error:  # whoever waits for this thread must learn that it is gone
+            self._health.warn("reduce", f"{self._place}: reduction ended: {error!r}")
+        finally:
+            with self._changed:
+                self._done = True
+                self._changed.notify_all()
+            if world is not None:
+                world.close()
+
+    def _meet(self, rounds: Rounds) -> None:
         pause_s = BUSY_S
         timeout_s = self._first_timeout_s
-        while not (rounds.finished or (rounds.failed and self._closing)):
+        warned = False
+        while not (rounds.finished or (rounds.failed and self._closing) or self._abandoned):
             with self._changed:
                 self._in_round = True
-            records = rounds.step(timeout_s)
+            self._emit(rounds.step(timeout_s))
             timeout_s = self._timeout_s
-            self._record(records)
-            if rounds.failed:
-                self._health.warn("reduce", f"{self._place}: {rounds.failed}")
+            if rounds.failed and not warned:
+                warned = True
+                self._health.warn("reduce", rounds.failed)
             with self._changed:
                 self._in_round = False
                 self._changed.notify_all()
-            pause_s = BUSY_S if records or self.buffer.pending else min(pause_s * 1.5, IDLE_S)
+            waiting = self.buffer.pending or rounds.mail_pending
+            pause_s = BUSY_S if waiting else min(pause_s * 1.5, IDLE_S)
             if not self._closing:
                 self._wake.wait(pause_s)
                 self._wake.clear()
-        self._record(rounds.step(timeout_s))
-        world.close()
+        self._emit(rounds.step(timeout_s))
+
+    def _emit(self, records: Sequence[Record]) -> None:
         with self._changed:
-            self._done = True
-            self._changed.notify_all()
+            if not self._abandoned:
+                self._record(records)
+
+    def abandon(self) -> list[Record]:
+        """Go on without the other ranks, at the end: this rank's own rows, with their coverage."""
+        with self._changed:
+            self._abandoned = True
+        alone = Rounds(SeveredWorld(self._place, "the other ranks did not close in time"), self.buffer)
+        alone.request_close()
+        return alone.step(0.0)
 
     def _connect(self) -> World:
         """Wait for a group and for all ranks; a world that refuses everything when they do not come."""
@@ -162,7 +186,7 @@ class Reducer:
         while True:
             now = time.monotonic()
             if self._closing and close_deadline is None:
-                pending = self.buffer.pending or self._early_mail
+                pending = (self.buffer.pending or self._early_mail) and self._strategy.ready()
                 close_deadline = now + (self._timeout_s if pending else CLOSE_GRACE_S)
             if self._strategy.ready():
                 deadline = deadline or now + self._first_timeout_s
@@ -188,7 +212,6 @@ class Reducer:
         """Have everything added so far reduced; whether that happened in time."""
         self.buffer.close_all()
         if self._thread is None:
-            self.tick()
             return True
         self._wake.set()
         with self._changed:
@@ -211,7 +234,6 @@ class Reducer:
             if self._rounds is not None:
                 self._rounds.request_close()
         if self._thread is None:
-            self.tick()
             return True
         self._wake.set()
         with self._changed:

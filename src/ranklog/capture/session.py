@@ -36,6 +36,7 @@ DRAIN_IDLE_S = 0.5
 SYNC_EVERY_S = 1.0
 CHECK_EVERY_S = 5.0
 RANKS_SHARE = 0.7
+RANKS_AFTER_FAILURE_S = 3.0
 
 
 class Session:
@@ -65,7 +66,7 @@ class Session:
             self.place,
             channel=config.channel,
             run_id=self._run_id,
-            record=self._record,
+            record=self.inbox.extend,
             health=self.health,
         )
         if self.place.is_main:
@@ -74,7 +75,7 @@ class Session:
             self.inbox,
             rows=self.reducer.buffer,
             emit=self._record if self.place.is_main else self.reducer.post,
-            store=self.store,
+            store=lambda content, inline: self.store(content, inline, timeout_s=0.0),
             health=self.health,
             rank=self.place.rank,
             shared=gate.shared,
@@ -97,6 +98,7 @@ class Session:
             run_dir,
             secrets=self.config.secrets,
             console=any(spec.backend == "console" for spec in self.config.specs),
+            health=self.health,
         )
 
     def _wake(self) -> None:
@@ -122,12 +124,27 @@ class Session:
         """The run directory; see `run_id`."""
         return self.config.directory / self.run_id(timeout_s)
 
-    def store(self, content: Content) -> File:
-        """Store one content in the run directory; waits for the disk."""
-        run_dir = self.run_dir()
-        if isinstance(content.source, Path):
-            return layout.store_file(run_dir, content.path, content.source)
-        return layout.store_bytes(run_dir, content.path, content.source)
+    def store(self, content: Content, inline: bool, timeout_s: float = 30.0) -> File:
+        """Store one content: in the record itself where it is small and ``inline``, else in the run directory.
+
+        Waits for the disk, and on other ranks than 0 for the run id.
+
+        Raises:
+            RanklogError: the run directory is not known in time, or not there: another file system.
+            OSError: the disk refuses.
+        """
+        source = content.source
+        if inline and isinstance(source, bytes) and len(source) <= layout.INLINE_BYTES:
+            return layout.store_bytes(Path(), content.path, source)
+        run_dir = self.run_dir(timeout_s)
+        if not (run_dir / layout.FACTS).exists():
+            raise RanklogError(
+                f"{self.place}: the run directory {run_dir} is not there: savedir must be on a file system that all "
+                "ranks share, where others than rank 0 log files"
+            )
+        if isinstance(source, Path):
+            return layout.store_file(run_dir, content.path, source, inline=inline)
+        return layout.store_bytes(run_dir, content.path, source, inline=inline)
 
     def _record(self, records: Sequence[Record]) -> None:
         if self.recorder is not None and records:
@@ -138,19 +155,21 @@ class Session:
         idle_s = DRAIN_BUSY_S
         first = True
         while not self._stop.wait(idle_s):
-            drained = self.drain()
-            if drained and first:
-                first = False
-                self._warn_if_independent()
-            idle_s = DRAIN_BUSY_S if drained else min(idle_s * 1.5, DRAIN_IDLE_S)
-            self.reducer.tick()
-            now = time.monotonic()
-            if self.recorder is not None and now - synced >= SYNC_EVERY_S:
-                self.recorder.sync()
-                synced = now
-            if self.recorder is not None and now - checked >= CHECK_EVERY_S:
-                self._check_deliveries(self.recorder.run_dir)
-                checked = now
+            try:
+                drained = self.drain()
+                if drained and first:
+                    first = False
+                    self._warn_if_independent()
+                idle_s = DRAIN_BUSY_S if drained else min(idle_s * 1.5, DRAIN_IDLE_S)
+                now = time.monotonic()
+                if self.recorder is not None and now - synced >= SYNC_EVERY_S:
+                    synced = now
+                    self.recorder.sync()
+                if self.recorder is not None and now - checked >= CHECK_EVERY_S:
+                    checked = now
+                    self._check_deliveries(self.recorder.run_dir)
+            except Exception as error:  # this thread must live as long as the run
+                self.health.warn("drain", f"{self.place}: {error!r}")
 
     def _check_deliveries(self, run_dir: Path) -> None:
         """Say once for each backend that it makes trouble; the forwarder goes on trying."""
@@ -169,13 +188,17 @@ class Session:
     def drain(self) -> int:
         """Empty the inbox now, on the calling thread."""
         with self._drain_lock:
-            return self._drain.run_once()
+            drained = self._drain.run_once()
+            self.reducer.tick()
+            # Reduced records come back through the inbox, so that one thread writes the journal.
+            return drained + self._drain.run_once()
 
     def flush(self, timeout_s: float) -> bool:
         """Bring all that was logged before into the journal; whether that worked in time."""
         deadline = time.monotonic() + timeout_s
         self.drain()
         reduced = self.reducer.flush(max(deadline - time.monotonic(), 0.0))
+        self.drain()
         synced = self.recorder.sync() if self.recorder is not None else True
         return reduced and synced
 
@@ -187,20 +210,42 @@ class Session:
     def close(self, status: Status, *, timeout_s: float, reason: str = "") -> bool:
         """End the run in this process; whether all was delivered within the time."""
         deadline = time.monotonic() + timeout_s
-        self._stop.set()
-        self._thread.join()
-        self.drain()
-        # Ranks that do not come must leave the backends some of the time.
-        self.reducer.close(max(deadline - time.monotonic(), 0.0) * RANKS_SHARE)
-        if self.recorder is None or self._forwarder is None:
-            return True
-        self._record([*self.health.events(), End(status, time.time_ns(), reason)])
-        self.recorder.close()
-        delivered = self._forwarder.close(max(deadline - time.monotonic(), 0.0))
-        if not delivered:
+        # Ranks that do not come must leave the backends some of the time; after a failure they may never come.
+        ranks_s = min(timeout_s * RANKS_SHARE, RANKS_AFTER_FAILURE_S if status == "FAILED" else timeout_s)
+        try:
+            self._collect(time.monotonic() + ranks_s)
+        finally:
+            delivered = self._end(status, reason, deadline)
+        if not delivered and self.recorder is not None:
             self._check_deliveries(self.recorder.run_dir)
             sys.stderr.write(
                 f"ranklog: run {self._run_id} is journaled, but not delivered to every backend within {timeout_s:g} s. "
                 f"Deliver the rest with:  ranklog sync {self.recorder.run_dir}\n"
             )
         return delivered
+
+    def _collect(self, deadline: float) -> None:
+        """Bring what this rank logged, and on rank 0 what the others did, to its place."""
+        self._stop.set()
+        self._thread.join(max(deadline - time.monotonic(), 0.0))
+        if self._thread.is_alive():
+            self.health.warn("late_disk", f"{self.place}: the disk is slow; what waits for it is not in the journal")
+            return
+        self.drain()
+        if not self.place.is_main:
+            self.reducer.post(self.health.events(self.place.rank))
+        if not self.reducer.close(max(deadline - time.monotonic(), 0.0)) and self.place.is_main:
+            self.health.warn("late_ranks", f"{self.place}: other ranks did not close in time; coverage is marked")
+            self._record(self.reducer.abandon())
+        self.drain()
+        if waiting := len(self.inbox):
+            self.health.warn("lost", f"{self.place}: {waiting} items could not be stored before the end")
+
+    def _end(self, status: Status, reason: str, deadline: float) -> bool:
+        if self.recorder is None or self._forwarder is None:
+            return True
+        if self.recorder.lost:
+            self.health.warn("lost", f"{self.recorder.lost} records could not be journaled")
+        self._record([*self.health.events(), End(status, time.time_ns(), reason)])
+        self.recorder.close()
+        return self._forwarder.close(max(deadline - time.monotonic(), 0.0))

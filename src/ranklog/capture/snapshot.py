@@ -70,7 +70,7 @@ def _take_tensor(torch: Any, tensor: Any, name: str) -> Deferred:
     tensor = tensor.detach()
     if tensor.device.type != "cuda":
         return _HostTensor(tensor.clone())
-    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
     pinned.copy_(tensor, non_blocking=True)
     event = torch.cuda.Event()
     event.record(torch.cuda.current_stream(tensor.device))

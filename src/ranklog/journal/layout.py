@@ -106,10 +106,10 @@ def blob_path(run_dir: Path, sha256: str) -> Path:
     return run_dir / "blobs" / sha256
 
 
-def store_bytes(run_dir: Path, path: str, data: bytes) -> File:
-    """Describe one file of an item; its content goes to ``blobs/`` unless it is small."""
+def store_bytes(run_dir: Path, path: str, data: bytes, *, inline: bool = True) -> File:
+    """Describe one file of an item; its content goes to ``blobs/`` unless it is small and ``inline``."""
     digest = hashlib.sha256(data).hexdigest()
-    if len(data) <= INLINE_BYTES:
+    if inline and len(data) <= INLINE_BYTES:
         return File(path, len(data), digest, data)
     target = blob_path(run_dir, digest)
     if not target.exists():
@@ -118,9 +118,9 @@ def store_bytes(run_dir: Path, path: str, data: bytes) -> File:
     return File(path, len(data), digest)
 
 
-def store_file(run_dir: Path, path: str, source: Path) -> File:
+def store_file(run_dir: Path, path: str, source: Path, *, inline: bool = True) -> File:
     """As `store_bytes` for a file on disk, without holding it in memory."""
-    if source.stat().st_size <= INLINE_BYTES:
+    if inline and source.stat().st_size <= INLINE_BYTES:
         return store_bytes(run_dir, path, source.read_bytes())
     blobs = run_dir / "blobs"
     make_private_dir(blobs)
