@@ -223,6 +223,20 @@ def test_verify_says_whole_or_where_the_damage_is(cli, runs):
     assert json.loads(cli("verify", "run-a", "--json").out)["problems"][0]["text"] == "checksum does not match"
 
 
+def test_a_run_with_a_damaged_journal_is_never_called_complete(cli, runs):
+    with (runs / "run-a" / segment_name(0)).open("r+b") as file:
+        file.seek(-3, 2)
+        file.write(b"\0\0\0")
+    synced = cli("sync", "run-a")
+    assert synced.status == 1
+    for result in (synced, cli("ls"), cli("show", "run-a")):
+        line = next(line for line in result.out.splitlines() if "journal-00000.rlj" in line)
+        assert "checksum does not match" in line and "ranklog verify" in line
+        assert "console incomplete: the journal is damaged" in result.out
+    assert list(json.loads(cli("sync", "run-a", "--json").out)[0]["deliveries"][0]["damage"]) == ["journal-00000.rlj"]
+    assert cli("sync", "run-a").status == 1
+
+
 @pytest.mark.parametrize(
     "args",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from ranklog.delivery.feed import BATCH_ENTRIES
 from ranklog.delivery.lock import LOCK
 from ranklog.delivery.note import LOG
 from ranklog.journal.cursor import load_cursor
-from ranklog.model.record import End, Metrics
+from ranklog.model.record import End, File, Item, Metrics
+from ranklog.model.spec import BackendSpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -216,14 +219,46 @@ def test_a_backend_that_stays_down_is_left_for_sync_after_the_linger_time(start_
     assert "ranklog sync" in log and "secret" not in log
 
 
-def test_sigterm_saves_the_batch_in_hand_and_leaves_the_run_open(start_attempt, forwarder):
+def test_a_sigterm_that_a_cluster_sends_to_trainer_and_forwarder_leaves_no_run_open(start_attempt, forwarder):
     writer = start_attempt(backends=("appending",))
-    process = forwarder.start(SLOW_S="0.5")
-    writer.append(metrics(0))
+    process = forwarder.start()
     until(lambda: forwarder.lines("open") == [0], "opened")
     process.terminate()
+    writer.append(metrics(0))
+    forwarder.wake()
+    until(lambda: forwarder.lines("step") == [None, 0], "goes on while the trainer is there")
+    assert forwarder.hang_up() == 0
+    assert forwarder.lines("close") == ["KILLED"]
+
+
+def test_a_sigterm_just_after_the_trainer_died_of_it_leaves_no_run_open(start_attempt, forwarder):
+    start_attempt(backends=("appending",)).append(metrics(0))
+    process = forwarder.start(SLOW_S="0.5")
+    until(lambda: forwarder.lines("open") == [0], "opened")
+    assert process.stdin is not None
+    process.stdin.close()
+    time.sleep(0.1)  # the pipe's end comes first, within the first batch
+    process.terminate()
+    assert process.wait(30) == 0
+    assert forwarder.lines("close") == ["KILLED"]
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["after the trainer closed the run", "a second time"])
+def test_sigterm_saves_the_batch_in_hand_and_leaves_the_run_open(start_attempt, forwarder, closed):
+    writer = start_attempt(backends=("appending",))
+    writer.append([*metrics(*range(BATCH_ENTRIES)), *([End("FINISHED", 0)] if closed else [])])
+    process = forwarder.start(SLOW_S="1")
+    until(lambda: forwarder.lines("open") == [0], "opened")
+    assert process.stdin is not None
+    if closed:
+        process.stdin.close()
+    else:
+        process.terminate()
+    time.sleep(0.2)  # signals that come at once are one
+    process.terminate()
     assert process.wait(30) == 3
-    assert load_cursor(forwarder.run_dir, 0, "appending").next_ordinal == len(forwarder.lines("ordinal")) > 0
+    assert load_cursor(forwarder.run_dir, 0, "appending").next_ordinal == len(forwarder.lines("ordinal"))
+    assert len(forwarder.lines("ordinal")) == BATCH_ENTRIES
     assert forwarder.lines("close") == [None]
 
 
@@ -270,6 +305,36 @@ def test_a_second_forwarder_of_a_run_waits_until_the_first_is_gone(start_attempt
         process.kill()
         process.wait(10)
     assert forwarder.lines("ordinal") == [0, 1]
+
+
+def test_it_runs_at_the_lowest_priority(start_attempt, forwarder):
+    start_attempt(backends=("appending",))
+    process = forwarder.start()
+    until(lambda: forwarder.lines("ordinal") == [0], "delivers")
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == 19
+
+
+def test_a_log_that_cannot_be_written_does_not_keep_it_from_delivering(start_attempt, forwarder):
+    start_attempt(backends=("appending",)).append([End("FINISHED", 0)])
+    (forwarder.run_dir / LOG).mkdir()  # as a full disk refuses it
+    forwarder.start()
+    assert forwarder.hang_up() == 0
+    assert forwarder.lines("close") == ["FINISHED"]
+
+
+@pytest.mark.parametrize("backend", ["wandb", "mlflow"])
+def test_client_libraries_leave_no_temporary_directories_behind(start_attempt, forwarder, tmp_path, backend):
+    pytest.importorskip(backend)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    options = {"savedir": str(tmp_path / backend), "project_name": "digits", "offline_mode": True}
+    writer = start_attempt(backends=(BackendSpec(backend=backend, options=options),))
+    file = File("notes.bin", 3, hashlib.sha256(b"abc").hexdigest(), b"abc")
+    item = Item("artifact", "notes", 0, 0, -1, 0, "application/octet-stream", (file,))
+    writer.append([*metrics(0), item, End("FINISHED", 0)])
+    forwarder.start(TMPDIR=str(scratch))
+    assert forwarder.hang_up() == 0
+    assert [path.name for path in scratch.iterdir() if path.is_dir()] == []
 
 
 def test_a_wrong_call_is_refused(tmp_path, environ):

@@ -10,8 +10,8 @@ import time
 import msgspec
 import pytest
 
-from ranklog.delivery.alive import is_alive, this_host
 from ranklog.delivery.lock import LOCK, SILENT_S, DeliveryLock, Holder, LockedError
+from ranklog.journal.alive import is_alive, this_host
 
 
 def put(tmp_path, holder: Holder | None, silent_s: float = 0.0):

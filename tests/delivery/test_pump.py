@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,10 +16,12 @@ from ranklog.delivery.lock import LOCK, LockedError
 from ranklog.delivery.note import LOG
 from ranklog.delivery.pump import Pump
 from ranklog.delivery.thread import ForwardThread
-from ranklog.journal.cursor import load_cursor
+from ranklog.journal.cursor import Cursor, load_cursor, save_cursor
+from ranklog.journal.frame import encode_frame
+from ranklog.journal.layout import blob_path, segment_name, store_bytes
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.errors import MissingExtraError
-from ranklog.model.record import Attempt, End, Entry, Event, Metrics, Status
+from ranklog.model.record import Attempt, End, Entry, Event, Item, Metrics, Status
 
 StartAttempt = Callable[..., JournalWriter]
 END = Finish("KILLED")
@@ -473,3 +476,137 @@ class TestForwardThread:
         assert new.close(20)
         assert backends["recording"].closed == [None, "FINISHED"]
         assert backends["recording"].ordinals == list(range(4))
+
+
+def image(run_dir: Path, name: str) -> tuple[Item, Path]:
+    """An item with a content in ``blobs/``, and where that is."""
+    file = store_bytes(run_dir, f"{name}.png", name.encode() * 50_000)
+    return Item("image", name, 0, 0, -1, 0, "image/png", (file,)), blob_path(run_dir, file.sha256)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.unlink(), "its content 'lost.png' is missing"),
+        (lambda path: os.truncate(path, 10), "its content 'lost.png' has 10 bytes instead of 200000"),
+    ],
+)
+def test_an_item_whose_content_is_lost_is_set_aside_at_the_third_try_and_the_rest_goes_on(
+    start_attempt, pump, backends, run_dir, clock, spoil, reason
+):
+    writer = start_attempt()
+    (lost, path), (kept, _) = image(run_dir, "lost"), image(run_dir, "kept")
+    writer.append([*metrics(0), lost, kept, *metrics(1), End("FINISHED", 0)])
+    spoil(path)
+    live = pump()
+    for _ in range(2):
+        assert live.run_once()[0].failed
+        assert reason in str(load_cursor(run_dir, 0, "recording").error)
+        clock.now_s += 100
+    deliver_all(live)
+    assert backends["recording"].ordinals == [0, 1, 3, 4, 5]
+    assert backends["recording"].closed[-1] == "FINISHED"
+    cursor = load_cursor(run_dir, 0, "recording")
+    assert (cursor.refused, cursor.error, cursor.next_ordinal) == ({"2": reason}, None, 6)
+
+
+def test_a_content_that_comes_late_is_delivered(start_attempt, pump, backends, run_dir, clock):
+    item, path = image(run_dir, "late")
+    start_attempt().append([item])
+    content = path.read_bytes()
+    path.unlink()
+    live = pump()
+    assert live.run_once()[0].failed
+    path.write_bytes(content)
+    clock.now_s += 100
+    deliver_all(live)
+    assert backends["recording"].ordinals == [0, 1]
+    assert load_cursor(run_dir, 0, "recording").refused == {}
+
+
+def test_a_backend_that_is_not_meant_keeps_up_on_disk_and_writes_only_when_it_moved(
+    start_attempt, pump, run_dir, monkeypatch
+):
+    writer = start_attempt(backends=("a", "b"))
+    live = pump()
+    deliver_all(live)
+    saved = []
+
+    def watch(run_dir: Path, index: int, cursor: Cursor) -> None:
+        saved.append(cursor.backend)
+        save_cursor(run_dir, index, cursor)
+
+    monkeypatch.setattr("ranklog.delivery.feed.save_cursor", watch)
+    writer.append(metrics(0, 1, to=0b01))
+    deliver_all(live)
+    assert load_cursor(run_dir, 1, "b").next_ordinal == 3
+    for _ in range(3):
+        live.run_once()
+    assert sorted(saved) == ["a", "b"]
+
+
+def damage_second_record(run_dir: Path, writer: JournalWriter) -> None:
+    """Spoil the frame that is written next; leaves it whole in length."""
+    path = run_dir / segment_name(0)
+    place = path.stat().st_size
+    writer.append(metrics(77))
+    with path.open("r+b") as file:
+        file.seek(place + 30)
+        file.write(b"\xff\xff")
+
+
+def test_what_damage_hides_is_told_and_kept_in_the_cursor_while_later_segments_are_delivered(
+    start_attempt, pump, backends, run_dir
+):
+    writer = start_attempt()
+    writer.append(metrics(0))
+    damage_second_record(run_dir, writer)
+    writer.close()
+    deliver_all(pump())
+    damage = load_cursor(run_dir, 0, "recording").damage
+    assert list(damage) == [segment_name(0)] and "checksum does not match" in damage[segment_name(0)]
+    assert "journal-00000.rlj cannot be read from byte" in (run_dir / LOG).read_text()
+    start_attempt(attempt=1).append([*metrics(1), End("FINISHED", 0)])
+    deliver_all(pump())
+    deliver_all(pump())
+    assert backends["recording"].steps == [0, 1] and backends["recording"].closed[-1] == "FINISHED"
+    assert load_cursor(run_dir, 0, "recording").damage == damage
+
+
+def test_damage_that_was_repaired_before_delivery_passed_it_is_forgotten(start_attempt, pump, backends, run_dir):
+    writer = start_attempt()
+    damage_second_record(run_dir, writer)
+    deliver_all(pump())
+    assert load_cursor(run_dir, 0, "recording").damage
+    path = run_dir / segment_name(0)
+    whole = encode_frame(metrics(77), 1)
+    os.truncate(path, path.stat().st_size - len(whole))
+    with path.open("ab") as file:
+        file.write(whole)
+    deliver_all(pump())
+    assert backends["recording"].steps == [77]
+    assert load_cursor(run_dir, 0, "recording").damage == {}
+
+
+def test_a_damaged_length_at_the_end_of_a_run_that_is_over_is_damage(start_attempt, pump, run_dir):
+    writer = start_attempt()
+    path = run_dir / segment_name(0)
+    place = path.stat().st_size
+    writer.append(metrics(0))
+    writer.append(metrics(1))
+    with path.open("r+b") as file:
+        file.seek(place + 6)
+        file.write(b"\x01")
+    live = pump()
+    deliver_all(live)
+    assert load_cursor(run_dir, 0, "recording").damage == {}
+    deliver_all(live, END)
+    assert "damaged length" in load_cursor(run_dir, 0, "recording").damage[segment_name(0)]
+
+
+def test_a_thread_does_not_call_a_damaged_run_delivered(start_attempt, run_dir, backends):
+    writer = start_attempt()
+    damage_second_record(run_dir, writer)
+    writer.close()
+    assert not ForwardThread(run_dir, io.StringIO(), create=backends.create).close(20, status="KILLED")
+    assert backends["recording"].closed == ["KILLED"]

@@ -308,3 +308,22 @@ print("trained to the end")
 
     (folder,) = (tmp_path / "logs" / "tensorboard").iterdir()
     assert len(EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload().Scalars("x")) == 100
+
+
+def test_a_process_may_end_right_after_closing_and_after_several_loggers(tmp_path: Path) -> None:
+    script = (
+        HEAD
+        + """
+values = {f"m{i}": 0.5 for i in range(50)}
+for _ in range(2):
+    logger = JournalLogger("logs", log_freq="batch")
+    with logger.start_logging():
+        for step in range(3000):
+            logger.log_metrics(values, step=step, batch_idx=step, reduce="mean")
+"""
+    )
+    done = torchrun(2, script, cwd=tmp_path)
+    assert done.code == 0, done.output
+    assert "terminate called" not in done.output
+    runs = [captured(run) for run in layout.find_runs(tmp_path)]
+    assert [len(series(records, "m49")) for records in runs] == [3000, 3000]

@@ -14,6 +14,7 @@ from ranklog.journal.layout import (
     FACTS,
     INLINE_BYTES,
     blob_path,
+    create_private,
     find_runs,
     make_private_dir,
     read_facts,
@@ -126,3 +127,14 @@ def test_a_cursor_moves_along_when_a_later_attempt_lists_its_backend_elsewhere(t
 def test_facts_hold_no_python_objects(tmp_path: Path):
     write_facts(tmp_path, FACTS_OF_RUN)
     assert isinstance(msgspec.msgpack.decode((tmp_path / FACTS).read_bytes()), dict)
+
+
+def test_a_file_whose_permissions_cannot_be_set_leaves_no_descriptor_open(tmp_path, monkeypatch):
+    def refuse(fd: int, mode: int) -> None:
+        raise OSError("not here")
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(os, "fchmod", refuse)
+    with pytest.raises(OSError, match="not here"):
+        create_private(tmp_path / "x")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

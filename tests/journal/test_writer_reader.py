@@ -14,12 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import ranklog.journal.frame as frame_module
 import ranklog.journal.writer as writer_module
 from ranklog.journal.cursor import Cursor, save_cursor
-from ranklog.journal.frame import decode_frame, encode_frame
+from ranklog.journal.frame import FRAME_BYTES, FRAME_RECORDS, Frame, decode_frame, encode_frame
 from ranklog.journal.layout import segment_name, segments
-from ranklog.journal.reader import JournalReader, read_heads, read_run
-from ranklog.model.record import Attempt, End, Metrics
+from ranklog.journal.reader import JournalReader, last_end, read_heads, read_run
+from ranklog.model.record import Attempt, End, File, Item, Metrics
 
 
 def metrics(*steps: int) -> list[Metrics]:
@@ -297,3 +298,109 @@ print(kept == len(list(reader.poll())) - 1, reader.damage, reader.tail)
 def test_a_directory_without_segments_has_no_entries(tmp_path):
     assert read_run(tmp_path) == [] and read_run(tmp_path / "nowhere") == []
     assert read_heads(tmp_path) == []
+
+
+BAD = {
+    "a lone surrogate": Metrics(1, 0, -1, {"\ud800": 1.0}),
+    "an int beyond 64 bits": Metrics(1 << 70, 0, -1, {}),
+    "a type that no record has": Metrics(1, 0, -1, {"loss": object()}),  # type: ignore[dict-item]
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
+def test_a_record_that_cannot_be_encoded_raises_before_anything_of_its_frame_is_written(start_attempt, tmp_path, bad):
+    writer = start_attempt()
+    frame = metrics(*range(FRAME_RECORDS))
+    with pytest.raises(ValueError, match="a record cannot be encoded"):
+        writer.append([*frame, *metrics(7, 8), bad, *metrics(9)])
+    assert writer.taken == FRAME_RECORDS
+    assert steps_of(tmp_path / "run-a") == list(range(FRAME_RECORDS))
+    writer.append(metrics(7, 8, 9))
+    entries = read_run(tmp_path / "run-a")
+    assert [entry.ordinal for entry in entries] == list(range(FRAME_RECORDS + 4))
+    assert writer.taken == FRAME_RECORDS + 3
+
+
+def blob(name: str, size: int) -> Item:
+    return Item("artifact", name, 0, 0, -1, 0, "x", (File(name, size, "0" * 64, b"x" * size),))
+
+
+def test_frames_are_bounded_by_bytes_so_that_many_large_records_fit_and_one_beyond_the_limit_does_not(
+    start_attempt, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(frame_module, "MAX_PAYLOAD_BYTES", 5 * 1024 * 1024)
+    writer = start_attempt()
+    writer.append([blob(str(index), 32 * 1024) for index in range(400)])  # 12.5 MiB
+    frame = decode_frame((tmp_path / "run-a" / segment_name(0)).read_bytes(), len(encode_frame([writer._attempt], 0)))
+    assert isinstance(frame, Frame) and 1 < len(frame.records) < 400 and frame.size <= FRAME_BYTES + 100
+    writer.append([blob("above a frame's bytes", FRAME_BYTES + 1), *metrics(0)])
+    with pytest.raises(ValueError, match="at most"):
+        writer.append([*metrics(1), blob("above the limit", 6 * 1024 * 1024)])
+    reader = JournalReader(tmp_path / "run-a")
+    assert len(list(reader.poll())) == 1 + 400 + 2 + 1 and reader.damage == []
+    assert writer.taken == 403
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [metrics(*range(2, 50)), metrics(*range(100, 150)), metrics(100)],
+    ids=["the same records and more", "other records", "fewer records"],
+)
+def test_a_reader_in_the_midst_of_a_frame_that_the_writer_takes_back_reads_what_came_instead(tmp_path, instead):
+    first = encode_frame(metrics(0, 1), 0)
+    taken_back = encode_frame(metrics(*range(2, 40)), 2)
+    reader = write_segment(tmp_path, first + taken_back[: len(taken_back) // 2])
+    polled = reader.poll()
+    assert next(polled).ordinal == 0  # has read all the bytes there are
+    path = tmp_path / segment_name(0)
+    os.truncate(path, len(first))
+    with path.open("ab") as file:
+        file.write(encode_frame(instead, 2))
+    assert [entry.record for entry in polled] == [*metrics(1), *instead]
+    assert (reader.damage, reader.tail) == ([], None)
+
+
+def test_when_the_old_segment_cannot_be_synced_the_new_one_goes_on_with_the_next_ordinal(
+    start_attempt, tmp_path, monkeypatch
+):
+    writer = start_attempt(segment_bytes=1)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    def refuse(fd: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(writer_module.os, "fdatasync", refuse)
+    with pytest.raises(OSError, match="broken"):
+        writer.append(metrics(0))
+    monkeypatch.undo()
+    assert (writer.taken, len(list(Path("/proc/self/fd").iterdir()))) == (0, before)
+    writer._segment_bytes = 1 << 20
+    writer.append(metrics(0))
+    entries = read_run(tmp_path / "run-a")
+    assert [(entry.ordinal, entry.segment) for entry in entries] == [(0, 0), (1, 1), (2, 1)]
+
+
+def test_starting_another_attempt_reads_the_last_segment_only(start_attempt, tmp_path, monkeypatch):
+    writer = start_attempt(segment_bytes=300)
+    for step in range(20):
+        writer.append(metrics(step))
+    writer.close()
+    last = writer._segment
+    starts = []
+    init = JournalReader.__init__
+
+    def watch(self, run_dir, start=None):
+        starts.append(start.segment if start else -1)
+        init(self, run_dir, start)
+
+    monkeypatch.setattr(JournalReader, "__init__", watch)
+    assert start_attempt(attempt=1).ordinal == writer.ordinal + 1
+    assert starts == [last]
+
+
+def test_last_end_is_that_of_the_last_attempt(start_attempt, tmp_path):
+    assert last_end(tmp_path / "run-a") is None
+    start_attempt().append([*metrics(0), End("FAILED", 0)])
+    assert last_end(tmp_path / "run-a") == End("FAILED", 0)
+    start_attempt(attempt=1)
+    assert last_end(tmp_path / "run-a") is None

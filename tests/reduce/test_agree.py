@@ -60,8 +60,8 @@ def test_what_was_passed_once_stays_passed() -> None:
 def test_a_closing_rank_has_answered() -> None:
     ready, _ = decide(report([("a", 0)]), report([], closing=True))
     assert set(ready) == {("a", 0)}
-    ready, _ = decide(report([("a", 0)]), report([("b", 5)], closing=True, complete=False))
-    assert not ready
+    ready, _ = decide(report([("a", 7)]), report([("b", 5)], closing=True, complete=False))
+    assert set(ready) == {("b", 5)}
 
 
 def test_stages_with_metrics_of_their_own_do_not_wait_for_each_other() -> None:
@@ -69,6 +69,15 @@ def test_stages_with_metrics_of_their_own_do_not_wait_for_each_other() -> None:
     assert set(ready) == {("a", 0), ("b", 0)}
     ready, _ = decide(report([("a", 1), ("a", 2)], start=1), report([("b", 1)], start=1), memory=memory)
     assert set(ready) == {("a", 1), ("b", 1)}
+
+
+def test_stages_with_more_rows_than_a_report_takes_do_not_wait_for_each_other() -> None:
+    ready, _ = decide(
+        report([("a", 0), ("a", 1)], complete=False, max_closed_step=9),
+        report([("b", 0), ("b", 1), ("b", 2)], complete=False, max_closed_step=9),
+    )
+    assert set(ready) == {("a", 0), ("a", 1), ("b", 0), ("b", 1)}, "what comes after a report is not told yet"
+    assert all(r.answered == {0, 1} for r in ready.values())
 
 
 def test_ranks_that_once_shared_a_key_are_no_strangers_even_after_fused_rounds() -> None:

@@ -1,6 +1,7 @@
 """The maths against exact fractions."""
 
 import math
+import warnings
 from fractions import Fraction
 
 import numpy as np
@@ -107,6 +108,17 @@ def test_the_lowest_rank_is_named_for_equal_extremes() -> None:
 def test_integers_above_2_to_53_are_summed_as_their_float64() -> None:
     job = [[(float(2**53 + 2), 1.0)], [(float(2**53), 1.0)]]
     assert result(job, "sum") == float(2**54 + 2)
+
+
+def test_what_overflows_is_infinite_and_no_warning() -> None:
+    huge = [(1.7e308, 1.0)] * 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert result([huge, [(-1.7e308, 1.0)]], "std") == math.inf
+        assert result([[(1.7e308, 8.0)]], "mean") == math.inf
+        for op in ("sum", "mean"):
+            assert result([huge], op) == math.inf
+        assert results(state([huge, huge]), "stats")["/max"][0] == 1.7e308
 
 
 @pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf, "heavy"])

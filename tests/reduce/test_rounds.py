@@ -1,6 +1,9 @@
 """What rank 0 writes after several ranks have logged: every case with 2, 3 and 4 ranks in threads."""
 
 import math
+import threading
+import warnings
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -9,8 +12,9 @@ from ranks import job, log, run_ranks, step_all
 
 from ranklog.model.place import Place
 from ranklog.model.record import Coverage, Event, Metrics
-from ranklog.reduce.buffer import Buffer
+from ranklog.reduce.buffer import Buffer, PerRank
 from ranklog.reduce.rounds import Hello, Rounds
+from ranklog.world.base import Floats, ReduceOp, World
 from ranklog.world.fake import FakeWorld
 from ranklog.world.single import SeveredWorld, SingleWorld
 
@@ -237,8 +241,9 @@ def test_per_rank_values_and_mail_reach_rank_0(size: int) -> None:
     assert all(m.op is None for m in out.records if isinstance(m, Metrics))
 
 
-def test_large_mail_arrives_in_order_over_several_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ranklog.reduce.rounds.MAIL_BYTES", 100)
+@pytest.mark.parametrize("limit_bytes", [1, 7, 100])
+def test_large_mail_arrives_in_order_over_several_rounds(monkeypatch: pytest.MonkeyPatch, limit_bytes: int) -> None:
+    monkeypatch.setattr("ranklog.reduce.rounds.MAIL_BYTES", limit_bytes)
 
     def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
         if rank:
@@ -269,6 +274,30 @@ def test_more_rows_than_one_round_takes_all_come_out(monkeypatch: pytest.MonkeyP
     assert out.series("loss") == {step: float(step) for step in range(500)}
     assert set(out.coverage("loss").values()) == {(2, 2)}
     assert out.coverage("extra") == dict.fromkeys(range(250, 500), (2, 1))
+
+
+@pytest.mark.parametrize(("close", "shared_at_first"), [(False, False), (True, False), (True, True)])
+def test_a_backlog_of_different_keys_drains_in_consecutive_rounds(
+    monkeypatch: pytest.MonkeyPatch, close: bool, shared_at_first: bool
+) -> None:
+    monkeypatch.setattr("ranklog.reduce.gathered.GATHER_ROWS", 64)
+    buffers, rounds = job(2)
+    for buffer in buffers:
+        if shared_at_first:
+            log(buffer, 0, both=1.0)
+            buffer.close_all()
+    step_all(rounds)
+    for rank, buffer in enumerate(buffers):
+        for step in range(500):
+            log(buffer, step, **{f"only_{rank}": 1.0})
+        buffer.close_all()
+        if close:
+            rounds[rank].request_close()
+    records = step_all(rounds, 12, timeout_s=600.0)
+    coverage = [r.coverage for r in records if isinstance(r, Metrics)]
+    assert coverage == [Coverage(2, 2, 1)] * 1000
+    assert not any(buffer.pending for buffer in buffers)
+    assert all(r.finished == close for r in rounds)
 
 
 def test_different_versions_are_refused_with_both_hosts() -> None:
@@ -340,3 +369,203 @@ def test_one_process_reduces_by_itself() -> None:
     rounds.request_close()
     assert rounds.step(1.0) == [Metrics(0, 1000, -1, {"loss": 1.5}, "mean", Coverage(1, 1, 1))]
     assert rounds.finished
+
+
+def test_a_value_of_its_own_that_comes_just_before_closing_is_sent() -> None:
+    _, rounds = job(2)
+
+    class Late(Buffer):
+        """A value is added and the rank closed right after the round has looked for values."""
+
+        def take_per_rank(self) -> list[PerRank]:
+            taken = super().take_per_rank()
+            if not rounds[1]._closing:
+                log(self, 0, op="per_rank", t=5.0)
+                rounds[1].request_close()
+            return taken
+
+    rounds[1]._buffer = Late(1)
+    rounds[0].request_close()
+    records = []
+    while not all(r.finished for r in rounds):
+        records += step_all(rounds)
+    assert [r.values for r in records if isinstance(r, Metrics)] == [{"t/rank_001": 5.0}]
+
+
+class Watched:
+    """A world that notes the largest message, and can act before a call or break at one."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.place = world.place
+        self.largest = 0
+        self.before: Callable[[str], None] = lambda call: None
+        self.limits_s: list[float] = []
+
+    def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
+        self.before("all_reduce")
+        self.limits_s.append(timeout_s)
+        return self.world.all_reduce(values, op=op, timeout_s=timeout_s)
+
+    def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
+        self.before("all_gather")
+        self.largest = max(self.largest, len(data))
+        return self.world.all_gather(data, timeout_s=timeout_s)
+
+    def barrier(self, *, timeout_s: float) -> None:
+        self.world.barrier(timeout_s=timeout_s)
+
+    def close(self) -> None:
+        self.world.close()
+
+
+def watched_job(size: int) -> tuple[list[Buffer], list[Rounds], list[Watched]]:
+    worlds = [Watched(world) for world in FakeWorld(size).ranks()]
+    buffers = [Buffer(rank) for rank in range(size)]
+    return buffers, [Rounds(w, b, run_id="run-a") for w, b in zip(worlds, buffers, strict=True)], worlds
+
+
+def test_one_large_record_travels_in_bounded_messages_between_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranklog.reduce.rounds.MAIL_BYTES_ALL_RANKS", 3000)
+    _, rounds, worlds = watched_job(3)
+    for rank in (1, 2):
+        texts = ["first", str(rank) * 20_000, "last"]
+        rounds[rank].post([Event("info", "mail", text, 0, rank=rank) for text in texts])
+    records = step_all(rounds, 10)
+    assert rounds[1].mail_pending
+    records += step_all(rounds, 15)
+    for rank in (1, 2):
+        got = [r.text for r in records if isinstance(r, Event) and r.rank == rank]
+        assert got == ["first", str(rank) * 20_000, "last"]
+    assert max(world.largest for world in worlds) <= 1000
+    assert not any(r.mail_pending for r in rounds)
+
+
+def test_mail_is_pending_until_the_round_that_carries_it_is_over() -> None:
+    _, rounds, worlds = watched_job(2)
+    seen: list[bool] = []
+    for rank in (0, 1):
+        rounds[rank].post([Metrics(0, 0, -1, {f"posted_{rank}": 1.0})])
+    worlds[0].before = lambda call: seen.append(rounds[0].mail_pending)
+    worlds[1].before = lambda call: seen.append(rounds[1].mail_pending)
+    assert len(step_all(rounds)) == 2
+    assert len(seen) == 6
+    assert all(seen)
+    assert not any(r.mail_pending for r in rounds)
+    sent, delivered = rounds[1]._mail.sent, threading.Event()
+    rounds[1].post([Metrics(0, 0, -1, {"again": 1.0})])
+
+    def sent_and_looked() -> None:
+        sent()
+        seen.append(rounds[1].mail_pending)
+        delivered.set()
+
+    rounds[1]._mail.sent = sent_and_looked  # type: ignore[method-assign]
+    step_all(rounds)
+    assert delivered.is_set()
+    assert seen[-1]
+
+
+def test_the_wait_for_a_late_rank_takes_no_time_from_the_rest_of_the_round() -> None:
+    buffers, rounds, worlds = watched_job(2)
+    step_all(rounds)
+    for buffer in buffers:
+        log(buffer, 0, loss=1.0)
+        buffer.close_all()
+    clock_s = [0.0]
+    worlds[0].limits_s.clear()
+
+    class Clock:
+        """Time of rank 0's limits: stands still but for the header."""
+
+        @staticmethod
+        def monotonic() -> float:
+            return clock_s[0]
+
+    header = worlds[0].world.all_reduce
+
+    def slow_header(values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
+        out = header(values, op=op, timeout_s=20.0)
+        clock_s[0] = 29.5
+        return out
+
+    worlds[0].world.all_reduce = slow_header  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ranklog.reduce.fused.time", Clock)
+        step_all(rounds, timeout_s=30.0)
+    assert len(worlds[0].limits_s) > 1
+    assert worlds[0].limits_s == [30.0] * len(worlds[0].limits_s)
+
+
+@pytest.mark.parametrize("error", [RuntimeWarning("overflow"), ValueError("odd"), MemoryError(), KeyError("x")])
+def test_any_error_in_a_round_leaves_rank_0_to_go_on_alone(error: Exception) -> None:
+    buffers, rounds, worlds = watched_job(2)
+    step_all(rounds)
+    for buffer in buffers:
+        log(buffer, 0, loss=1.0)
+        buffer.close_all()
+
+    def fail(call: str) -> None:
+        raise error
+
+    worlds[0].before = fail
+    records = rounds[0].step(1.0)
+    assert rounds[0].failed == repr(error)
+    assert [r.coverage for r in records if isinstance(r, Metrics)] == [Coverage(1, 2, 1)]
+    (event,) = [r for r in records if isinstance(r, Event)]
+    assert (event.code, repr(error) in event.text) == ("reduction_failed", True)
+    log(buffers[0], 1, loss=1.0)
+    buffers[0].close_all()
+    assert len(rounds[0].step(1.0)) == 1
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_row_that_makes_no_record_is_counted_and_takes_no_other_with_it(size: int) -> None:
+    buffer = Buffer()
+    world = SingleWorld() if size == 1 else SeveredWorld(Place(rank=0, world_size=2), "gone")
+    rounds = Rounds(world, buffer)
+    for step, value in enumerate((1.0, "no number", 2.0, "nor this")):
+        log(buffer, step, loss=value)  # type: ignore[arg-type]
+        log(buffer, step, op="per_rank", own=1.0 if step else np.float32(1.0))  # type: ignore[arg-type]
+    buffer.close_all()
+    records = rounds.step(1.0)
+    metrics = [r for r in records if isinstance(r, Metrics)]
+    assert [m.values["loss"] for m in metrics if "loss" in m.values] == [1.0, 2.0]
+    assert len(metrics) == 5
+    assert rounds.lost == 3
+    assert len([r for r in records if isinstance(r, Event) and r.code == "values_lost"]) == 1
+    assert not buffer.pending
+    assert rounds.step(1.0) == []
+
+
+def test_the_event_about_a_broken_connection_names_what_is_known_to_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranklog.reduce.rounds.MAIL_BYTES", 50)
+    buffers, rounds = job(2)
+    rounds[1].post([Event("info", "mail", "x" * 200, 0)])
+    log(buffers[0], 0, op="per_rank", own=np.float32(1.0))  # type: ignore[arg-type]
+    log(buffers[1], 0, loss=1.0)
+    buffers[1].close_all()
+    step_all(rounds)
+    rounds[1]._world.close()
+    records = rounds[0].step(1.0)
+    (event,) = [r for r in records if isinstance(r, Event)]
+    assert "up to 1 rows of values" in event.text
+    assert "bytes of records" in event.text
+    assert "a record of rank 1 had arrived in part" in event.text
+    assert "1 values and records of rank 0 are lost" in event.text
+    rounds[1].step(1.0)
+    assert (rounds[0].lost, rounds[1].lost) == (1, 2)
+
+
+def test_values_that_overflow_do_not_end_the_rounds_where_warnings_are_errors() -> None:
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        for op in ("sum", "mean", "std", "stats"):
+            for samples in (1, 3):
+                for _ in range(samples):
+                    log(buffer, samples, op=op, **{op: 1.7e308 if rank else -1.7e308})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        out = run_ranks(script, 2)
+    assert [r.failed for r in out.rounds] == [None, None]
+    assert {m.op for m in out.records if isinstance(m, Metrics)} == {"sum", "mean", "std", "stats"}

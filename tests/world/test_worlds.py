@@ -1,5 +1,7 @@
 """One suite for all worlds: what a collective promises, whatever carries it."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from ranklog.model.place import Place
 from ranklog.world.base import World
 from ranklog.world.fake import FakeWorld
 from ranklog.world.single import SeveredWorld, SingleWorld
+from ranklog.world.torch import TorchWorld
 
 JOB = Path(__file__).with_name("torch_job.py")
 
@@ -89,6 +92,79 @@ def test_torch_keeps_the_promises() -> None:
             assert f"{name}: ok" in text
         assert "absent rank: ok" in text
         assert "time limit: ok" in text
+
+
+class HungGroup:
+    """A gloo group that does not keep its time limit."""
+
+    def allreduce(self, tensors: object, options: object) -> "HungGroup":
+        return self
+
+    def is_completed(self) -> bool:
+        return False
+
+
+def test_a_torch_group_that_does_not_keep_its_time_limit_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch.distributed")
+    monkeypatch.setattr("ranklog.world.torch._OVERDUE_S", 0.05)
+    world = TorchWorld(HungGroup(), Place(rank=1, world_size=2))
+    failures: list[WorldError] = []
+
+    def call() -> None:
+        try:
+            world.barrier(timeout_s=0.05)
+        except WorldError as error:
+            failures.append(error)
+
+    caller = threading.Thread(target=call, daemon=True)
+    caller.start()
+    caller.join(20)
+    assert not caller.is_alive()
+    assert "rank 1/2" in str(failures[0])
+    assert "no answer" in str(failures[0])
+
+
+FORK = """
+import gc, os, sys, threading
+import torch.distributed as dist
+from ranklog.world.strategies import resolve_strategy
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+world = resolve_strategy("torch").connect(channel="a", timeout_s=20)
+world.barrier(timeout_s=20)
+child = os.fork()
+if child == 0:
+    world.close()
+    del world
+    gc.collect()
+    print("child goes on", flush=True)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+world.barrier(timeout_s=20)
+world.close()
+dist.destroy_process_group()
+print("parent ends with", status, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_forked_child_may_close_its_parents_world_and_ends(tmp_path: Path) -> None:
+    pytest.importorskip("torch.distributed")
+    script = tmp_path / "fork.py"
+    script.write_text(FORK)
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
+        start_new_session=True,
+    )
+    try:
+        text, _ = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"the child hangs: {process.communicate()[0]}")
+    assert text.splitlines()[-2:] == ["child goes on", "parent ends with 0"]
 
 
 def test_a_rank_that_does_not_come_is_named_after_the_time_limit() -> None:

@@ -56,7 +56,8 @@ class Logger:
         """Start logging.
 
         Args:
-            rank: Global rank of this process; None finds it.
+            rank: Global rank of this process; None finds it. One that the process group or the launcher contradicts
+                is an error.
             **kwargs: For MLflow: ``run_id`` (an MLflow run to go on with), ``run_name``, ``parent_run_id``.
 
         Raises:

@@ -80,6 +80,7 @@ class Reducer:
         self._early_mail: list[Record] = []
         self._changed = threading.Condition()
         self._in_round = False
+        self._rounds_done = 0
         self._closing = False
         self._abandoned = False
         self._done = False
@@ -134,14 +135,20 @@ class Reducer:
             self._adopt(world)
             if self._rounds is not None:
                 self._meet(self._rounds)
+                if self._rounds.lost:
+                    self._health.warn(
+                        "lost", f"{self._place}: {self._rounds.lost} values did not reach rank 0 before the end"
+                    )
         except Exception as error:  # whoever waits for this thread must learn that it is gone
             self._health.warn("reduce", f"{self._place}: reduction ended: {error!r}")
         finally:
+            # Before the others are told: the process may end as soon as they know, and a thread that is then inside
+            # the destructor of a group takes it down.
+            if world is not None:
+                world.close()
             with self._changed:
                 self._done = True
                 self._changed.notify_all()
-            if world is not None:
-                world.close()
 
     def _meet(self, rounds: Rounds) -> None:
         pause_s = BUSY_S
@@ -149,7 +156,7 @@ class Reducer:
         warned = False
         while not (rounds.finished or (rounds.failed and self._closing) or self._abandoned):
             with self._changed:
-                self._in_round = True
+                self._in_round = not self._settled()
             self._emit(rounds.step(timeout_s))
             timeout_s = self._timeout_s
             if rounds.failed and not warned:
@@ -157,6 +164,7 @@ class Reducer:
                 self._health.warn("reduce", rounds.failed)
             with self._changed:
                 self._in_round = False
+                self._rounds_done += 1
                 self._changed.notify_all()
             waiting = self.buffer.pending or rounds.mail_pending
             pause_s = BUSY_S if waiting else min(pause_s * 1.5, IDLE_S)
@@ -215,13 +223,18 @@ class Reducer:
             return True
         self._wake.set()
         with self._changed:
-            return self._changed.wait_for(lambda: self._done or self._settled(), timeout_s)
+            if self._settled() and not self._in_round:
+                return True
+            # Rows leave the buffer in the middle of a round, before their record is there: its end is what counts.
+            before = self._rounds_done
+            return self._changed.wait_for(
+                lambda: self._done or (self._rounds_done > before and self._settled()), timeout_s
+            )
 
     def _settled(self) -> bool:
         if self._rounds is None:
             return not self.buffer.pending and not self._early_mail
-        # Rows leave the buffer in the middle of a round, before their record is journaled.
-        return not self._in_round and not self.buffer.pending and not self._rounds.mail_pending
+        return not self.buffer.pending and not self._rounds.mail_pending
 
     def close(self, timeout_s: float) -> bool:
         """Reduce the rest together with the other ranks; whether they all came in time.

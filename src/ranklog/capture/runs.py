@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from pathlib import Path
 
 from ranklog.journal import layout
-from ranklog.journal.reader import JournalReader
+from ranklog.journal.alive import is_alive, this_host
+from ranklog.journal.reader import last_end, read_heads
 from ranklog.model import __version__
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.place import Place
@@ -24,7 +24,8 @@ def claim_run(
     """Create the run directory or find the existing one; returns the attempt that starts now.
 
     Raises:
-        InvalidArgumentError: ``resume="never"`` and the run exists, or ``"must"`` and it does not.
+        InvalidArgumentError: ``resume="never"`` and the run exists, or ``"must"`` and it does not, or another
+            process on this host still writes the run.
         OSError: the directory cannot be written.
     """
     exists = (run_dir / layout.FACTS).exists()
@@ -34,9 +35,10 @@ def claim_run(
         raise InvalidArgumentError(f'there is no run {run_dir.name!r} in {run_dir.parent} and resume="must"')
     number = 0
     if exists:
-        for entry in JournalReader(run_dir).poll():
-            if isinstance(entry.record, Attempt):
-                number = max(number, entry.record.attempt + 1)
+        heads = read_heads(run_dir)
+        if heads:
+            _refuse_if_written(run_dir, heads[-1].attempt)
+        number = max((head.attempt.attempt + 1 for head in heads), default=0)
     else:
         layout.make_private_dir(run_dir)
         layout.write_facts(
@@ -50,4 +52,13 @@ def claim_run(
                 command=mask_command(sys.orig_argv),
             ),
         )
-    return Attempt(PROTOCOL, run_dir.name, number, place, socket.gethostname(), os.getpid(), time.time_ns(), specs)
+    return Attempt(PROTOCOL, run_dir.name, number, place, this_host(), os.getpid(), time.time_ns(), specs)
+
+
+def _refuse_if_written(run_dir: Path, last: Attempt) -> None:
+    """Two writers would mix two trainings in one run; one that is gone, as before a requeue, is no trouble."""
+    if last.pid != os.getpid() and is_alive(last.host, last.pid, last.time_ns) and last_end(run_dir) is None:
+        raise InvalidArgumentError(
+            f"process {last.pid} on {last.host} writes run {run_dir.name!r} in {run_dir.parent} already: "
+            "give another run_id, or end that process"
+        )

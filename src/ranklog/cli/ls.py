@@ -63,7 +63,7 @@ def _print(runs: list[RunSummary]) -> None:
             f"{run.records:,}",
             _backends_text(run.deliveries),
         )
-        troubles += [trouble_text(delivery, name) for delivery in run.deliveries if delivery.error]
+        troubles += trouble_texts(run.deliveries, name)
     console = out()
     console.print(listing)
     for trouble in troubles:
@@ -72,7 +72,7 @@ def _print(runs: list[RunSummary]) -> None:
 
 def _backends_text(deliveries: Sequence[Delivery]) -> Text:
     """What is not complete, by name; of the rest only how many."""
-    done = [d for d in deliveries if d.status and not (d.waiting or d.error or d.refused)]
+    done = [d for d in deliveries if d.status and d.has_all and not d.refused]
     parts = [delivery_text(delivery) for delivery in deliveries if delivery not in done]
     if done:
         parts.append(Text(f"{len(done)} complete" if parts or len(done) > 1 else f"{done[0].backend} complete"))
@@ -85,16 +85,25 @@ def delivery_text(delivery: Delivery) -> Text:
         state, style = f"failing, {delivery.waiting:,} waiting", "red"
     elif delivery.waiting:
         state, style = f"{delivery.waiting:,} waiting", "yellow"
+    elif delivery.damage:
+        state, style = "incomplete: the journal is damaged", "red"
     else:
         state, style = "complete" if delivery.status else "up to date", "green"
     refused = f", {len(delivery.refused)} refused" if delivery.refused else ""
     return Text.assemble(f"{clean(delivery.backend)} ", (state + refused, style))
 
 
-def trouble_text(delivery: Delivery, run_id: str) -> Text:
-    """What keeps a backend from taking more."""
-    where = f"{run_id}, {clean(delivery.backend)} ({count(delivery.failures, 'failed try', 'failed tries')}): "
-    return Text.assemble((where, "bold"), clean(delivery.error or ""))
+def trouble_texts(deliveries: Sequence[Delivery], run_id: str) -> list[Text]:
+    """What keeps backends from taking more, and what of the journal none of them can get."""
+    lines: dict[str, str] = {}
+    for delivery in deliveries:
+        if delivery.error:
+            tries = count(delivery.failures, "failed try", "failed tries")
+            lines[f"{run_id}, {clean(delivery.backend)} ({tries}): "] = clean(delivery.error)
+        for segment, reason in delivery.damage.items():
+            what = f"cannot be read {reason}; what stands there is not delivered (`ranklog verify` tells more)"
+            lines[f"{run_id}, {clean(segment)}: "] = clean(what)
+    return [Text.assemble((where, "bold"), what) for where, what in lines.items()]
 
 
 def amount_text(delivery: Delivery) -> Text:

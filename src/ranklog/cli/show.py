@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ranklog.cli.ls import amount_text, trouble_text
+from ranklog.cli.ls import amount_text, trouble_texts
 from ranklog.cli.output import age, clean, count, date, number, out, runs_directory, size_text, status_text, table
 from ranklog.journal.reader import Damage
 from ranklog.view.find import find_run
@@ -75,9 +75,8 @@ def _print_head(console: Console, view: RunView) -> None:
         url = delivery.known.get("url") or delivery.known.get("run_id")
         head.add_row("Backend", state.append(clean(f"  {url}" if url else "")))
     console.print(head)
-    for delivery in run.deliveries:
-        if delivery.error:
-            console.print(trouble_text(delivery, clean(run.facts.run_id)))
+    for trouble in trouble_texts(run.deliveries, clean(run.facts.run_id)):
+        console.print(trouble)
 
 
 def _print_tables(console: Console, view: RunView) -> None:

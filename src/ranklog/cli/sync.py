@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from ranklog.cli.ls import amount_text, trouble_text
+from ranklog.cli.ls import amount_text, trouble_texts
 from ranklog.cli.output import clean, complain, out, runs_directory, status_text, table
 from ranklog.cli.sync_to import Destination, parse_destination
 from ranklog.delivery.feed import Finish
@@ -44,7 +44,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def complete(self) -> bool:
         """Whether nothing is left."""
-        return self.trouble is None and all(not d.waiting and not d.error for d in self.deliveries)
+        return self.trouble is None and all(delivery.has_all for delivery in self.deliveries)
 
 
 def sync(
@@ -140,9 +140,8 @@ def _print(outcomes: list[Outcome]) -> None:
     console = out()
     console.print(listing)
     for outcome in outcomes:
-        for delivery in outcome.deliveries:
-            if delivery.error:
-                console.print(trouble_text(delivery, clean(outcome.run_id)))
+        for trouble in trouble_texts(outcome.deliveries, clean(outcome.run_id)):
+            console.print(trouble)
 
 
 def _lines(outcome: Outcome) -> list[Text]:

@@ -3,32 +3,36 @@
 `Feed.step` moves as far as it can and never raises: trouble is written into the cursor, kept for `ranklog
 ls`, and tried again when the backoff says so. Guarantees: entries go in order, at most `BATCH_ENTRIES` at a
 time; the cursor moves after the backend accepted; an `End` that no later attempt follows closes the backend
-with its status, and the cursor passes it after that. Steps of one feed are made by one thread.
+with its status, and the cursor passes it after that. An entry whose content stays missing is set aside, and
+what damage in the journal hides is told in the cursor: neither holds up the rest. Steps of one feed are made by
+one thread.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
 import msgspec
 
 from ranklog.delivery.backends.base import Backend, Refused, RunContext
+from ranklog.delivery.contents import lacking_contents
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.note import describe, details, note
 from ranklog.delivery.retry import Retry
 from ranklog.delivery.targets import Target, is_for
 from ranklog.journal.cursor import adopt_cursor, save_cursor
-from ranklog.journal.layout import read_facts
-from ranklog.journal.reader import JournalReader, Position, read_heads
+from ranklog.journal.layout import read_facts, segment_name
+from ranklog.journal.reader import Damage, JournalReader, Position, read_heads
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import Attempt, End, Entry, Status
 
 BATCH_ENTRIES = 2000
 CLOSE_TIMEOUT_S = 60.0
 REOPEN_AFTER = 2
+LACKING_TRIES = 3
 REDELIVER = "redeliver_from"
 
 
@@ -93,6 +97,7 @@ class Feed:
         self._backend: Backend | None = None
         self._hopeless = False
         self._epoch = 0
+        self._lacking_tries = 0
         self.cursor = adopt_cursor(run_dir, target.index, target.label)
         self._seek(self.cursor.next_ordinal)
 
@@ -143,7 +148,10 @@ class Feed:
         """Read on from an ordinal; the segment that holds it is read from its head."""
         self.cursor.next_ordinal = ordinal
         heads = [head for head in read_heads(self._run_dir) if head.ordinal <= ordinal]
-        self._reader = JournalReader(self._run_dir, Position(heads[-1].segment, 0) if heads else None)
+        start = heads[-1].segment if heads else 0
+        # From here on it is read again, and told again if it is still there.
+        self.cursor.damage = {s: d for s, d in self.cursor.damage.items() if s < segment_name(start)}
+        self._reader = JournalReader(self._run_dir, Position(start, 0))
         self._entries: Iterator[Entry] = iter(())
         self._attempt: Attempt | None = heads[-2].attempt if len(heads) > 1 else None
         self._mask = self.target.mask(self._attempt) if self._attempt else 0
@@ -154,12 +162,16 @@ class Feed:
     def _deliver_batch(self) -> bool:
         """Deliver a batch, or the end of the run; whether there was one."""
         self._fill()
+        damaged = self._note_damage(self._reader.damage)
         if not self._batch and self._closing is None:
-            self.cursor.next_ordinal = self._read_to
+            if damaged or self.cursor.next_ordinal != self._read_to:
+                self.cursor.next_ordinal = self._read_to
+                self._save()
             return False
         backend = self._opened()
         if backend is None:
             return True  # it asked to start from an earlier entry
+        self._set_aside_lacking()
         while self._batch:
             try:
                 backend.deliver(entries=tuple(self._batch))
@@ -185,6 +197,33 @@ class Feed:
         for ordinal in refused.ordinals:
             self.cursor.refused[str(ordinal)] = reason
         self._batch = left
+
+    def _set_aside_lacking(self) -> None:
+        """Set aside entries whose content is not there at the third try in a row: a shared disk may need the others.
+
+        Raises:
+            FileNotFoundError: it is an earlier try.
+        """
+        found = lacking_contents(self._run_dir, self._batch)
+        new = [ordinal for ordinal, reason in found.items() if self.cursor.refused.get(str(ordinal)) != reason]
+        self._lacking_tries = self._lacking_tries + 1 if new else 0
+        if 0 < self._lacking_tries < LACKING_TRIES:
+            raise FileNotFoundError(f"record {new[0]} cannot be delivered: {found[new[0]]}")
+        self._lacking_tries = 0
+        for ordinal, reason in found.items():
+            self._set_aside(Refused(reason, [ordinal]))
+            note(self._run_dir, f"{self.target.label}: record {ordinal} is set aside: {reason}")
+
+    def _note_damage(self, damage: Sequence[Damage]) -> bool:
+        """Remember what cannot be read; whether some of it is new. A torn end holds nothing that was acknowledged."""
+        new = False
+        for each in damage:
+            place = segment_name(each.segment)
+            if not each.torn and place not in self.cursor.damage:
+                self.cursor.damage[place] = reason = f"from byte {each.offset}: {each.reason}"
+                note(self._run_dir, f"{self.target.label}: {place} cannot be read {reason}")
+                new = True
+        return new
 
     def _fill(self) -> None:
         """Read until the batch is full, the journal ends, or the run does."""
@@ -248,6 +287,8 @@ class Feed:
 
     def _finish(self, status: Status | None) -> bool:
         """Close a run that has no end in the journal; False when there is more to deliver."""
+        if self._reader.tail is not None:
+            self._note_damage([self._reader.tail])
         if status is not None and self.cursor.status is None and self._attempt is not None:
             backend = self._opened()
             if backend is None:

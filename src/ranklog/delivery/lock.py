@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from ranklog.delivery.alive import is_alive, this_host
+from ranklog.journal.alive import is_alive, this_host
 from ranklog.journal.layout import create_private
 from ranklog.model.errors import RanklogError
 

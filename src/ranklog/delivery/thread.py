@@ -35,9 +35,6 @@ class ForwardThread:
         run_dir: The run directory.
         console: Where the console backend prints.
         create: Makes a backend from its name.
-
-    Attributes:
-        stopping: Whether it was told to leave the rest for later.
     """
 
     def __init__(
@@ -51,7 +48,7 @@ class ForwardThread:
         self._console = console if console is not None else sys.stdout
         self._create = create
         self._finish: Finish | None = None
-        self.stopping = False
+        self._stopping = False
         self._news = threading.Condition()
         self._version = 0
         self._left = 0
@@ -71,25 +68,39 @@ class ForwardThread:
             timeout_s: How long to wait at most.
             status: Status for a run that has no `End` in its journal; None leaves it open in the backends.
         """
+        self.end(status)
+        self.join(timeout_s)
+        return self.delivered
+
+    def end(self, status: Status | None) -> None:
+        """As `close`, without waiting."""
         self._finish = Finish(status)
         self.wake()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait until nothing is left to do, or it was told to stop."""
         self._leader.join(timeout_s)
-        return not self._leader.is_alive() and self._left == 0
+
+    @property
+    def over(self) -> bool:
+        """Whether it has come to its end, one way or the other."""
+        return not self._leader.is_alive()
+
+    @property
+    def delivered(self) -> bool:
+        """Whether all was delivered and the backends are closed."""
+        return self.over and self._left == 0
 
     def stop(self, timeout_s: float) -> bool:
         """Finish the batches in hand, leave the rest for later; whether that was done in time."""
-        self.request_stop()
-        self._leader.join(timeout_s)
-        return not self._leader.is_alive()
-
-    def request_stop(self) -> None:
-        """As `stop`, without waiting; may be called from a signal handler."""
-        self.stopping = True
+        self._stopping = True
         self.wake()
+        self.join(timeout_s)
+        return self.over
 
     def _wait(self, seen: int, timeout_s: float | None) -> None:
         with self._news:
-            if self._version == seen and not self.stopping:
+            if self._version == seen and not self._stopping:
                 self._news.wait(timeout_s)
 
     def _lead(self) -> None:
@@ -120,7 +131,7 @@ class ForwardThread:
     def _take_over(self) -> Pump | None:
         """The pump, once the run has begun and nobody else delivers it; None when told to stop before."""
         said = False
-        while not self.stopping:
+        while not self._stopping:
             seen = self._version
             begun = bool(read_heads(self._run_dir))
             if not begun and self._finish:
@@ -136,13 +147,14 @@ class ForwardThread:
         return None
 
     def _drive(self, feed: Feed, attempt: Attempt | None) -> None:
-        while not self.stopping:
+        while not self._stopping:
             seen, finish = self._version, self._finish
             handed_over = finish is not None and self._is_over(attempt)
             step = Step(done=True) if handed_over else feed.step(finish)
             if step.done:
                 with self._news:
-                    self._left -= 1
+                    # What damage in the journal hides is not delivered: it must not look as if it were.
+                    self._left -= 0 if feed.cursor.damage else 1
                 break
             if step.hopeless and finish is not None:
                 break

@@ -26,6 +26,7 @@ class Cursor(msgspec.Struct, kw_only=True):
         error: Last trouble, None after the next success.
         failures: Failed tries so far.
         refused: Entries the backend will never accept: ordinal (as text) to reason.
+        damage: Segments that cannot be read to their end, so that what stands there never arrives: name to reason.
     """
 
     backend: str
@@ -35,6 +36,7 @@ class Cursor(msgspec.Struct, kw_only=True):
     error: str | None = None
     failures: int = 0
     refused: dict[str, str] = {}
+    damage: dict[str, str] = {}
 
 
 def cursor_path(run_dir: Path, index: int, backend: str) -> Path:

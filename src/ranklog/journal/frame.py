@@ -18,10 +18,14 @@ from ranklog.model.record import Record
 MAGIC = b"RLJ1"
 HEADER_BYTES = 24
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+FRAME_RECORDS = 4096
+FRAME_BYTES = 4 * 1024 * 1024
 _FIND_TRIES = 100  # bounds the time that bytes made to look like frames can take
 
 _HEADER = struct.Struct("<4sIQII")
 _CHECKED = struct.Struct("<IQI")
+_LIST = struct.Struct(">BI")
+_LIST_32 = 0xDD  # msgpack: a list whose length takes 32 bits
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[list[Record]] = msgspec.msgpack.Decoder(list[Record])
 
@@ -50,14 +54,52 @@ def encode_frame(records: Sequence[Record], ordinal: int) -> bytes:
     """Frame a batch of records; ``ordinal`` is the number of the first one.
 
     Raises:
-        ValueError: when the payload exceeds `MAX_PAYLOAD_BYTES`.
+        ValueError: a record cannot be encoded, or the payload exceeds `MAX_PAYLOAD_BYTES`.
     """
-    payload = _encoder.encode(records)
+    frame, taken = fill_frame(records, 0, ordinal, max_records=len(records), max_bytes=MAX_PAYLOAD_BYTES)
+    if taken < len(records):
+        raise ValueError(f"a frame holds at most {MAX_PAYLOAD_BYTES} bytes, which these {len(records)} records exceed")
+    return frame
+
+
+def fill_frame(
+    records: Sequence[Record],
+    start: int,
+    ordinal: int,
+    *,
+    max_records: int = FRAME_RECORDS,
+    max_bytes: int = FRAME_BYTES,
+) -> tuple[bytes, int]:
+    """Frame as many records from ``start`` on as one frame should hold, at least one; also tells how many.
+
+    A single record may take more than ``max_bytes``, up to `MAX_PAYLOAD_BYTES`.
+
+    Raises:
+        ValueError: the records up to the end of this frame hold one that cannot be encoded: text that is no
+            Unicode (a lone surrogate), an int beyond 64 bits, a type that no record has, or a record too large.
+    """
+    payload = bytearray(_LIST.size)
+    count = 0
+    for record in records[start : start + max_records]:
+        end = len(payload)
+        try:
+            _encoder.encode_into(record, payload, -1)
+        except (ValueError, OverflowError, TypeError, RecursionError, msgspec.MsgspecError) as error:
+            raise ValueError(f"a record cannot be encoded: {error}") from error
+        if count and len(payload) > max_bytes:
+            del payload[end:]
+            break
+        count += 1
+    _LIST.pack_into(payload, 0, _LIST_32, count)
+    return _framed(bytes(payload), ordinal, count), count
+
+
+def _framed(payload: bytes, ordinal: int, count: int) -> bytes:
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"a frame holds at most {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
-    checked = _CHECKED.pack(len(payload), ordinal, len(records))
+    checked = _CHECKED.pack(len(payload), ordinal, count)
     checksum = crc32c(payload, crc32c(checked))
-    return _HEADER.pack(MAGIC, len(payload), ordinal, len(records), checksum) + payload
+    return _HEADER.pack(MAGIC, len(payload), ordinal, count, checksum) + payload
 
 
 def decode_frame(data: bytes | memoryview, offset: int = 0) -> Frame | Incomplete | FrameDamage:

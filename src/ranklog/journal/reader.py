@@ -2,7 +2,8 @@
 
 Guarantees: every whole frame before a damaged place is returned, in order, once; damage is reported with
 segment and offset and ends its segment only; nothing in a file makes the reader raise or take memory beyond
-one frame. A torn frame at the very end is not damage: it may still be growing.
+one frame. A torn frame at the very end is not damage: it may still be growing. A frame that was read in part and
+then taken back by the writer (a full disk) is read anew.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 
 from ranklog.journal.frame import HEADER_BYTES, Frame, Incomplete, decode_frame, find_frame
 from ranklog.journal.layout import segments
-from ranklog.model.record import Attempt, Entry
+from ranklog.model.record import Attempt, End, Entry
 
 _CHUNK_BYTES = 1 << 20
 
@@ -85,10 +86,12 @@ class JournalReader:
     def _read_segment(self, number: int, path: Path, *, last: bool) -> Iterator[Entry]:
         if number in self._dead:
             return
-        with path.open("rb") as file:
+        # Unbuffered: what is read anew must come from the file.
+        with path.open("rb", buffering=0) as file:
             file.seek(self.position.offset)
             buffer = b""
             start = 0
+            doubted = -1
             while True:
                 result = decode_frame(buffer, start) if start < len(buffer) else Incomplete(HEADER_BYTES)
                 if isinstance(result, Frame):
@@ -97,11 +100,19 @@ class JournalReader:
                     start += result.size
                     self.position = Position(number, self.position.offset + result.size)
                 elif isinstance(result, Incomplete):
-                    chunk = file.read(max(_CHUNK_BYTES, result.missing))
-                    if not chunk:
-                        self._end_segment(number, buffer[start:], last=last)
+                    # From the frame's start, not only what is missing: its first part may be of a frame that the
+                    # writer took back since, and could even fit what stands there now.
+                    rest = buffer[start:]
+                    file.seek(self.position.offset)
+                    buffer, start = file.read(max(_CHUNK_BYTES, len(rest) + result.missing)), 0
+                    if buffer == rest:
+                        self._end_segment(number, rest, last=last)
                         return
-                    buffer, start = buffer[start:] + chunk, 0
+                elif doubted != self.position.offset:
+                    # The writer may have replaced the frame while it was read.
+                    doubted = self.position.offset
+                    file.seek(doubted)
+                    buffer, start = b"", 0
                 else:
                     self._report(Damage(number, self.position.offset, result.reason))
                     return
@@ -167,3 +178,13 @@ def read_heads(run_dir: Path) -> list[Head]:
         if isinstance(result, Frame) and result.records and isinstance(result.records[0], Attempt):
             heads.append(Head(number, result.ordinal, result.records[0]))
     return heads
+
+
+def last_end(run_dir: Path) -> End | None:
+    """The record that ended the run's last attempt, if it ended in an orderly way; reads the last segment."""
+    heads = read_heads(run_dir)
+    end: End | None = None
+    for entry in JournalReader(run_dir, Position(heads[-1].segment, 0) if heads else None).poll():
+        if isinstance(entry.record, (End, Attempt)):
+            end = entry.record if isinstance(entry.record, End) else None
+    return end

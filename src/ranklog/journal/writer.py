@@ -3,7 +3,9 @@
 Guarantees: records are in the order of the calls; `append` returns after the kernel has the bytes (they
 survive a kill of the process), `sync` after the disk has them. One writer a segment: the file is opened with
 O_EXCL and never reopened; a new attempt opens the next segment. A failed append leaves no half frame behind
-and raises OSError; the same records may be appended again. Not thread-safe: the owner serialises calls.
+and raises OSError; the same records may be appended again. A frame with a record that cannot be encoded is not
+written at all and raises ValueError. Whatever `append` raises, `taken` tells what was written. Not thread-safe:
+the owner serialises calls.
 """
 
 from __future__ import annotations
@@ -13,13 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ranklog.journal.cursor import load_cursors
-from ranklog.journal.frame import encode_frame
+from ranklog.journal.frame import encode_frame, fill_frame
 from ranklog.journal.layout import create_private, make_private_dir, segment_name, segments
-from ranklog.journal.reader import JournalReader
+from ranklog.journal.reader import JournalReader, Position, read_heads
 from ranklog.model.record import Attempt, Record
 
 SEGMENT_BYTES = 64 * 1024 * 1024
-FRAME_RECORDS = 4096
 
 
 class JournalWriter:
@@ -50,6 +51,7 @@ class JournalWriter:
         self._open_next()
 
     def _open_next(self) -> None:
+        frame = encode_frame([self._attempt], self.ordinal)
         while True:
             path = self._run_dir / segment_name(self._segment + 1)
             try:
@@ -58,39 +60,45 @@ class JournalWriter:
             except FileExistsError:
                 self._segment += 1
         try:
-            frame = encode_frame([self._attempt], self.ordinal)
             _write_all(fd, frame)
             os.fsync(fd)
             _sync_directory(self._run_dir)
-        except OSError:
+        except BaseException:
             os.close(fd)
             path.unlink(missing_ok=True)
             raise
-        self.close()
+        before = self._fd
         self._segment += 1
         self._fd, self._size, self._dirty = fd, len(frame), False
         self.ordinal += 1
+        # Last: a disk that refuses to sync the old segment must not take the new one with it.
+        _close_synced(before)
 
     def append(self, records: Sequence[Record]) -> None:
-        """Append records as one or more frames.
+        """Append records as one or more frames of at most `FRAME_RECORDS` records and about `FRAME_BYTES`.
+
+        Frames before one that fails are kept, of that one nothing is; `taken` grows by the records kept. After a
+        ValueError the caller finds the record that is to blame by appending what is left one by one.
 
         Raises:
-            OSError: the disk refused. Frames before the failed one are kept; `taken` tells how many records.
+            OSError: the disk refused.
+            ValueError: a record cannot be encoded, or is above `MAX_PAYLOAD_BYTES` alone.
         """
-        for start in range(0, len(records), FRAME_RECORDS):
-            batch = records[start : start + FRAME_RECORDS]
+        start = 0
+        while start < len(records):
             if self._size >= self._segment_bytes or self._fd < 0:
                 self._open_next()
-            frame = encode_frame(batch, self.ordinal)
+            frame, count = fill_frame(records, start, self.ordinal)
             try:
                 _write_all(self._fd, frame)
-            except OSError:
+            except BaseException:  # also a Ctrl-C in the midst of it
                 self._undo()
                 raise
             self._size += len(frame)
             self._dirty = True
-            self.ordinal += len(batch)
-            self.taken += len(batch)
+            self.ordinal += count
+            self.taken += count
+            start += count
 
     def _undo(self) -> None:
         try:
@@ -108,18 +116,25 @@ class JournalWriter:
 
     def close(self) -> None:
         """Sync and close the segment; may be called twice."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            try:
-                os.fdatasync(fd)
-            finally:
-                os.close(fd)
+        fd, self._fd = self._fd, -1
+        _close_synced(fd)
 
 
 def _first_ordinal(run_dir: Path) -> int:
     """First ordinal of a new attempt: above what the journal holds, and what a disk lost after delivery."""
     delivered = max((cursor.next_ordinal for _, cursor in load_cursors(run_dir)), default=0)
-    return max(delivered, JournalReader(run_dir).next_ordinal())
+    heads = read_heads(run_dir)
+    # The last segment that can be read tells: what comes before it has lower ordinals.
+    start = Position(heads[-1].segment, 0) if heads else None
+    return max(delivered, JournalReader(run_dir, start).next_ordinal())
+
+
+def _close_synced(fd: int) -> None:
+    if fd >= 0:
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -7,7 +7,8 @@ it has answered or is no longer waited for. A rank that lacks a key has answered
 - it is closing and all it still holds is in its report; or
 - it has closed something that comes after the key, or in the same run of one step, in the program of a rank that
   holds the key (program order, not step numbers: train steps and epochs are different counters); or
-- it has never shared a key with those ranks and is past the key's step (pipeline stages with metrics of their own); or
+- it has never shared a key with those ranks and is past the key's step (pipeline stages with metrics of their own):
+  the steps of its report count, and where that is all it has closed, those of earlier ones too; or
 - it has never had anything to reduce, takes part, and the key is older than a short grace.
 
 It is no longer waited for, and counts as missing, once the key is older than the time limit; from then on it is idle
@@ -203,6 +204,13 @@ def _remember(
         del partial[next(iter(partial))]
 
 
+def _reached_step(report: Report) -> int:
+    """Step up to which a rank has told all; of a longer backlog the rows in the report, and only those, are told."""
+    if not report.complete:
+        return max((row.step for row in report.rows), default=_NEVER)
+    return _NEVER if report.max_closed_step is None else report.max_closed_step
+
+
 def _judge(reports: Sequence[Report], together: Sequence[tuple[Place, ...]], memory: Memory) -> _Judgement:
     """Apply the rules of the module's text to each set of rows, to all at once."""
     size = len(reports)
@@ -225,12 +233,11 @@ def _judge(reports: Sequence[Report], together: Sequence[tuple[Place, ...]], mem
             passed[rank] = np.maximum(passed[rank], seen)
 
     ever = np.array([r.ever_added for r in reports])
-    complete = np.array([r.complete for r in reports])
-    max_step = np.array([_NEVER if r.max_closed_step is None else r.max_closed_step for r in reports])
+    max_step = np.array([_reached_step(r) for r in reports])
     answered = held | np.array([r.closing and r.complete for r in reports])
     for rank in range(size):
         answered |= held[:, rank, None] & (passed[rank] >= groups[:, rank, None])
-    strangers = ~((held.astype(np.float64) @ shared) > 0) & complete & ever
+    strangers = ~((held.astype(np.float64) @ shared) > 0) & ever
     answered |= strangers & (max_step >= steps[:, None])
     patience_s = max(r.patience_s for r in reports)
     past_grace = (ages_s >= min(GRACE_S, patience_s))[:, None]

@@ -76,7 +76,11 @@ def reduce_fused(states: States, ops: Sequence[str], lengths: Sequence[int], cal
 
     Fields that no reduction of a column needs are left as for no samples.
     """
+    with np.errstate(all="ignore"):
+        return _reduce_fused(states, ops, lengths, calls, rank)
 
+
+def _reduce_fused(states: States, ops: Sequence[str], lengths: Sequence[int], calls: Deadline, rank: int) -> States:
     def columns(wanted: Container[str]) -> NDArray[np.intp]:
         return np.flatnonzero(np.repeat([op in wanted for op in ops], lengths))
 
@@ -88,9 +92,8 @@ def reduce_fused(states: States, ops: Sequence[str], lengths: Sequence[int], cal
 
     spread = columns(SPREAD_OPS)
     if len(spread):
-        with np.errstate(invalid="ignore", over="ignore"):
-            delta = states.mean[spread] - total.mean[spread]
-            moved = local[M2, spread] + local[WEIGHT, spread] * delta * delta
+        delta = states.mean[spread] - total.mean[spread]
+        moved = local[M2, spread] + local[WEIGHT, spread] * delta * delta
         out[M2, spread] = calls.all_reduce(np.where(local[WEIGHT, spread] > 0, moved, 0.0), "sum")
 
     extreme = columns(EXTREME_OPS)

@@ -28,9 +28,9 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
-def _rows_to_send(buffer: Buffer, size: int) -> list[Row]:
+def _rows_to_send(buffer: Buffer, size: int, widen: int) -> list[Row]:
     """The first closed rows, bounded so that all ranks' rows together stay bounded."""
-    limit = min(GATHER_ROWS, max(64, _GATHER_ROWS_ALL_RANKS // size))
+    limit = widen * min(GATHER_ROWS, max(64, _GATHER_ROWS_ALL_RANKS // size))
     return within(buffer.closed(limit), limit * _NAMES_PER_ROW)
 
 
@@ -45,7 +45,7 @@ def within(rows: Sequence[Row], limit_names: int) -> list[Row]:
 
 
 def encode_report(
-    buffer: Buffer, size: int, *, closing: bool, patience_s: float, since_s: float
+    buffer: Buffer, size: int, *, closing: bool, patience_s: float, since_s: float, widen: int = 1
 ) -> tuple[list[Row], bytes]:
     """This rank's report as bytes, and the rows in it.
 
@@ -55,10 +55,11 @@ def encode_report(
         closing: Whether the rank is closing, read before this call.
         patience_s: Age at which it no longer waits for a rank.
         since_s: Monotonic time before which no rank could be waited for: ages count from then on.
+        widen: How many times as many rows as usual it may hold.
     """
     # Read before the rows: what closes meanwhile must not count as closed while it is missing from the report.
     ever_added, max_closed_step = buffer.ever_added, buffer.max_closed_step
-    rows = _rows_to_send(buffer, size)
+    rows = _rows_to_send(buffer, size, widen)
     complete = len(rows) == buffer.closed_count
     now_s = time.monotonic()
     table = stack(rows).table if rows else np.empty((FIELDS, 0))

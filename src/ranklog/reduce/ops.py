@@ -5,6 +5,7 @@ numpy works on all of them at once. Two states merge into the state of both (Cha
 moment); merged in rank order the result does not depend on timing. Non-finite samples take no part in mean, sum, std,
 min and max; they are counted apart, and where nothing finite remains the result is NaN. A weight counts for mean
 and std only; a sample of weight 0 takes part in count, min and max. Where all weights are 0, mean and std are NaN.
+What overflows becomes infinite and never a numpy warning, also where the program made warnings errors.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class States:
     @property
     def mean(self) -> Floats:
         """Weighted mean; NaN where there is no weight."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             return np.where(self.table[WEIGHT] > 0, self.table[TOTAL] / self.table[WEIGHT], np.nan)
 
     def take(self, positions: Sequence[int]) -> States:
@@ -65,6 +66,11 @@ def empty_states(size: int) -> States:
 
 def states_of(values: Floats, weights: Floats | None, rank: int) -> States:
     """States of one sample each, given on ``rank``; ``weights`` None means 1 for all."""
+    with np.errstate(all="ignore"):
+        return _states_of(values, weights, rank)
+
+
+def _states_of(values: Floats, weights: Floats | None, rank: int) -> States:
     states = empty_states(len(values))
     table = states.table
     finite = np.isfinite(values)
@@ -88,13 +94,17 @@ def states_of(values: Floats, weights: Floats | None, rank: int) -> States:
 
 def merge(first: States, second: States) -> States:
     """State of the samples of both; on equal extremes the lower rank is named."""
+    with np.errstate(all="ignore"):
+        return _merge(first, second)
+
+
+def _merge(first: States, second: States) -> States:
     a, b = first.table, second.table
     out = np.empty_like(a)
     for field in (COUNT, WEIGHT, TOTAL, NONFINITE):
         out[field] = a[field] + b[field]
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        delta = second.mean - first.mean
-        between = delta * delta * (a[WEIGHT] * (b[WEIGHT] / out[WEIGHT]))
+    delta = second.mean - first.mean
+    between = delta * delta * (a[WEIGHT] * (b[WEIGHT] / out[WEIGHT]))
     both = (a[WEIGHT] > 0) & (b[WEIGHT] > 0)
     out[M2] = a[M2] + b[M2] + np.where(both, between, 0)
     out[LOW] = np.minimum(a[LOW], b[LOW])
@@ -126,7 +136,7 @@ def results(states: States, op: str) -> dict[str, Floats]:
         return {"": known(LOW)}
     if op == "max":
         return {"": known(HIGH)}
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         std = np.sqrt(np.where(table[WEIGHT] > 0, table[M2] / table[WEIGHT], np.nan))
     if op == "std":
         return {"": std}

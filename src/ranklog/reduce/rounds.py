@@ -2,9 +2,9 @@
 
 In: a `Buffer` and a `World`. Out: records, on rank 0. A round is one header that all ranks agree on, then the fused
 path where all hold the same rows, or the gathered path where they do not, then mail. Which of these are run follows
-from agreed numbers only, so that all ranks run the same. Any `WorldError` ends the rounds for good: rank 0 goes on
-alone with its coverage marked, other ranks count what they can no longer send. `step` never raises `WorldError` and
-blocks at most about its time limit.
+from agreed numbers only, so that all ranks run the same. Any error ends the rounds for good: rank 0 goes on alone
+with its coverage marked, other ranks count what they can no longer send. `step` never raises. It waits at most about
+its time limit for the other ranks, and as long again for what they do once all are here.
 
 Threads: `step` for the one reducer thread; `post` and `request_close` for any; the rest may be read by any.
 """
@@ -25,7 +25,8 @@ from ranklog.reduce.agree import Memory, agree
 from ranklog.reduce.buffer import Buffer, Row, stack
 from ranklog.reduce.fused import Deadline, agree_on, reduce_fused
 from ranklog.reduce.gathered import Merger, decode_report, encode_report, remaining, within
-from ranklog.reduce.mail import Mail, read_packet
+from ranklog.reduce.mail import Frames, Mail, read_record
+from ranklog.reduce.ops import States
 from ranklog.reduce.records import RecordMaker, Reduced
 from ranklog.world.base import World
 
@@ -35,7 +36,7 @@ FUSED_NAMES = 65536
 STALLED_ROUNDS = 5
 STALLED_AGE_S = 1.0
 MAIL_BYTES = 1024 * 1024
-_MAIL_BYTES_ALL_RANKS = 64 * 1024 * 1024
+MAIL_BYTES_ALL_RANKS = 64 * 1024 * 1024
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
@@ -80,7 +81,7 @@ class Rounds:
         run_id: The run's id, on every rank after the first round.
         finished: Whether all ranks are closing and nothing is pending anywhere; set in the same round on all.
         failed: Why the rounds ended early, None while they go on.
-        lost: Values and records that this rank can no longer send to rank 0.
+        lost: Values and records of this rank that will never be written; on other ranks than 0 nobody else knows.
     """
 
     def __init__(self, world: World, buffer: Buffer, *, run_id: str | None = None) -> None:
@@ -92,8 +93,13 @@ class Rounds:
         self._maker = RecordMaker()
         self._merger = Merger(self._size)
         self._memory = Memory.fresh(self._size)
+        self._frames = [Frames() for _ in range(self._size if self._rank == 0 else 0)]
+        self._carrying = False
         self._closing = False
         self._greeted_s = 0.0
+        self._last: Agreed | None = None
+        self._widen = 1
+        self._told_loss = False
         self._reduced_once = False
         self._stalled = 0
         self._patience_s = 0.0
@@ -105,8 +111,8 @@ class Rounds:
 
     @property
     def mail_pending(self) -> bool:
-        """Whether posted records wait to be sent."""
-        return self._mail.bytes_waiting > 0
+        """Whether posted records wait to be sent, or the round that carries them is not over."""
+        return self._carrying or self._mail.bytes_waiting > 0
 
     def post(self, records: Sequence[Record]) -> None:
         """Queue ready-made records for rank 0."""
@@ -125,21 +131,28 @@ class Rounds:
         """
         # Until something was reduced the longest limit given so far counts: ranks start at different times.
         self._patience_s = timeout_s if self._reduced_once else max(self._patience_s, timeout_s)
-        if self._size == 1 or self.failed or self.finished:
-            self._step_alone()
-        else:
-            try:
-                self._round(Deadline(self._world, timeout_s))
-            except (WorldError, msgspec.MsgspecError) as error:
-                self._fail(str(error))
+        try:
+            if self._size == 1 or self.failed or self.finished:
+                self._step_alone()
+            else:
+                try:
+                    self._round(timeout_s)
+                except Exception as error:  # whatever it is, the reducer thread goes on
+                    self._fail(error)
+        except Exception as error:
+            self._lose(0, error)
         out, self._out = self._out, []
+        self._carrying = False
         return out
 
-    def _round(self, calls: Deadline) -> None:
+    def _round(self, timeout_s: float) -> None:
         if not self._greeted_s:
-            self._greet(calls)
+            self._greet(Deadline(self._world, timeout_s))
+        closing = self._closing  # read before what is counted: all that came before it is counted then
         self._post_per_rank()
-        agreed = self._agree_header(calls)
+        agreed = self._last = self._agree_header(Deadline(self._world, timeout_s), closing=closing)
+        # All ranks are here now: the wait for the last one must not leave the rest of the round without time.
+        calls = Deadline(self._world, timeout_s)
         if agreed.all_closing and not agreed.most_rows and not agreed.mail_bytes:
             self.finished = True
             return
@@ -171,8 +184,7 @@ class Rounds:
         self.run_id = hellos[0].run_id or self.run_id
         self._greeted_s = time.monotonic()
 
-    def _agree_header(self, calls: Deadline) -> Agreed:
-        closing = self._closing  # read before the counts: what was added before it is in them
+    def _agree_header(self, calls: Deadline, *, closing: bool) -> Agreed:
         count = self._buffer.closed_count
         own = [
             PROTOCOL,
@@ -199,19 +211,27 @@ class Rounds:
         self._buffer.drop(len(rows))
         if self._rank == 0:
             coverage = Coverage(self._size, self._size, self._size)
-            self._out += self._maker.make([_group(row, coverage) for row in rows], states)
+            self._write([_group(row, coverage) for row in rows], states)
 
     def _gather(self, calls: Deadline) -> None:
         rows, own = encode_report(
-            self._buffer, self._size, closing=self._closing, patience_s=self._patience_s, since_s=self._greeted_s
+            self._buffer,
+            self._size,
+            closing=self._closing,
+            patience_s=self._patience_s,
+            since_s=self._greeted_s,
+            widen=self._widen,
         )
         reports = [decode_report(data) for data in calls.all_gather(own)]
         was_idle = self._memory.idle
         ready, self._memory = agree(reports, self._memory)
         self._reduced_once = self._reduced_once or bool(ready)
+        # A closing rank has answered once it has told all: where a part of it settles nothing, more is told.
+        told_all = all(report.complete for report in reports if report.closing)
+        self._widen = 1 if ready or told_all else self._widen * 2
         if self._rank == 0:
             groups, states = self._merger.merge(ready, reports)
-            self._out += self._maker.make(groups, states)
+            self._write(groups, states)
             for rank in np.flatnonzero(self._memory.idle & ~was_idle).tolist():
                 text = (
                     f"rank {rank} gave no values to reduce for {self._patience_s:g} s while others did;"
@@ -221,25 +241,48 @@ class Rounds:
         self._buffer.replace(remaining(rows, ready, self._rank), len(rows))
 
     def _deliver_mail(self, calls: Deadline) -> None:
-        limit = min(MAIL_BYTES, max(16 * 1024, _MAIL_BYTES_ALL_RANKS // self._size))
-        packets = calls.all_gather(self._mail.packet(limit) if self._rank else b"")
+        limit = min(MAIL_BYTES, max(1, MAIL_BYTES_ALL_RANKS // self._size))
+        self._carrying = True
+        chunks = calls.all_gather(self._mail.chunk(limit) if self._rank else b"")
         if self._rank:
             self._mail.sent()
-        else:
-            for packet in packets:
-                self._out += read_packet(packet)
+        for frames, chunk in zip(self._frames, chunks, strict=False):  # other ranks than 0 keep none
+            self._read(frames.feed(chunk))
 
     def _post_per_rank(self) -> None:
         """Turn values of the op per_rank into records; on rank 0 everything posted is ready at once."""
-        own = self._buffer.take_per_rank()
-        if own:
-            suffix = f"/rank_{self._rank:03d}"
-            self._mail.post(
-                [Metrics(p.step, p.time_ns, p.to, {n + suffix: v for n, v in p.values.items()}) for p in own]
-            )
-        if self._rank == 0 and self._mail.bytes_waiting:
-            self._out += read_packet(self._mail.packet(2**63))
-            self._mail.sent()
+        self._carrying = True
+        suffix = f"/rank_{self._rank:03d}"
+        for own in self._buffer.take_per_rank():
+            values = {name + suffix: value for name, value in own.values.items()}
+            try:
+                self._mail.post([Metrics(own.step, own.time_ns, own.to, values)])
+            except Exception as error:  # one that cannot be encoded takes no other with it
+                self._lose(len(values), error)
+        if self._rank == 0:
+            self._read(self._mail.take())
+        self._carrying = bool(self._out)
+
+    def _read(self, encoded: Sequence[bytes]) -> None:
+        for data in encoded:
+            try:
+                self._out.append(read_record(data))
+            except Exception as error:  # as above
+                self._lose(1, error)
+
+    def _write(self, groups: Sequence[Reduced], states: States) -> None:
+        """Make records; where that fails, one by one, so that only the one that cannot be made is lost."""
+        try:
+            self._out += self._maker.make(groups, states)
+        except Exception as error:  # as above
+            if len(groups) == 1:
+                self._lose(len(groups[0].names), error)
+                return
+            start = 0
+            for group in groups:
+                end = start + len(group.names)
+                self._write([group], States(states.table[:, start:end]))
+                start = end
 
     def _step_alone(self) -> None:
         """Reduce this rank's rows by themselves where it may write, else count them as lost."""
@@ -248,8 +291,7 @@ class Rounds:
         rows = self._buffer.closed(self._buffer.closed_count)
         if rows:
             if self._rank == 0 or self._size == 1:
-                coverage = Coverage(1, self._size, 1)
-                self._out += self._maker.make([_group(row, coverage) for row in rows], stack(rows))
+                self._write_alone(rows)
             else:
                 self.lost += sum(len(row.names) for row in rows)
             self._buffer.drop(len(rows))
@@ -258,12 +300,50 @@ class Rounds:
         if closing and self._size == 1:
             self.finished = True
 
-    def _fail(self, reason: str) -> None:
-        self.failed = reason
-        if self._rank == 0:
-            text = f"ranks can no longer talk to each other: {reason}; rank 0 goes on alone"
-            self._out.append(Event("warning", "reduction_failed", text, time.time_ns()))
-        self._step_alone()
+    def _write_alone(self, rows: Sequence[Row]) -> None:
+        try:
+            states = stack(rows)
+        except Exception as error:  # as in `_write`
+            if len(rows) == 1:
+                self._lose(len(rows[0].names), error)
+                return
+            for row in rows:
+                self._write_alone([row])
+            return
+        coverage = Coverage(1, self._size, 1)
+        self._write([_group(row, coverage) for row in rows], states)
+
+    def _fail(self, error: Exception) -> None:
+        self.failed = (str(error) if isinstance(error, WorldError) else "") or repr(error)
+        before = len(self._out)
+        try:
+            self._step_alone()
+        finally:
+            if self._rank == 0:
+                text = f"ranks can no longer talk to each other: {self.failed}; rank 0 goes on alone; {self._known()}"
+                self._out.insert(before, Event("warning", "reduction_failed", text, time.time_ns()))
+
+    def _known(self) -> str:
+        """What rank 0 knows of what is lost: other ranks can no longer tell."""
+        if self._last is None:
+            known = "nothing of other ranks has arrived"
+        else:
+            known = (
+                f"when they last talked, one rank had up to {self._last.most_rows} rows of values and"
+                f" {self._last.mail_bytes} bytes of records to give: what had not arrived is lost"
+            )
+        partial = [str(rank) for rank, frames in enumerate(self._frames) if frames.partial]
+        if partial:
+            known += f"; a record of rank {', '.join(partial[:8])} had arrived in part and is lost"
+        return known + (f"; {self.lost} values and records of rank 0 are lost" if self.lost else "")
+
+    def _lose(self, count: int, error: Exception) -> None:
+        """Count what cannot be written; rank 0 tells the first cause."""
+        self.lost += count
+        if self._rank == 0 and not self._told_loss:
+            self._told_loss = True
+            text = f"values or records could not be written, {count} at first, and are left out: {error!r}"
+            self._out.append(Event("warning", "values_lost", text, time.time_ns()))
 
 
 def _group(row: Row, coverage: Coverage) -> Reduced:

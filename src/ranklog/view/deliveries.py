@@ -27,6 +27,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
         error: Last trouble, None when the last try went well.
         failures: Failed tries so far.
         refused: Records the backend will never accept: ordinal to reason.
+        damage: Segments of the journal that cannot be read to their end, so that it lacks what stands there: name
+            to reason.
     """
 
     backend: str
@@ -38,6 +40,12 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     failures: int
     refused: dict[str, str]
+    damage: dict[str, str]
+
+    @property
+    def has_all(self) -> bool:
+        """Whether it has all there is, as far as the journal tells."""
+        return not (self.waiting or self.error or self.damage)
 
 
 def deliveries_of(run_dir: Path) -> tuple[Delivery, ...]:
@@ -100,6 +108,7 @@ class Progress:
                 error=tally.cursor.error,
                 failures=tally.cursor.failures,
                 refused=tally.cursor.refused,
+                damage=tally.cursor.damage,
             )
             for tally in self._tallies
         )

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from ranklog.delivery.alive import is_alive
+from ranklog.journal.alive import is_alive
 from ranklog.journal.layout import read_facts
 from ranklog.journal.reader import Head, JournalReader, Position, read_heads
 from ranklog.model.record import Attempt, End, RunFacts

@@ -1,8 +1,9 @@
 """Strategies by name: how a process finds its place and opens a communicator.
 
 ``single`` trains by itself. ``torch`` goes by an initialised torch.distributed group, before that by the launcher's
-variables. ``auto`` is ``torch`` where a group is initialised or a launcher started several processes, else
-``single``. A rank given by the user wins over what is found.
+variables. ``auto`` is ``single`` with ``RANKLOG_STRATEGY=single``, ``torch`` where a group is initialised or a
+launcher started several processes, else ``single``. A rank given by the user must be the one of the group, before
+there is one the launcher's; it counts by itself where neither tells.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import threading
 
 import msgspec
 
-from ranklog.model.errors import InvalidArgumentError, LaunchError
+from ranklog.model.errors import InvalidArgumentError, LaunchError, WorldError
 from ranklog.model.place import Place
 from ranklog.world.base import Strategy, World
-from ranklog.world.launch import STRATEGY_VARIABLE, detect_place
+from ranklog.world.launch import STRATEGY_VARIABLE, detect_place, stands_alone
 from ranklog.world.single import SingleWorld
 from ranklog.world.torch import connect_torch, group_rank_and_size
 
@@ -49,8 +50,20 @@ class TorchStrategy(msgspec.Struct, frozen=True):
     name: str = "torch"
 
     def place(self) -> Place:
-        """The group's place once it is initialised, before that the launcher's."""
-        return _with_rank(_group_place() or detect_place(os.environ), self.rank)
+        """The group's place once it is initialised, before that the launcher's.
+
+        Raises:
+            InvalidArgumentError: the given rank is another one.
+        """
+        group = _group_place()
+        found = group or detect_place(os.environ)
+        told = group is not None or found.launcher != "single"
+        if told and self.rank not in (None, found.rank):
+            raise InvalidArgumentError(
+                f"rank={self.rank} was given, but this process is {found}: leave rank out, or give dist.get_rank()."
+                f" If this process trains by itself, set {STRATEGY_VARIABLE}=single"
+            )
+        return _with_rank(found, self.rank)
 
     def ready(self) -> bool:
         """Whether torch.distributed is initialised."""
@@ -58,7 +71,10 @@ class TorchStrategy(msgspec.Struct, frozen=True):
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
         """A gloo group of ranklog's own over the default group's store."""
-        place = _group_place() or detect_place(os.environ)
+        try:
+            place = self.place()
+        except InvalidArgumentError as error:  # a group that was initialised later contradicts the given rank
+            raise WorldError(str(error)) from error
         return connect_torch(place, channel=channel, timeout_s=timeout_s, stop=stop)
 
 
@@ -70,8 +86,8 @@ def resolve_strategy(strategy: str | Strategy = "auto", rank: int | None = None)
         rank: The rank that the user says this process has; None to find it.
 
     Raises:
-        InvalidArgumentError: for an unknown name or a negative rank.
-        LaunchError: ``auto``, and the launcher's variables are incomplete.
+        InvalidArgumentError: for an unknown name, a negative rank, or one that the group or launcher contradicts.
+        LaunchError: the launcher's variables are needed and incomplete.
     """
     if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 0):
         raise InvalidArgumentError(f"rank={rank!r} is not allowed: give an int of 0 or above, or None to find it")
@@ -83,9 +99,19 @@ def resolve_strategy(strategy: str | Strategy = "auto", rank: int | None = None)
             " and connect"
         )
     if strategy == "auto":
-        several = group_rank_and_size() is not None or detect_place(os.environ).world_size > 1
-        strategy = "torch" if several else "single"
-    return TorchStrategy(rank) if strategy == "torch" else SingleStrategy(rank)
+        strategy = "torch" if _trains_with_others() else "single"
+    if strategy == "single":
+        return SingleStrategy(rank)
+    found = TorchStrategy(rank)
+    if rank is not None:
+        found.place()  # refuses a rank that is contradicted, here in the caller
+    return found
+
+
+def _trains_with_others() -> bool:
+    if stands_alone(os.environ):
+        return False
+    return group_rank_and_size() is not None or detect_place(os.environ).world_size > 1
 
 
 def _group_place() -> Place | None:

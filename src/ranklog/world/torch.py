@@ -3,14 +3,18 @@
 Needs an initialised default group, and of that only its store, its rank and its size: no call of the user's group
 is made, so a rank that never opens a logger holds nobody up but the one who waits here, with a time limit. The
 store is cloned, so that waiting does not block the main thread's use of it. Any backend of the default group will
-do; tensors are on the CPU. torch is never imported before the user has imported it.
+do; tensors are on the CPU. torch is never imported before the user has imported it. In a forked child the group is
+never destructed: that would wait for threads which the child does not have.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sys
 import threading
 import time
+import weakref
 from datetime import timedelta
 from types import ModuleType
 from typing import Any
@@ -27,6 +31,7 @@ _LAST_POLL_S = 0.1
 _NAMED_RANKS = 8
 _FIRST_ASK_S = 0.0001
 _LAST_ASK_S = 0.01
+_OVERDUE_S = 5.0  # gloo keeps its time limits itself; so long after one it is taken for hung
 
 
 def initialised_group() -> ModuleType | None:
@@ -56,6 +61,8 @@ class TorchWorld:
         self._place = place
         self._torch = sys.modules["torch"]
         reduce_op = self._torch.distributed.ReduceOp
+        self._broken = False
+        _worlds.add(self)
         self._ops = {"sum": reduce_op.SUM, "min": reduce_op.MIN, "max": reduce_op.MAX}
 
     @property
@@ -98,6 +105,7 @@ class TorchWorld:
         if self._group is None:
             raise WorldError(f"{self._place}: the communicator is closed")
         limit = timedelta(seconds=timeout_s)
+        end_s = time.monotonic() + timeout_s + _OVERDUE_S
         args[-1].timeout = limit
         try:
             work = getattr(self._group, method)(*args)
@@ -105,16 +113,38 @@ class TorchWorld:
             # Asked, not waited for: a daemon thread that the end of the interpreter meets inside a C++ wait takes
             # the whole process down ("terminate called without an active exception").
             while not work.is_completed():
+                if time.monotonic() > end_s:
+                    raise TimeoutError(f"no answer {_OVERDUE_S:g} s after its time limit of {timeout_s:g} s")  # noqa: TRY301
                 time.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, _LAST_ASK_S)
             work.wait(limit)
-        except RuntimeError as error:  # torch's distributed errors are RuntimeErrors
+        except (RuntimeError, TimeoutError) as error:  # torch's distributed errors are RuntimeErrors
+            self._broken = True
             reason = str(error).strip().splitlines()[0]
             raise WorldError(f"{self._place}: {method} with the other ranks failed: {reason}") from error
 
     def close(self) -> None:
-        """Release the group."""
+        """Release the group; one that broke is left alone, since its destructor waits for what never comes."""
+        if self._broken:
+            _keep(self._group)
         self._group = None
+
+
+_worlds: weakref.WeakSet[TorchWorld] = weakref.WeakSet()
+
+
+def _keep_in_child() -> None:
+    """Keep every group for good in a forked child, also past the end of its interpreter."""
+    for world in list(_worlds):
+        _keep(world._group)
+
+
+def _keep(group: Any) -> None:
+    """Let a group live as long as the process, also past the end of its interpreter."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
+
+
+os.register_at_fork(after_in_child=_keep_in_child)
 
 
 def connect_torch(place: Place, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> TorchWorld:
