@@ -237,6 +237,7 @@ class Logger:
             values = take_mapping({f"{identifier}/{name}": value for name, value in item.items()})
         else:
             values = {identifier: take(item, identifier)}
+            self._names.add(identifier)
         self._submit(gate, mask, values, step, reduce, weight)
 
     def log_metrics(
@@ -311,7 +312,6 @@ class Logger:
             step = _check_step(step)
         if weight is not None:
             _check_weight(weight)
-        self._names.update(values)
         now = time.time_ns()
         if reduce is not None:
             session.inbox.append((values, step, now, mask, check_op(reduce), weight))
