@@ -19,6 +19,7 @@ from ranklog.capture.logger import Logger
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.kinds import check_op
 from ranklog.model.spec import (
+    JOURNAL,
     BackendSpec,
     Forward,
     LogFreq,
@@ -87,7 +88,7 @@ class BackendLogger(Logger):
     ) -> None:
         root = Path(savedir).absolute()
         front = BackendSpec(
-            backend=backend or "journal",
+            backend=backend or JOURNAL,
             log_freq=check_log_freq(log_freq),
             log_on_workers=check_log_on_workers(log_on_workers),
             reduce=check_op(reduce),
@@ -284,7 +285,7 @@ class LoggersCollection(Logger):
 def _merge(configs: Sequence[SessionConfig]) -> SessionConfig:
     if not configs:
         return SessionConfig(specs=(), directory=Path("mllogs").absolute() / "runs", experiment="")
-    real = [c for c in configs if c.specs[0].backend != "journal"] or list(configs)
+    real = [c for c in configs if c.specs[0].backend != JOURNAL] or list(configs)
 
     def agreed(name: str, default: Any, among: Sequence[SessionConfig]) -> Any:
         given = [value for c in among if (value := getattr(c, name)) != default]

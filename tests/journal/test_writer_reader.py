@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ranklog.journal.frame as frame_module
+import ranklog.journal.reader as reader_module
 import ranklog.journal.writer as writer_module
 from ranklog.journal.cursor import Cursor, save_cursor
-from ranklog.journal.frame import FRAME_BYTES, FRAME_RECORDS, Frame, decode_frame, encode_frame
+from ranklog.journal.frame import FRAME_BYTES, FRAME_RECORDS, Frame, FrameDamage, decode_frame, encode_frame
 from ranklog.journal.layout import segment_name, segments
 from ranklog.journal.reader import JournalReader, last_end, read_heads, read_run
 from ranklog.model.record import Attempt, End, File, Item, Metrics
@@ -358,6 +359,16 @@ def test_a_reader_in_the_midst_of_a_frame_that_the_writer_takes_back_reads_what_
         file.write(encode_frame(instead, 2))
     assert [entry.record for entry in polled] == [*metrics(1), *instead]
     assert (reader.damage, reader.tail) == ([], None)
+
+
+def test_a_frame_that_was_replaced_while_it_was_read_is_read_once_more_before_it_counts_as_damage(
+    tmp_path, monkeypatch
+):
+    reader = write_segment(tmp_path, encode_frame(metrics(0), 0))
+    answers = [FrameDamage("half of one frame, half of another")]
+    monkeypatch.setattr(reader_module, "decode_frame", lambda *args: answers.pop() if answers else decode_frame(*args))
+    assert [entry.ordinal for entry in reader.poll()] == [0]
+    assert reader.damage == []
 
 
 def test_when_the_old_segment_cannot_be_synced_the_new_one_goes_on_with_the_next_ordinal(

@@ -27,7 +27,7 @@ from ranklog.model.errors import (
     WorldError,
 )
 from ranklog.model.record import Status
-from ranklog.model.spec import LogFreq
+from ranklog.model.spec import JOURNAL, LogFreq
 from ranklog.model.text import storable
 
 if TYPE_CHECKING:
@@ -161,9 +161,9 @@ def wait_delivered(session: Session, deadline: float) -> bool:
     if recorder is None:
         return True
     if session.config.forward == "later":
-        return all(spec.backend == "journal" for spec in session.config.specs)
+        return all(spec.backend == JOURNAL for spec in session.config.specs)
     target = recorder.ordinal
-    asked = [(i, spec.backend) for i, spec in enumerate(session.config.specs) if spec.backend != "journal"]
+    asked = [(i, spec.backend) for i, spec in enumerate(session.config.specs) if spec.backend != JOURNAL]
     while True:
         cursors = [load_cursor(recorder.run_dir, index, backend) for index, backend in asked]
         if all(cursor.next_ordinal >= target for cursor in cursors):

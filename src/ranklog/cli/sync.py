@@ -68,7 +68,7 @@ def sync(
 
     Example: `ranklog sync` or `ranklog sync 20260301-1200 --to mlflow=https://mlflow.example.org`
 
-    Exit status: 0 all is delivered; 1 something is left, the table says why; 2 the call was wrong.
+    Exit status: 0 all is delivered; 1 something is left or cannot be read, the table says why; 2 the call was wrong.
     """
     destination = parse_destination(to) if to is not None else None
     outcomes = []

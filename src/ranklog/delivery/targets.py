@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ranklog.model.record import EVERY_BACKEND, Attempt, Entry, Item, Metrics, Params
-from ranklog.model.spec import BackendSpec
+from ranklog.model.spec import JOURNAL, BackendSpec
 
 _EXTRA_INDEX = 1000
 
@@ -49,6 +49,8 @@ def targets_of(attempts: Iterable[Attempt]) -> list[Target]:
     for attempt in attempts:
         seen: dict[str, int] = {}
         for index, spec in enumerate(attempt.backends):
+            if spec.backend == JOURNAL:
+                continue
             twin = seen.get(spec.backend, 0)
             seen[spec.backend] = twin + 1
             found[spec.backend, twin] = Target(index, spec.backend, spec, twin)

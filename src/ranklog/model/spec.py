@@ -18,6 +18,9 @@ LogFreq = int | Literal["epoch", "batch"]
 Forward = Literal["process", "thread", "later"]
 Resume = Literal["allow", "must", "never"]
 
+JOURNAL = "journal"
+"""Name of the backend that has no delivery: the journal itself."""
+
 FORWARDS: tuple[Forward, ...] = ("process", "thread", "later")
 RESUMES: tuple[Resume, ...] = ("allow", "must", "never")
 
