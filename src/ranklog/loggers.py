@@ -270,6 +270,19 @@ class LoggersCollection(Logger):
         savedir = self._members[0].savedir if self._members else "mllogs"
         super().__init__(config, Path(savedir))
 
+    def create_logger_context(self, rank: int | None = None, **kwargs: Any) -> None:
+        """Start logging with all members; see `Logger.create_logger_context`.
+
+        Raises:
+            InvalidArgumentError: a member logs by itself already.
+
+        Ranks: all call.
+        """
+        busy = next((m for m in self.loggers if m._gate is not None and m._owner is not self), None)
+        if busy is not None:
+            raise InvalidArgumentError(f"{type(busy).__name__} logs already: close it before its collection starts")
+        super().create_logger_context(rank, **kwargs)
+
     def _attach(self, session: Session | None, gate: Gate | None) -> None:
         super()._attach(session, gate)
         bit = 0
@@ -280,6 +293,7 @@ class LoggersCollection(Logger):
                 own = Gate(specs, rank=session.place.rank, world_size=session.place.world_size, first_bit=bit)
                 bit += len(specs)
             member._attach(session, own)
+            member._owner = None if gate is None else self
 
 
 def _merge(configs: Sequence[SessionConfig]) -> SessionConfig:

@@ -147,3 +147,14 @@ def test_identifiers_become_relative_paths(name: str, safe: str) -> None:
 def test_identifiers_that_leave_the_run_are_refused(name: str) -> None:
     with pytest.raises(InvalidArgumentError, match="cannot name a file"):
         file_name(name)
+
+
+def test_what_json_lacks_is_null_or_a_word_so_that_strict_readers_take_the_file() -> None:
+    import msgspec
+
+    nan, inf = float("nan"), float("inf")
+    assert msgspec.json.decode(only({"a": nan, "b": inf}, "d", "dict")) == {"a": None, "b": "Infinity"}
+    assert msgspec.json.decode(only({"x": [1.0, nan]}, "t", "table"))["data"] == [[1.0], [None]]
+    for values in ([nan], []):
+        body = msgspec.json.decode(only(values, "h", "histogram", bins=4))
+        assert (body["count"], body["min"], body["max"], len(body["counts"])) == (0.0, 0.0, 1.0, 4)

@@ -5,6 +5,7 @@ import threading
 import warnings
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -410,3 +411,61 @@ def test_delivery_in_a_thread_reaches_a_backend_in_this_process() -> None:
         run = logger.ranklog_run_id
         assert series(list(MemoryBackend.runs[run].values()), "loss") == {1: 0.25}
     assert MemoryBackend.statuses[run] == "FINISHED"
+
+
+@pytest.mark.parametrize("weight", [np.int64(3), np.float32(3.0), 3])
+def test_weights_may_be_numbers_of_every_make(weight: object) -> None:
+    import torch
+
+    logger = JournalLogger(log_freq="batch")
+    with logger.start_logging():
+        logger.log(1.0, "x", step=0, reduce="mean", weight=weight)  # type: ignore[arg-type]
+        logger.log(3.0, "x", step=0, reduce="mean", weight=torch.tensor(1))  # type: ignore[arg-type]
+        logger.flush()
+        assert series(captured(logger), "x") == {0: 1.5}
+
+
+def test_a_member_cannot_close_its_collection_and_an_open_logger_cannot_join_one() -> None:
+    member, other = ConsoleLogger(forward="later"), TensorBoardLogger(forward="later")
+    collection = LoggersCollection([member, other])
+    with collection.start_logging():
+        with pytest.warns(RanklogWarning, match="is a member of an open collection"):
+            member.destroy_logger_context()
+        collection.log(1.0, "x", step=0)
+        assert collection.flush()
+        assert series(captured(collection), "x") == {0: 1.0}
+    with member.start_logging(), pytest.raises(InvalidArgumentError, match="ConsoleLogger logs already"):
+        collection.create_logger_context()
+
+
+def test_a_disabled_logger_answers_as_the_training_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANKLOG_DISABLED", "1")
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    logger = JournalLogger()
+    with logger.start_logging():
+        assert not logger.is_main
+        assert logger.run_id == logger.ranklog_run_id == "disabled"
+
+
+def test_log_metrics_takes_a_mapping_only() -> None:
+    logger = JournalLogger()
+    with logger.start_logging(), pytest.raises(InvalidItemError, match="takes a mapping"):
+        logger.log_metrics([1.0])  # type: ignore[arg-type]
+
+
+def test_each_member_tells_the_id_of_its_own_backend() -> None:
+    from ranklog.journal.cursor import Cursor, save_cursor
+    from ranklog.loggers import WandBLogger
+
+    mlflow, wandb, board = MLFlowLogger(), WandBLogger(offline_mode=True), TensorBoardLogger()
+    collection = LoggersCollection([wandb, mlflow, board])
+    collection._config = msgspec.structs.replace(collection._config, forward="later")
+    with collection.start_logging():
+        session = collection._session
+        assert session is not None
+        session.config = msgspec.structs.replace(session.config, forward="process")
+        for index, name in enumerate(("wandb", "mlflow")):
+            save_cursor(collection.run_dir, index, Cursor(backend=name, known={"run_id": f"of-{name}"}))
+        assert (mlflow.run_id, wandb.run_id, collection.run_id) == ("of-mlflow", "of-wandb", "of-wandb")
+        assert board.run_id == collection.ranklog_run_id

@@ -327,3 +327,41 @@ for _ in range(2):
     assert "terminate called" not in done.output
     runs = [captured(run) for run in layout.find_runs(tmp_path)]
     assert [len(series(records, "m49")) for records in runs] == [3000, 3000]
+
+
+def test_a_rank_that_fails_is_named_in_the_run(tmp_path: Path) -> None:
+    script = (
+        HEAD
+        + """
+logger = JournalLogger("logs", log_freq="batch")
+with logger.start_logging(exit_timeout=10):
+    for step in range(10):
+        logger.log(1.0, "x", step=step, reduce="mean")
+    logger.flush()
+    if rank == 1:
+        raise ValueError("by hand")
+"""
+    )
+    done = torchrun(2, script, cwd=tmp_path)
+    assert done.code != 0
+    events = [r for r in captured(only_run(tmp_path)) if isinstance(r, Event)]
+    assert any(e.code == "rank_failed" and e.rank == 1 and "ValueError: by hand" in e.text for e in events), events
+
+
+def test_a_logger_on_rank_0_that_reduces_nothing_is_quiet_about_the_others(tmp_path: Path) -> None:
+    script = (
+        HEAD
+        + """
+if rank == 0:
+    logger = JournalLogger("logs")
+    with logger.start_logging():
+        logger.log(1.0, "plain", step=0)
+dist.barrier()
+"""
+    )
+    done = torchrun(2, script, cwd=tmp_path)
+    assert done.code == 0, done.output
+    assert "RanklogWarning" not in done.output
+    records = captured(only_run(tmp_path))
+    assert series(records, "plain") == {0: 1.0}
+    assert not [r for r in records if isinstance(r, Event)]

@@ -7,7 +7,6 @@ that the caller copies before it returns. Media and torch items are encoded by t
 from __future__ import annotations
 
 import json
-import math
 import mimetypes
 import sys
 from collections.abc import Mapping, Sequence
@@ -104,6 +103,10 @@ def _text(item: object, name: str) -> Encoded:
 def _json(value: object, name: str, kind: str) -> bytes:
     try:
         text = json.dumps(value, default=_plain, ensure_ascii=True)
+        if "NaN" in text or "Infinity" in text:
+            # JSON has neither, and strict readers refuse a whole file for one of them.
+            plain = json.loads(text, parse_constant=lambda name: None if name == "NaN" else name)
+            text = json.dumps(plain, ensure_ascii=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidItemError(f"{kind} {name!r} cannot be written as JSON: {error}") from error
     return text.encode()
@@ -182,8 +185,8 @@ def _histogram(item: Any, name: str, bins: Scalar) -> Encoded:
         finite = values[np.isfinite(values)]
         counts, edges = np.histogram(finite, bins=bins)
         body = {
-            "min": float(finite.min()) if finite.size else math.nan,
-            "max": float(finite.max()) if finite.size else math.nan,
+            "min": float(finite.min()) if finite.size else float(edges[0]),
+            "max": float(finite.max()) if finite.size else float(edges[-1]),
             "sum": float(finite.sum()),
             "sum_squares": float((finite**2).sum()),
             "count": float(finite.size),

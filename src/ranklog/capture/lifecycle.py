@@ -173,7 +173,7 @@ def wait_delivered(session: Session, deadline: float) -> bool:
         time.sleep(ASK_EVERY_S)
 
 
-def known_fact(session: Session, fact: str, timeout_s: float) -> str:
+def known_fact(session: Session, mask: int, fact: str, timeout_s: float) -> str:
     """What a backend told about the run, or ranklog's own where no backend has it.
 
     Raises:
@@ -182,7 +182,9 @@ def known_fact(session: Session, fact: str, timeout_s: float) -> str:
     from ranklog.journal.cursor import load_cursor
 
     deadline = time.monotonic() + timeout_s
-    asked = [(i, spec) for i, spec in enumerate(session.config.specs) if spec.backend in ("mlflow", "wandb")]
+    own = [(i, spec) for i, spec in enumerate(session.config.specs) if mask >> i & 1]
+    # One backend answers, always the same: the first of the logger's own that has ids.
+    asked = [(i, spec) for i, spec in own if spec.backend in ("mlflow", "wandb")][:1]
     if not asked:
         return session.run_id(timeout_s) if fact == "run_id" else session.config.experiment
     if session.config.forward == "later":
@@ -199,18 +201,31 @@ def known_fact(session: Session, fact: str, timeout_s: float) -> str:
         time.sleep(ASK_EVERY_S)
 
 
-def connect_now(session: Session, timeout_s: float) -> World:
-    """Open the communicator of `reduce_now`, which all ranks call.
+def connect_now(session: Session | None, config: SessionConfig, timeout_s: float) -> World:
+    """Open the communicator of `reduce_now`, which all ranks call, also where logging is disabled.
 
     Raises:
         ReduceTimeoutError: the other ranks did not come in time.
     """
-    if session.place.world_size > 1 and not session.strategy.ready():
+    from ranklog.world.strategies import resolve_strategy
+
+    strategy = session.strategy if session is not None else resolve_strategy(config.strategy)
+    here = strategy.place()
+    channel = session.config.channel if session is not None else "disabled"
+    if here.world_size > 1 and not strategy.ready():
         raise ReduceTimeoutError(
-            f"reduce_now on {session.place}: no process group is initialised; call it after "
-            "torch.distributed.init_process_group"
+            f"reduce_now on {here}: no process group is initialised; call it after torch.distributed.init_process_group"
         )
     try:
-        return session.strategy.connect(channel=f"{session.config.channel}/now", timeout_s=timeout_s)
+        return strategy.connect(channel=f"{channel}/now", timeout_s=timeout_s)
     except WorldError as error:
-        raise ReduceTimeoutError(f"reduce_now on {session.place}: {error}: every rank must call it") from error
+        raise ReduceTimeoutError(f"reduce_now on {here}: {error}: every rank must call it") from error
+
+
+def warn_owned(logger: object) -> None:
+    """Say that a member of an open collection is closed with the collection only."""
+    warnings.warn(
+        f"ranklog: {type(logger).__name__} is a member of an open collection, which closes it; nothing is done",
+        RanklogWarning,
+        stacklevel=3,
+    )

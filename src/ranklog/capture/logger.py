@@ -7,6 +7,7 @@ elsewhere does not. What is logged is a snapshot.
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from ranklog.model.errors import InvalidArgumentError, InvalidItemError, NotStar
 from ranklog.model.kinds import KINDS, check_kind, check_name, check_op
 from ranklog.model.record import Params
 from ranklog.model.spec import LogFreq, check_log_freq
+from ranklog.world.here import place
 
 if TYPE_CHECKING:
     from ranklog.capture.session import Session
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 EXIT_TIMEOUT_S = 30.0
 STEP_LIMIT = 2**63
+DISABLED = "disabled"
+"""What a logger that logs nothing answers when it is asked for an id."""
 ASK_TIMEOUT_S = 30.0
 
 
@@ -51,6 +55,8 @@ class Logger:
         self._ordinals: dict[str, int] = {}
         self._names: set[str] = set()
         self._now_world: World | None = None
+        self._owner: Logger | None = None
+        self._forked = False
 
     def create_logger_context(self, rank: int | None = None, **kwargs: Any) -> None:
         """Start logging.
@@ -87,6 +93,7 @@ class Logger:
         if self._session is not None:
             self._session.forget()
         self._attach(None, lifecycle.inert_gate())
+        self._forked = True
 
     def destroy_logger_context(self, exit_timeout: float = EXIT_TIMEOUT_S) -> None:
         """Flush, wait for delivery and close; without effect when it is not open.
@@ -97,6 +104,9 @@ class Logger:
 
         Ranks: all call; waits.
         """
+        if self._owner is not None:
+            lifecycle.warn_owned(self)
+            return
         self._close("FINISHED", exit_timeout)
 
     def _close(self, status: Any, exit_timeout: float, reason: str = "") -> None:
@@ -283,12 +293,12 @@ class Logger:
         self._submit(gate, mask, self._snapshot(metrics), step, reduce, weight)
 
     def _snapshot(self, metrics: Mapping[str, Any]) -> dict[str, Value]:
+        if type(metrics) is not dict and not isinstance(metrics, Mapping):
+            raise InvalidItemError(f"log_metrics takes a mapping of names to scalars, not a {type(metrics).__name__}")
         if set(map(type, metrics.values())) == {float}:
             values: dict[str, Value] = dict(metrics)
-        elif isinstance(metrics, Mapping):
-            values = take_mapping(metrics)
         else:
-            raise InvalidItemError(f"log_metrics takes a mapping of names to scalars, not a {type(metrics).__name__}")
+            values = take_mapping(metrics)
         if not values.keys() <= self._names:
             for name in values:
                 check_name(name)
@@ -311,7 +321,7 @@ class Logger:
         if type(step) is not int or not -STEP_LIMIT < step < STEP_LIMIT:
             step = _check_step(step)
         if weight is not None:
-            _check_weight(weight)
+            weight = _check_weight(weight)
         now = time.time_ns()
         if reduce is not None:
             session.inbox.append((values, step, now, mask, check_op(reduce), weight))
@@ -415,11 +425,11 @@ class Logger:
         session = self._live("reduce_now")
         taken = take(value, "reduce_now")
         number = taken if isinstance(taken, float) else taken.resolve()
-        if session is None:
+        if self._forked:
             return number
         timeout_s = 60.0 if timeout is None else timeout
         if self._now_world is None:
-            self._now_world = lifecycle.connect_now(session, timeout_s)
+            self._now_world = lifecycle.connect_now(session, self._config, timeout_s)
         from ranklog.reduce.now import reduce_now
 
         weight_ = 1.0 if weight is None else _check_weight(weight)
@@ -444,12 +454,13 @@ class Logger:
     def is_main(self) -> bool:
         """Whether this process is global rank 0."""
         session = self._live("is_main")
-        return session is None or session.place.is_main
+        return place().is_main if session is None else session.place.is_main
 
     @property
     def ranklog_run_id(self) -> str:
         """Id of the run in ranklog, the same on every rank; waits for rank 0 when first asked elsewhere."""
-        return self._open_session("ranklog_run_id").run_id(ASK_TIMEOUT_S)
+        session = self._live("ranklog_run_id")
+        return DISABLED if session is None else session.run_id(ASK_TIMEOUT_S)
 
     @property
     def run_dir(self) -> Path:
@@ -459,12 +470,18 @@ class Logger:
     @property
     def run_id(self) -> str:
         """Id of the run in the backend, or in ranklog where the backend has none; waits when first asked."""
-        return lifecycle.known_fact(self._open_session("run_id"), "run_id", ASK_TIMEOUT_S)
+        return self._fact("run_id")
 
     @property
     def experiment_id(self) -> str:
         """Id of the experiment in the backend, or its name where the backend has none; waits when first asked."""
-        return lifecycle.known_fact(self._open_session("experiment_id"), "experiment_id", ASK_TIMEOUT_S)
+        return self._fact("experiment_id")
+
+    def _fact(self, fact: str) -> str:
+        session, gate = self._live(fact), self._gate
+        if session is None or gate is None:
+            return DISABLED
+        return lifecycle.known_fact(session, gate.every, fact, ASK_TIMEOUT_S)
 
     def serialize(self, obj: Any, name: str) -> str:
         """Write an object to a file below ``savedir`` and return its path; bytes, str, arrays, tensors, JSON-able.
@@ -498,12 +515,20 @@ class Logger:
 
 
 def _check_step(step: object) -> int:
-    if hasattr(step, "__index__") and not isinstance(step, bool) and -STEP_LIMIT < step.__index__() < STEP_LIMIT:
-        return int(step.__index__())
+    try:
+        number = STEP_LIMIT if isinstance(step, bool) else operator.index(step)  # type: ignore[arg-type]
+    except TypeError:
+        number = STEP_LIMIT
+    if -STEP_LIMIT < number < STEP_LIMIT:
+        return number
     raise InvalidArgumentError(f"step={step!r} is not allowed: give an int or None")
 
 
-def _check_weight(weight: object) -> float:
-    if isinstance(weight, (int, float)) and 0.0 <= weight < float("inf"):
-        return float(weight)
+def _check_weight(weight: Any) -> float:
+    try:
+        number = float(weight) if not isinstance(weight, (str, bytes)) else -1.0
+    except (TypeError, ValueError, RuntimeError):
+        number = -1.0
+    if 0.0 <= number < float("inf"):
+        return number
     raise InvalidArgumentError(f"weight={weight!r} is not allowed: give a finite number of 0 or above")

@@ -133,12 +133,11 @@ class Reducer:
         try:
             world = self._connect()
             self._adopt(world)
-            if self._rounds is not None:
-                self._meet(self._rounds)
-                if self._rounds.lost:
-                    self._health.warn(
-                        "lost", f"{self._place}: {self._rounds.lost} values did not reach rank 0 before the end"
-                    )
+            idle = isinstance(world, SeveredWorld) and self._settled()
+            if self._rounds is not None and not (idle and self._closing):
+                self._meet(self._rounds, quiet=isinstance(world, SeveredWorld))
+            if self._rounds is not None and (lost := self._rounds.lost):
+                self._health.warn("lost", f"{self._place}: {lost} values did not reach rank 0 before the end")
         except Exception as error:  # whoever waits for this thread must learn that it is gone
             self._health.warn("reduce", f"{self._place}: reduction ended: {error!r}")
         finally:
@@ -150,10 +149,10 @@ class Reducer:
                 self._done = True
                 self._changed.notify_all()
 
-    def _meet(self, rounds: Rounds) -> None:
+    def _meet(self, rounds: Rounds, *, quiet: bool) -> None:
         pause_s = BUSY_S
         timeout_s = self._first_timeout_s
-        warned = False
+        warned = quiet  # a world that could not be opened was warned about when it was tried
         while not (rounds.finished or (rounds.failed and self._closing) or self._abandoned):
             with self._changed:
                 self._in_round = not self._settled()

@@ -213,7 +213,7 @@ class Session:
         # Ranks that do not come must leave the backends some of the time; after a failure they may never come.
         ranks_s = min(timeout_s * RANKS_SHARE, RANKS_AFTER_FAILURE_S if status == "FAILED" else timeout_s)
         try:
-            self._collect(time.monotonic() + ranks_s)
+            self._collect(time.monotonic() + ranks_s, reason)
         finally:
             delivered = self._end(status, reason, deadline)
         if not delivered and self.recorder is not None:
@@ -224,7 +224,7 @@ class Session:
             )
         return delivered
 
-    def _collect(self, deadline: float) -> None:
+    def _collect(self, deadline: float, reason: str) -> None:
         """Bring what this rank logged, and on rank 0 what the others did, to its place."""
         self._stop.set()
         self._thread.join(max(deadline - time.monotonic(), 0.0))
@@ -233,6 +233,8 @@ class Session:
             return
         self.drain()
         if not self.place.is_main:
+            if reason:
+                self.health.warn("rank_failed", f"{self.place} ended with {reason}")
             self.reducer.post(self.health.events(self.place.rank))
         if not self.reducer.close(max(deadline - time.monotonic(), 0.0)) and self.place.is_main:
             self.health.warn("late_ranks", f"{self.place}: other ranks did not close in time; coverage is marked")
