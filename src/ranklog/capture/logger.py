@@ -2,167 +2,35 @@
 
 Guarantees: a call never waits for a network, a disk, a device or another rank, except `flush`, `wait_delivered`,
 `reduce_now`, closing, and logging a file or a model (which reads it). A wrong call raises at once; trouble
-elsewhere does not. What is logged is a snapshot.
+elsewhere does not. What is logged is a snapshot. The life cycle is in `ranklog.capture.opening`.
 """
 
 from __future__ import annotations
 
 import operator
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from ranklog.capture import lifecycle
-from ranklog.capture.config import SessionConfig
-from ranklog.capture.gate import Gate, freq_takes
+from ranklog.capture.gate import Gate
+from ranklog.capture.opening import OpenLogger
 from ranklog.capture.params import flatten
 from ranklog.capture.snapshot import Value, take, take_mapping
-from ranklog.model.errors import InvalidArgumentError, InvalidItemError, NotStartedError, RanklogError
-from ranklog.model.kinds import KINDS, check_kind, check_name, check_op
+from ranklog.model.errors import InvalidArgumentError, InvalidItemError
+from ranklog.model.kinds import check_kind, check_name, check_op
 from ranklog.model.record import Params
-from ranklog.model.spec import LogFreq, check_log_freq
-from ranklog.world.here import place
 
-if TYPE_CHECKING:
-    from ranklog.capture.session import Session
-    from ranklog.world.base import World
-
-EXIT_TIMEOUT_S = 30.0
 STEP_LIMIT = 2**63
-DISABLED = "disabled"
-"""What a logger that logs nothing answers when it is asked for an id."""
-ASK_TIMEOUT_S = 30.0
 
 
-class Logger:
+class Logger(OpenLogger):
     """Logs to one or several backends; made by the classes in `ranklog.loggers`.
 
     Args:
         config: What the session will be opened with.
         savedir: The directory under which everything is stored.
     """
-
-    supported_kinds: tuple[str, ...] = tuple(KINDS)
-
-    def __init__(self, config: SessionConfig, savedir: Path) -> None:
-        self.savedir = str(savedir)
-        self._config = config
-        self._session: Session | None = None
-        self._gate: Gate | None = None
-        self._ordinals: dict[str, int] = {}
-        self._names: set[str] = set()
-        self._now_world: World | None = None
-        self._owner: Logger | None = None
-        self._forked = False
-
-    def create_logger_context(self, rank: int | None = None, **kwargs: Any) -> None:
-        """Start logging.
-
-        Args:
-            rank: Global rank of this process; None finds it. One that the process group or the launcher contradicts
-                is an error.
-            **kwargs: For MLflow: ``run_id`` (an MLflow run to go on with), ``run_name``, ``parent_run_id``.
-
-        Raises:
-            InvalidArgumentError: an argument is not allowed, or the run exists and ``resume`` forbids it.
-            LaunchError: the launcher's variables contradict each other.
-
-        Ranks: all call; rank 0 creates the run; does not wait for other ranks.
-        """
-        if self._gate is not None:
-            lifecycle.warn_already_open(self)
-            return
-        config = lifecycle.with_call_options(self._config, kwargs)
-        if not config.specs or os.environ.get("RANKLOG_DISABLED", "0") not in ("", "0"):
-            self._attach(None, lifecycle.inert_gate())
-            return
-        session = lifecycle.open_session(config, rank)
-        self._attach(session, Gate(config.specs, rank=session.place.rank, world_size=session.place.world_size))
-        lifecycle.register(self)
-
-    def _attach(self, session: Session | None, gate: Gate | None) -> None:
-        """Begin or, with None, end to log to a session."""
-        self._session = session
-        self._gate = gate
-        self._ordinals.clear()
-
-    def _fork(self) -> None:
-        if self._session is not None:
-            self._session.forget()
-        self._attach(None, lifecycle.inert_gate())
-        self._forked = True
-
-    def destroy_logger_context(self, exit_timeout: float = EXIT_TIMEOUT_S) -> None:
-        """Flush, wait for delivery and close; without effect when it is not open.
-
-        Args:
-            exit_timeout: Seconds to wait at most for other ranks and backends; what is not delivered then stays in
-                the journal, and the command that delivers it is printed.
-
-        Ranks: all call; waits.
-        """
-        if self._owner is not None:
-            lifecycle.warn_owned(self)
-            return
-        self._close("FINISHED", exit_timeout)
-
-    def _close(self, status: Any, exit_timeout: float, reason: str = "") -> None:
-        session = self._session
-        self._attach(None, None)
-        if session is None:
-            return
-        lifecycle.unregister(self)
-        if self._now_world is not None:
-            self._now_world.close()
-            self._now_world = None
-        session.close(status, timeout_s=exit_timeout, reason=reason)
-
-    @contextmanager
-    def start_logging(
-        self, rank: int | None = None, exit_timeout: float = EXIT_TIMEOUT_S, **kwargs: Any
-    ) -> Iterator[None]:
-        """Start logging for a block; the run is FAILED when the block raises.
-
-        Ranks: all call; waits at the end, as `destroy_logger_context`.
-        """
-        self.create_logger_context(rank, **kwargs)
-        try:
-            yield
-        except BaseException as error:
-            good = isinstance(error, SystemExit) and not error.code
-            self._close("FINISHED" if good else "FAILED", exit_timeout, "" if good else lifecycle.describe(error))
-            raise
-        self._close("FINISHED", exit_timeout)
-
-    def flush(self, timeout: float | None = None) -> bool:
-        """Bring all that was logged before into the journal, on disk.
-
-        Args:
-            timeout: Seconds to wait at most for other ranks; None waits as long as a round may take.
-
-        Returns:
-            Whether it made it in time.
-
-        Ranks: any may call; values that are reduced need the others to log on, flush or close.
-        """
-        session = self._live("flush")
-        if session is None:
-            return True
-        return session.flush(ASK_TIMEOUT_S * 2 if timeout is None else timeout)
-
-    def wait_delivered(self, timeout: float = ASK_TIMEOUT_S) -> bool:
-        """Wait until all that was logged before is in the backends; whether it made it in time.
-
-        Ranks: useful on rank 0, True elsewhere; waits.
-        """
-        session = self._live("wait_delivered")
-        if session is None:
-            return True
-        deadline = time.monotonic() + timeout
-        return session.flush(timeout) and lifecycle.wait_delivered(session, deadline)
 
     def log(
         self,
@@ -434,84 +302,6 @@ class Logger:
 
         weight_ = 1.0 if weight is None else _check_weight(weight)
         return reduce_now(self._now_world, number, op=op, weight=weight_, timeout_s=timeout_s)
-
-    @property
-    def log_freq(self) -> LogFreq:
-        """Which calls count: ``"epoch"``, ``"batch"`` or every n-th batch."""
-        return self._config.specs[0].log_freq if self._config.specs else "epoch"
-
-    @log_freq.setter
-    def log_freq(self, value: LogFreq) -> None:
-        if self._gate is not None:
-            raise RanklogError("log_freq can be set before create_logger_context only")
-        self._config = lifecycle.with_log_freq(self._config, check_log_freq(value))
-
-    def should_log(self, batch_idx: int | None = None) -> bool:
-        """Whether ``log_freq`` takes a call with this ``batch_idx``."""
-        return any(freq_takes(spec.log_freq, batch_idx) for spec in self._config.specs)
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process is global rank 0."""
-        session = self._live("is_main")
-        return place().is_main if session is None else session.place.is_main
-
-    @property
-    def ranklog_run_id(self) -> str:
-        """Id of the run in ranklog, the same on every rank; waits for rank 0 when first asked elsewhere."""
-        session = self._live("ranklog_run_id")
-        return DISABLED if session is None else session.run_id(ASK_TIMEOUT_S)
-
-    @property
-    def run_dir(self) -> Path:
-        """Directory of the run's journal; see `ranklog_run_id`."""
-        return self._open_session("run_dir").run_dir(ASK_TIMEOUT_S)
-
-    @property
-    def run_id(self) -> str:
-        """Id of the run in the backend, or in ranklog where the backend has none; waits when first asked."""
-        return self._fact("run_id")
-
-    @property
-    def experiment_id(self) -> str:
-        """Id of the experiment in the backend, or its name where the backend has none; waits when first asked."""
-        return self._fact("experiment_id")
-
-    def _fact(self, fact: str) -> str:
-        session, gate = self._live(fact), self._gate
-        if session is None or gate is None:
-            return DISABLED
-        return lifecycle.known_fact(session, gate.every, fact, ASK_TIMEOUT_S)
-
-    def serialize(self, obj: Any, name: str) -> str:
-        """Write an object to a file below ``savedir`` and return its path; bytes, str, arrays, tensors, JSON-able.
-
-        Raises:
-            InvalidItemError: no safe format for such an object (pickle is not used).
-
-        Ranks: any may call; waits for the disk.
-        """
-        from ranklog.capture.serialize import serialize_to
-
-        return str(serialize_to(obj, check_name(name), Path(self.savedir)))
-
-    def _live(self, what: str) -> Session | None:
-        """The session; None where the logger is open but inert: disabled, empty, or in a forked child."""
-        if self._gate is None:
-            self._not_started(what)
-        return self._session
-
-    def _open_session(self, what: str) -> Session:
-        session = self._live(what)
-        if session is None:
-            raise RanklogError(f"{type(self).__name__}.{what}: this logger logs nothing, so there is no run")
-        return session
-
-    def _not_started(self, what: str) -> NoReturn:
-        raise NotStartedError(
-            f"{type(self).__name__}.{what} before logging was started: call create_logger_context() first, "
-            "or use `with logger.start_logging():`"
-        )
 
 
 def _check_step(step: object) -> int:
