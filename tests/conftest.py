@@ -1,5 +1,6 @@
 """What all tests share: no variable of a launcher or of a user's setup reaches them; runs without a logger."""
 
+import importlib.util
 import os
 import socket
 import time
@@ -15,6 +16,18 @@ from ranklog.model.record import PROTOCOL, Attempt, RunFacts
 from ranklog.model.spec import BackendSpec
 
 FOREIGN = ("RANKLOG_", "SLURM_", "OMPI_", "PMI_", "MLFLOW_", "WANDB_", "RANK", "WORLD_SIZE", "LOCAL_RANK")
+
+
+COMPONENTS = (
+    "torch", "mlflow", "wandb", "tensorboard", "pyarrow", "pandas", "matplotlib", "plotly", "PIL", "sklearn", "psutil",
+)  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In CI a missing component is a failure: a skip would hide that nothing was tested."""
+    missing = [name for name in COMPONENTS if importlib.util.find_spec(name) is None]
+    if missing and os.environ.get("CI", "").lower() == "true":
+        pytest.exit(f"CI=true and these components are missing: {', '.join(missing)}", returncode=1)
 
 
 @pytest.fixture(autouse=True)

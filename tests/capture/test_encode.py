@@ -47,7 +47,8 @@ def test_every_shape_of_table_gives_the_same(table: object) -> None:
 
 
 def test_a_data_frame_is_a_table() -> None:
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     frame = pandas.DataFrame({"x": [1, 2], "y": ["a", "b"]})
     assert json.loads(only(frame, "t", "table")) == {"columns": ["x", "y"], "data": [[1, "a"], [2, "b"]]}
 
