@@ -112,7 +112,7 @@ def open_session(config: SessionConfig, rank: int | None) -> Session:
     from ranklog.capture.session import Session
 
     identity = "|".join([config.experiment, *(spec.backend for spec in config.specs)])
-    digest = hashlib.sha256(identity.encode("utf-8", "backslashreplace")).hexdigest()[:12]
+    digest = hashlib.sha256(storable(identity).encode()).hexdigest()[:12]
     number = _opened[digest] = _opened.get(digest, 0) + 1
     return Session(msgspec.structs.replace(config, channel=f"{digest}/{number}"), rank)
 

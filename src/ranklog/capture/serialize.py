@@ -12,6 +12,7 @@ import msgspec
 from ranklog.capture.encode import file_name
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.errors import InvalidItemError
+from ranklog.model.text import storable
 
 
 def serialize_to(obj: Any, name: str, directory: Path) -> Path:
@@ -33,7 +34,7 @@ def _to_bytes(obj: Any, name: str) -> bytes:
     if isinstance(obj, (bytes, bytearray)):
         return bytes(obj)
     if isinstance(obj, str):
-        return obj.encode("utf-8", "backslashreplace")
+        return storable(obj).encode()
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(obj, numpy.ndarray) and obj.dtype != object:
         out = io.BytesIO()

@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 from ranklog.model.redact import mask_text
+from ranklog.model.text import storable
 
 LOG = "delivery.log"
 _ERROR_CHARS = 500
@@ -27,7 +28,7 @@ def note(run_dir: Path, text: str) -> None:
     try:
         fd = open_log(run_dir)
         try:
-            os.write(fd, f"{stamp} {mask_text(text).rstrip()}\n".encode("utf-8", "backslashreplace"))
+            os.write(fd, storable(f"{stamp} {mask_text(text).rstrip()}\n").encode())
         finally:
             os.close(fd)
     except OSError:

@@ -7,7 +7,7 @@ which alone owns the backend's client. Options never hold a secret.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ Scalar = str | int | float | bool | None
 LogFreq = int | Literal["epoch", "batch"]
 Forward = Literal["process", "thread", "later"]
 Resume = Literal["allow", "must", "never"]
+Name = TypeVar("Name", bound=str)
 
 JOURNAL = "journal"
 """Name of the backend that has no delivery: the journal itself."""
@@ -100,9 +101,7 @@ def check_resume(resume: object) -> Resume:
     Raises:
         InvalidArgumentError: when it is not.
     """
-    if resume in RESUMES:
-        return resume
-    raise InvalidArgumentError(f"resume={resume!r} is not allowed: give one of {', '.join(RESUMES)}")
+    return _one_of("resume", resume, RESUMES)
 
 
 def check_forward(forward: object) -> Forward:
@@ -111,6 +110,11 @@ def check_forward(forward: object) -> Forward:
     Raises:
         InvalidArgumentError: when it is not.
     """
-    if forward in FORWARDS:
-        return forward
-    raise InvalidArgumentError(f"forward={forward!r} is not allowed: give one of {', '.join(FORWARDS)}")
+    return _one_of("forward", forward, FORWARDS)
+
+
+def _one_of(argument: str, value: object, allowed: tuple[Name, ...]) -> Name:
+    for name in allowed:
+        if value == name:
+            return name
+    raise InvalidArgumentError(f"{argument}={value!r} is not allowed: give one of {', '.join(allowed)}")
