@@ -5,6 +5,7 @@ TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+JOINED := $(VENV)/.runtimes
 
 export OMP_NUM_THREADS ?= 1
 
@@ -17,10 +18,13 @@ help:  ## Show this list
 $(READY): pyproject.toml scripts/setup-env.sh
 	PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup-env.sh $(VENV)
 
+$(JOINED): $(READY) scripts/setup-runtimes.sh scripts/build-horovod.sh
+	scripts/setup-runtimes.sh $(VENV)
+
 demo: $(READY)  ## Train on real data over two ranks, then read the result back from the backends
 	$(BIN)/python examples/demo.py
 
-test: $(READY) lint types contracts  ## Install what is missing and run every check and test
+test: $(JOINED) lint types contracts  ## Install what is missing and run every check and test
 	$(BIN)/python -m pytest
 
 check: $(READY) lint types contracts  ## The fast loop: lint, types, contracts, unit tests

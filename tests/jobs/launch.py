@@ -1,11 +1,14 @@
-"""Starts user scripts as users do: with torchrun, on this machine's loopback."""
+"""Starts user scripts as users do: with torchrun, or rank by rank as a scheduler does, on this machine's loopback."""
 
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -45,3 +48,62 @@ def torchrun(
         output, _ = process.communicate()
         raise AssertionError(f"the job hung; its output so far:\n{output}") from None
     return Finished(process.returncode, output)
+
+
+class Ranks:
+    """Processes of one torch job that end each by itself: nobody ends the others when one dies.
+
+    Args:
+        size: How many.
+        script: What each runs.
+        arguments: Its arguments.
+        cwd: Where.
+        extra: Further environment variables.
+    """
+
+    def __init__(self, size: int, script: Path, *arguments: str, cwd: Path, **extra: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, str(script), *arguments],
+                cwd=cwd,
+                env=job_environment(
+                    **extra,
+                    MASTER_ADDR="127.0.0.1",
+                    MASTER_PORT=str(port),
+                    WORLD_SIZE=str(size),
+                    LOCAL_WORLD_SIZE=str(size),
+                    RANK=str(rank),
+                    LOCAL_RANK=str(rank),
+                    GROUP_RANK="0",
+                ),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in range(size)
+        ]
+
+    def finish(self, ranks: Sequence[int], timeout_s: float = 120) -> dict[int, Finished]:
+        """Wait for these ranks."""
+        done: dict[int, Finished] = {}
+        for rank in ranks:
+            process = self._processes[rank]
+            try:
+                output, _ = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise AssertionError(f"rank {rank} hangs; its output so far:\n{process.communicate()[0]}") from None
+            done[rank] = Finished(process.returncode, output)
+        return done
+
+    def go_on(self, rank: int) -> None:
+        """Wake a stopped rank."""
+        self._processes[rank].send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End what is left."""
+        for process in self._processes:
+            process.kill()

@@ -3,8 +3,9 @@
 import math
 import random
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ranklog.model.errors import InvalidArgumentError
@@ -72,6 +73,7 @@ def test_a_closed_row_is_not_opened_again() -> None:
     assert [(row.step, row.group) for row in rows(buffer)] == [(0, 0), (1, 1), (0, 2)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(-100, 100), st.sampled_from([0.0, 1.0, 2.0])), min_size=1))
 def test_a_row_holds_the_mean_of_its_samples(given_samples: list[tuple[str, float, float]]) -> None:
     buffer = Buffer()
@@ -97,6 +99,48 @@ def test_ten_thousand_samples_of_one_step_are_folded() -> None:
     assert mean(row) == {"a": pytest.approx(sum(values) / 10_000, rel=1e-12), "late": 1.0}
     assert mean(row.without({"a"})) == {"late": 1.0}
     assert mean(row.without({"late"})) == {"a": pytest.approx(sum(values) / 10_000, rel=1e-12)}
+
+
+def test_quantiles_of_any_number_of_samples_come_from_few_bins() -> None:
+    buffer = Buffer()
+    values = [random.Random(i).gauss(0.0, 1.0) for i in range(100_000)]
+    for index, value in enumerate(values):
+        add(buffer, 0, op="median", a=value)
+        if index == 50_000:
+            add(buffer, 0, op="median", late=1.0)
+    buffer.close_all()
+    (row,) = rows(buffer)
+    assert len(row._extra) < 2_000
+    assert row._folded is not None
+    assert row._folded.bins is not None
+    assert len(row._folded.bins.codes) < 2_000
+    np.testing.assert_allclose(results(row.states(), "median")[""], [np.median(values), 1.0], rtol=0.011, atol=1e-4)
+    assert results(row.states(), "p99")[""][0] == pytest.approx(np.quantile(values, 0.99), rel=0.011)
+    assert results(row.without({"a"}).states(), "median")[""].tolist() == [1.0]
+    assert results(row.without({"late"}).states(), "median")[""][0] == results(row.states(), "median")[""][0]
+
+
+def test_a_weight_does_not_count_for_quantiles() -> None:
+    buffer = Buffer()
+    for value, weight in ((1.0, 100.0), (2.0, 0.0), (3.0, 1.0)):
+        add(buffer, 0, op="median", weight=weight, a=value)
+    buffer.close_all()
+    assert results(rows(buffer)[0].states(), "median")[""][0] == pytest.approx(2.0, rel=0.01)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_rows_of_quantiles_stack_beside_others(samples: int) -> None:
+    buffer = Buffer()
+    for _ in range(samples):
+        add(buffer, 0, a=1.0, b=2.0)
+        add(buffer, 0, op="median", c=3.0, d=math.nan)
+        add(buffer, 0, op="p99", e=5.0)
+    buffer.close_all()
+    assert results(stack(rows(buffer)), "mean")[""].tolist()[:3] == [1.0, 2.0, 3.0]
+    for op in ("median", "p99"):
+        np.testing.assert_array_equal(results(stack(rows(buffer)), op)[""][2:], [3.0, math.nan, 5.0])
+    plain = stack(rows(buffer)[:1])
+    assert plain.bins is None
 
 
 def test_simple_and_weighted_rows_stack_to_the_same_states() -> None:

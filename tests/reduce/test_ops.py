@@ -6,11 +6,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ranklog.model.errors import InvalidArgumentError
-from ranklog.reduce.ops import States, check_weight, empty_states, merge, results, states_of
+from ranklog.reduce.ops import States, check_weight, concatenate, empty_states, merge, results, states_of
 
 finite = st.floats(min_value=-1e6, max_value=1e6).map(lambda x: x if abs(x) > 1e-6 else 0.0)
 samples = st.lists(st.tuples(finite, st.sampled_from([0.0, 0.5, 1.0, 3.0, 32.0])), min_size=1, max_size=12)
@@ -22,7 +22,7 @@ def state(job: list[list[tuple[float, float]]]) -> States:
     total = empty_states(1)
     for rank, given_there in enumerate(job):
         for value, weight in given_there:
-            total = merge(total, states_of(np.array([value]), np.array([weight]), rank))
+            total = merge(total, states_of(np.array([value]), np.array([weight]), rank, np.array([0])))
     return total
 
 
@@ -35,6 +35,7 @@ def close(got: float, exact: Fraction, scale: Fraction) -> bool:
     return abs(Fraction(got) - exact) <= Fraction(1, 10**12) * max(scale, abs(exact))
 
 
+@settings(deadline=None)
 @given(jobs)
 def test_mean_and_std_are_those_of_exact_fractions(job: list[list[tuple[float, float]]]) -> None:
     every = [(Fraction(v), Fraction(w)) for there in job for v, w in there]
@@ -50,6 +51,7 @@ def test_mean_and_std_are_those_of_exact_fractions(job: list[list[tuple[float, f
     assert close(std**2, variance, scale * scale)
 
 
+@settings(deadline=None)
 @given(jobs)
 def test_sum_and_extremes_do_not_depend_on_how_samples_are_spread_over_ranks(
     job: list[list[tuple[float, float]]],
@@ -65,6 +67,7 @@ def test_sum_and_extremes_do_not_depend_on_how_samples_are_spread_over_ranks(
     assert result(together, "mean") == pytest.approx(result(ones, "mean"), rel=1e-12, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(samples, samples, samples)
 def test_merging_is_associative(
     a: list[tuple[float, float]], b: list[tuple[float, float]], c: list[tuple[float, float]]
@@ -98,6 +101,36 @@ def test_a_sample_of_weight_zero_counts_but_does_not_pull_the_mean() -> None:
     total = state([[(1.0, 1.0)], [(100.0, 0.0)]])
     stats = results(total, "stats")
     assert (stats["/mean"][0], stats["/count"][0], stats["/max"][0]) == (1.0, 2.0, 100.0)
+
+
+@settings(deadline=None)
+@given(jobs)
+def test_quantiles_are_those_of_all_samples_whatever_weight_and_rank(
+    job: list[list[tuple[float, float]]],
+) -> None:
+    values = sorted(v for there in job for v, _ in there)
+    assert result([[(v, 1.0)] for v in reversed(values)], "median") == result(job, "median")
+    middle = len(values) // 2
+    off = 0.0101 * max(abs(values[middle]), abs(values[-middle - 1]))
+    assert result(job, "median") == pytest.approx((values[middle] + values[-middle - 1]) / 2, abs=off)
+    assert values[-2:][0] - 0.0101 * abs(values[-2:][0]) <= result(job, "p99") <= values[-1]
+
+
+def test_quantiles_leave_out_what_is_not_finite() -> None:
+    assert result([[(math.nan, 1.0), (2.0, 1.0)], [(math.inf, 1.0)]], "median") == 2.0
+    assert math.isnan(result([[(math.nan, 1.0)], [(-math.inf, 1.0)]], "p99"))
+
+
+def test_quantiles_stand_beside_names_that_have_none() -> None:
+    plain = states_of(np.array([1.0, 2.0]), None, 0)
+    binned = states_of(np.array([3.0, 4.0, 5.0]), None, 0, np.array([0, 2]))
+    both = concatenate([plain, binned, plain])
+    expected = [math.nan, math.nan, 3.0, math.nan, 5.0, math.nan, math.nan]
+    np.testing.assert_array_equal(results(both, "median")[""], expected)
+    np.testing.assert_array_equal(results(both.part(3, 6), "median")[""], expected[3:6])
+    np.testing.assert_array_equal(results(both.take([4, 0, 2]), "p99")[""], [5.0, math.nan, 3.0])
+    with pytest.raises(ValueError, match="median"):
+        results(plain, "median")
 
 
 def test_the_lowest_rank_is_named_for_equal_extremes() -> None:

@@ -82,6 +82,15 @@ def test_real_processes_reduce_every_case_exactly(size: int, tmp_path: Path) -> 
     for name in "abc":
         assert got.series("different_order", name) == dict.fromkeys(range(50), ord(name) + middle)
 
+    samples = [10.0 * rank + sample for rank in range(size) for sample in range(rank + 1)]
+    half, most = np.quantile(samples, 0.5), np.quantile(samples, 0.99)
+    assert got.series("quantiles", "half") == pytest.approx(dict.fromkeys(range(50), half), rel=0.0101)
+    assert got.series("quantiles", "most") == pytest.approx(dict.fromkeys(range(50), most), rel=0.0101)
+    for step, value in got.series("quantiles", "signed").items():
+        signed = [(-1) ** sample * (step + rank) for rank in range(size) for sample in range(rank + 1)]
+        assert value == pytest.approx(np.median(signed), abs=0.0101 * (step + size))
+    assert set(got.coverage("quantiles", "most").values()) == {(size, size)}
+
     assert set(got.coverage("silent_rank", "loss").values()) == {(size, size - 1)}
     assert got.series("last_rank_only", "loss") == {s: float(s) for s in range(20)}
     assert set(got.coverage("last_rank_only", "loss").values()) == {(size, 1)}

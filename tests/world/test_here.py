@@ -17,7 +17,7 @@ from launch_fixtures import SLURM_STEP, TORCHRUN
 
 from ranklog.model.errors import LaunchError, RanklogWarning
 from ranklog.model.place import Place
-from ranklog.world import here
+from ranklog.world import reconcile
 from ranklog.world.families import FAMILIES
 from ranklog.world.here import place, rank_zero_only, rank_zero_print
 
@@ -38,7 +38,7 @@ def launched_with(monkeypatch: pytest.MonkeyPatch) -> Launch:
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
 
-    here._warn_once.cache_clear()
+    reconcile._warn_once.cache_clear()
     return launch
 
 

@@ -1,5 +1,6 @@
 """One suite for all worlds: what a collective promises, whatever carries it."""
 
+import itertools
 import os
 import signal
 import socket
@@ -12,12 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conformance import CHECKS
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
+from ranklog.testing.conformance import CHECKS
 from ranklog.world.base import World
 from ranklog.world.fake import FakeWorld
+from ranklog.world.gloo import GlooGroup
+from ranklog.world.hierarchy import layout
 from ranklog.world.single import SeveredWorld, SingleWorld
 from ranklog.world.torch import TorchWorld
 
@@ -53,19 +58,20 @@ def test_a_fake_world_keeps_the_promises(name: str, size: int) -> None:
     on_threads(list(FakeWorld(size).ranks()), CHECKS[name])
 
 
-def start_job(size: int, *args: str) -> list[tuple[int, str]]:
+def start_job(size: int, *args: str, per_node: int | None = None) -> list[tuple[int, str]]:
     """Run the job on ``size`` processes as torchrun would; returns each one's exit code and output."""
+    per_node = per_node or size
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     common = {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(per_node),
         "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(JOB.parents[2] / "src"),
     }  # fmt: skip
     processes = [
         subprocess.Popen(
             [sys.executable, str(JOB), *args],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"},
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank % per_node), "GROUP_RANK": str(rank // per_node)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -84,14 +90,30 @@ def start_job(size: int, *args: str) -> list[tuple[int, str]]:
 
 
 @pytest.mark.slow
-def test_torch_keeps_the_promises() -> None:
-    pytest.importorskip("torch")
-    for code, text in start_job(2):
+@pytest.mark.parametrize(("size", "per_node", "mode"), [(2, 2, "flat"), (4, 2, "by-node"), (5, 3, "by-node")])
+def test_torch_keeps_the_promises(size: int, per_node: int, mode: str) -> None:
+    for code, text in start_job(size, mode, per_node=per_node):
         assert code == 0, text
-        for name in CHECKS:
+        for name in [*CHECKS, "absent ranks", "time limit", "close"]:
             assert f"{name}: ok" in text
-        assert "absent rank: ok" in text
-        assert "time limit: ok" in text
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=60), st.integers(2, 8))
+def test_levels_join_every_rank_to_one_top(nodes: list[int], block: int) -> None:
+    levels = [layout(rank, nodes, block) for rank in range(len(nodes))]
+    depth = len(levels[0])
+    for rank, own in enumerate(levels):
+        assert {nodes[member] for member in own[0].members} == {nodes[rank]}, "the first level is the node"
+        for lower, upper in itertools.pairwise(own):
+            assert lower.members[0] == rank, "only the first member goes on"
+            assert len(upper.members) <= block
+        assert len(own) == depth or own[-1].members[0] != rank or depth == 1
+    for number in range(depth):
+        groups = {own[number].members for own in levels if len(own) > number}
+        members = [member for group in groups for member in group]
+        assert len(members) == len(set(members)), "nobody is in two groups of a level"
+    tops = {own[-1].members for own in levels if len(own) == depth}
+    assert len(tops) == 1
 
 
 class HungGroup:
@@ -105,9 +127,12 @@ class HungGroup:
 
 
 def test_a_torch_group_that_does_not_keep_its_time_limit_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch.distributed")
-    monkeypatch.setattr("ranklog.world.torch._OVERDUE_S", 0.05)
-    world = TorchWorld(HungGroup(), Place(rank=1, world_size=2))
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr("ranklog.world.gloo._OVERDUE_S", 0.05)
+    dist = torch.distributed
+    group = GlooGroup(dist.HashStore(), [1], 1, 5.0)
+    group._group = HungGroup()
+    world = TorchWorld(group, Place(rank=1, world_size=2))
     failures: list[WorldError] = []
 
     def call() -> None:
@@ -120,7 +145,7 @@ def test_a_torch_group_that_does_not_keep_its_time_limit_is_given_up(monkeypatch
     caller.start()
     caller.join(20)
     assert not caller.is_alive()
-    assert "rank 1/2" in str(failures[0])
+    assert "rank 1:" in str(failures[0])
     assert "no answer" in str(failures[0])
 
 

@@ -1,56 +1,60 @@
-"""One rank of a torch job that checks a torch world's promises and prints a line for each."""
+"""One rank of a torch job that checks the promises of its strategy and prints a line for each.
 
-import time
+With the argument ``by-node`` the ranks are combined node by node, however few they are.
+"""
 
-import numpy as np
+import os
+import sys
+import threading
+
+import torch
 import torch.distributed as dist
-from conformance import CHECKS
 
-from ranklog.model.errors import WorldError
+from ranklog.model.place import Place
+from ranklog.testing.conformance import check_strategy
+from ranklog.world.base import World
+from ranklog.world.hierarchy import HierarchicalWorld
 from ranklog.world.strategies import resolve_strategy
+from ranklog.world.torch import TorchStrategy, TorchWorld, connect_torch
 
 
-def fails_in_time(call: object, limit_s: float, part: str) -> None:
-    assert callable(call)
-    started_s = time.monotonic()
-    try:
-        call()
-    except WorldError as error:
-        assert part in str(error), error
-    else:
-        raise AssertionError("no WorldError")
-    assert time.monotonic() - started_s < limit_s + 10
+class ByNode:
+    name = "by-node"
+
+    def place(self) -> Place:
+        return TorchStrategy().place()
+
+    def ready(self) -> bool:
+        return dist.is_initialized()
+
+    def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
+        world = connect_torch(self.place(), channel=channel, timeout_s=timeout_s, stop=stop, hierarchy_from=2)
+        assert isinstance(world, HierarchicalWorld)
+        return world
+
+
+def beside() -> None:
+    mine = torch.full((100,), float(dist.get_rank()))
+    dist.all_reduce(mine)
+    assert mine[0] == dist.get_world_size() * (dist.get_world_size() - 1) / 2
 
 
 def main() -> None:
-    strategy = resolve_strategy("torch")
-    assert not strategy.ready()
-    assert strategy.place().launcher == "torchrun"
+    named = resolve_strategy("torch")
+    assert not named.ready()
+    assert named.place().launcher == "torchrun"
     dist.init_process_group("gloo")
-    rank, size = dist.get_rank(), dist.get_world_size()
-    assert strategy.ready()
-    assert (strategy.place().rank, strategy.place().world_size) == (rank, size)
-    world = strategy.connect(channel="conformance", timeout_s=30)
-    for name, check in CHECKS.items():
-        check(world)
-        print(f"{name}: ok", flush=True)
-
-    # Only rank 0 opens this one; the others go on undisturbed.
-    if rank == 0:
-        for _ in range(2):
-            fails_in_time(lambda: strategy.connect(channel="alone", timeout_s=0.3), 0.3, f"{size - 1} of {size} ranks")
-    print("absent rank: ok", flush=True)
-    dist.barrier()
-
-    # Rank 0 makes a call that the others do not make.
-    if rank == 0:
-        fails_in_time(lambda: world.all_reduce(np.ones(1), op="sum", timeout_s=0.5), 0.5, "rank 0")
-        fails_in_time(lambda: world.barrier(timeout_s=0.5), 0.5, "rank 0")
-    print("time limit: ok", flush=True)
-    dist.barrier()
-    world.close()
-    world.close()
-    fails_in_time(lambda: world.barrier(timeout_s=0.5), 0.5, "closed")
+    place = named.place()
+    assert (place.rank, place.world_size) == (dist.get_rank(), dist.get_world_size())
+    if "by-node" in sys.argv:
+        assert place.node_rank == int(os.environ["GROUP_RANK"])
+        strategies = [ByNode()]
+    else:
+        assert isinstance(named.connect(channel="flat", timeout_s=30), TorchWorld)
+        strategies = [named]
+    for strategy in strategies:
+        for name in check_strategy(strategy, together=dist.barrier, beside=beside):
+            print(f"{name}: ok", flush=True)
     dist.destroy_process_group()
 
 

@@ -23,16 +23,14 @@ from ranklog.model.errors import (
     InvalidArgumentError,
     RanklogError,
     RanklogWarning,
-    ReduceTimeoutError,
-    WorldError,
 )
 from ranklog.model.record import Status
 from ranklog.model.spec import JOURNAL, LogFreq
 from ranklog.model.text import storable
 
 if TYPE_CHECKING:
+    from ranklog.capture.now import ReduceNow
     from ranklog.capture.session import Session
-    from ranklog.world.base import World
 
 ASK_EVERY_S = 0.02
 CALL_OPTIONS = ("run_id", "run_name", "parent_run_id")
@@ -201,25 +199,18 @@ def known_fact(session: Session, mask: int, fact: str, timeout_s: float) -> str:
         time.sleep(ASK_EVERY_S)
 
 
-def connect_now(session: Session | None, config: SessionConfig, timeout_s: float) -> World:
+def connect_now(session: Session | None, config: SessionConfig, timeout_s: float) -> ReduceNow:
     """Open the communicator of `reduce_now`, which all ranks call, also where logging is disabled.
 
     Raises:
         ReduceTimeoutError: the other ranks did not come in time.
     """
+    from ranklog.capture.now import ReduceNow
     from ranklog.world.strategies import resolve_strategy
 
-    strategy = session.strategy if session is not None else resolve_strategy(config.strategy)
-    here = strategy.place()
-    channel = session.config.channel if session is not None else "disabled"
-    if here.world_size > 1 and not strategy.ready():
-        raise ReduceTimeoutError(
-            f"reduce_now on {here}: no process group is initialised; call it after torch.distributed.init_process_group"
-        )
-    try:
-        return strategy.connect(channel=f"{channel}/now", timeout_s=timeout_s)
-    except WorldError as error:
-        raise ReduceTimeoutError(f"reduce_now on {here}: {error}: every rank must call it") from error
+    if session is None:
+        return ReduceNow(resolve_strategy(config.strategy), "disabled", timeout_s)
+    return ReduceNow(session.strategy, session.config.channel, timeout_s)
 
 
 def warn_owned(logger: object) -> None:

@@ -135,8 +135,8 @@ class Logger(OpenLogger):
             step: The x axis; None counts the calls.
             batch_idx: Index of the batch, for ``log_freq``.
             reduce: How the values of all ranks become one: ``"mean"``, ``"sum"``, ``"min"``, ``"max"``, ``"std"``,
-                ``"stats"`` (name/mean, /std, /min, /max, /min_rank, /max_rank, /count), or ``"per_rank"`` (a series
-                a rank, name/rank_003). None keeps the logger's own default.
+                ``"median"``, ``"p99"`` (to 1 %), ``"stats"`` (name/mean, /std, /min, /max, /min_rank, /max_rank,
+                /count), or ``"per_rank"`` (a series a rank, name/rank_003). None keeps the logger's own default.
             weight: Weight of this rank's values, 0 or above; 1 by default.
 
         Raises:
@@ -298,12 +298,10 @@ class Logger(OpenLogger):
         if self._forked:
             return number
         timeout_s = 60.0 if timeout is None else timeout
-        if self._now_world is None:
-            self._now_world = lifecycle.connect_now(session, self._config, timeout_s)
-        from ranklog.reduce.now import reduce_now
-
         weight_ = 1.0 if weight is None else _check_weight(weight)
-        return reduce_now(self._now_world, number, op=op, weight=weight_, timeout_s=timeout_s)
+        if self._now is None:
+            self._now = lifecycle.connect_now(session, self._config, timeout_s)
+        return self._now.reduce(number, op, weight_, timeout_s)
 
 
 def _check_step(step: object) -> int:

@@ -22,8 +22,8 @@ from ranklog.model.spec import LogFreq, check_log_freq
 from ranklog.world.here import place
 
 if TYPE_CHECKING:
+    from ranklog.capture.now import ReduceNow
     from ranklog.capture.session import Session
-    from ranklog.world.base import World
 
 EXIT_TIMEOUT_S = 30.0
 ASK_TIMEOUT_S = 30.0
@@ -48,7 +48,7 @@ class OpenLogger:
         self._gate: Gate | None = None
         self._ordinals: dict[str, int] = {}
         self._names: set[str] = set()
-        self._now_world: World | None = None
+        self._now: ReduceNow | None = None
         self._owner: OpenLogger | None = None
         self._forked = False
 
@@ -109,9 +109,9 @@ class OpenLogger:
         if session is None:
             return
         lifecycle.unregister(self)
-        if self._now_world is not None:
-            self._now_world.close()
-            self._now_world = None
+        if self._now is not None:
+            self._now.close()
+            self._now = None
         session.close(status, timeout_s=exit_timeout, reason=reason)
 
     @contextmanager

@@ -2,7 +2,7 @@
 
 In: rows and mail from the drain thread. Out: records, on rank 0 to the journal. With one rank there is no thread:
 `tick` reduces on the caller's. A communicator that cannot be opened, or breaks, leaves rank 0 to go on alone with
-its coverage marked; training never notices.
+its coverage marked; after a break every rank keeps what it has in its spill file. Training never notices.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ranklog.capture.health import Health
+from ranklog.capture.progress import progress_of, wait
+from ranklog.capture.spill import SpillSink, silent_ranks
 from ranklog.model.errors import InvalidArgumentError, WorldError
 from ranklog.model.place import Place
-from ranklog.model.record import Record
+from ranklog.model.record import Event, Record
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.rounds import Rounds
 from ranklog.world.base import Strategy, World
@@ -24,8 +27,13 @@ from ranklog.world.single import SeveredWorld, SingleWorld
 FIRST_TIMEOUT_S = 60.0
 TIMEOUT_S = 30.0
 BUSY_S = 0.2
+LONGEST_S = 2.0
 IDLE_S = 1.0
+SHARE = 0.05
+PROGRESS_TIMEOUT_S = 600.0
 CLOSE_GRACE_S = 2.0
+NOTICE_S = 2.0
+"""What a rank that cannot talk needs, after its time limit, to begin its spill file."""
 
 
 def reduce_timeouts() -> tuple[float, float]:
@@ -46,6 +54,24 @@ def reduce_timeouts() -> tuple[float, float]:
     return seconds, seconds
 
 
+def next_pause(pause_s: float, *, waiting: bool, cost_s: float) -> float:
+    """Seconds until the next round: the more a round costs, the more steps each one takes along.
+
+    Args:
+        pause_s: The last pause.
+        waiting: Whether this rank has something to reduce.
+        cost_s: What the last round took once all ranks had come.
+
+    Example:
+        >>> next_pause(1.0, waiting=True, cost_s=0.001)
+        0.2
+        >>> next_pause(0.2, waiting=True, cost_s=0.05)
+        1.0
+    """
+    shortest_s = min(max(BUSY_S, cost_s / SHARE), LONGEST_S)
+    return shortest_s if waiting else max(shortest_s, min(pause_s * 1.5, IDLE_S))
+
+
 class Reducer:
     """Runs rounds for one process.
 
@@ -56,6 +82,7 @@ class Reducer:
         run_id: The run's id; on other ranks than 0 it may be unknown at first.
         record: Takes records on rank 0.
         health: Takes trouble.
+        directory: Where run directories lie.
     """
 
     def __init__(
@@ -67,8 +94,11 @@ class Reducer:
         run_id: str | None,
         record: Callable[[Sequence[Record]], None],
         health: Health,
+        directory: Path,
     ) -> None:
         self.buffer = Buffer(place.rank)
+        self._directory = directory
+        self._sink = SpillSink(place, self._run_dir)
         self._strategy = strategy
         self._place = place
         self._channel = channel
@@ -76,6 +106,10 @@ class Reducer:
         self._record = record
         self._health = health
         self._first_timeout_s, self._timeout_s = reduce_timeouts()
+        self._progress = progress_of(strategy)
+        if self._progress is not None:
+            # A rank answers only while its training thread logs, which says nothing about whether it is alive.
+            self._first_timeout_s = self._timeout_s = max(self._first_timeout_s, PROGRESS_TIMEOUT_S)
         self._rounds: Rounds | None = None
         self._early_mail: list[Record] = []
         self._changed = threading.Condition()
@@ -83,6 +117,8 @@ class Reducer:
         self._rounds_done = 0
         self._closing = False
         self._abandoned = False
+        self._failed_s: float | None = None
+        self._named = False
         self._done = False
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -97,7 +133,7 @@ class Reducer:
 
     def _adopt(self, world: World) -> None:
         with self._changed:
-            self._rounds = Rounds(world, self.buffer, run_id=self._run_id)
+            self._rounds = Rounds(world, self.buffer, run_id=self._run_id, keep=self._sink)
             if self._early_mail:
                 self._rounds.post(self._early_mail)
                 self._early_mail = []
@@ -124,9 +160,12 @@ class Reducer:
         def known() -> str | None:
             return self._run_id or (self._rounds.run_id if self._rounds is not None else None)
 
-        with self._changed:
-            self._changed.wait_for(known, timeout_s)
-            return known()
+        wait(self._changed, known, timeout_s, self._progress)
+        return known()
+
+    def _run_dir(self) -> Path | None:
+        known = self.run_id(0.0)
+        return None if known is None else self._directory / known
 
     def _run(self) -> None:
         world: World | None = None
@@ -136,6 +175,8 @@ class Reducer:
             idle = isinstance(world, SeveredWorld) and self._settled()
             if self._rounds is not None and not (idle and self._closing):
                 self._meet(self._rounds, quiet=isinstance(world, SeveredWorld))
+            if self._rounds is not None and self._rounds.failed:
+                self._rounds.end()
             if self._rounds is not None and (lost := self._rounds.lost):
                 self._health.warn("lost", f"{self._place}: {lost} values did not reach rank 0 before the end")
         except Exception as error:  # whoever waits for this thread must learn that it is gone
@@ -158,15 +199,18 @@ class Reducer:
                 self._in_round = not self._settled()
             self._emit(rounds.step(timeout_s))
             timeout_s = self._timeout_s
-            if rounds.failed and not warned:
-                warned = True
-                self._health.warn("reduce", rounds.failed)
+            if rounds.failed:
+                self._failed_s = self._failed_s or time.monotonic()
+                if not warned:
+                    warned = True
+                    self._health.warn("reduce", rounds.failed)
+                self.name_silent()
             with self._changed:
                 self._in_round = False
                 self._rounds_done += 1
                 self._changed.notify_all()
             waiting = self.buffer.pending or rounds.mail_pending
-            pause_s = BUSY_S if waiting else min(pause_s * 1.5, IDLE_S)
+            pause_s = next_pause(pause_s, waiting=waiting, cost_s=rounds.cost_s)
             if not self._closing:
                 self._wake.wait(pause_s)
                 self._wake.clear()
@@ -181,9 +225,38 @@ class Reducer:
         """Go on without the other ranks, at the end: this rank's own rows, with their coverage."""
         with self._changed:
             self._abandoned = True
-        alone = Rounds(SeveredWorld(self._place, "the other ranks did not close in time"), self.buffer)
-        alone.request_close()
-        return alone.step(0.0)
+            rounds = self._rounds
+        if rounds is None:
+            rounds = Rounds(SeveredWorld(self._place, ""), self.buffer)
+        return rounds.abandon("the other ranks did not close in time")
+
+    @property
+    def meeting(self) -> str | None:
+        """Name of the spill files that were begun, None where there are none."""
+        return None if self._rounds is None else self._rounds.meeting
+
+    def silent_ranks(self) -> list[int] | None:
+        """After a break, on rank 0: ranks that have kept nothing in the time they have for it, None while it runs."""
+        run_dir, meeting = self._run_dir(), self.meeting
+        if run_dir is None or meeting is None:
+            return []
+        silent = silent_ranks(run_dir, meeting, self._place.world_size)
+        waited = time.monotonic() - (self._failed_s or 0.0) >= self._timeout_s + NOTICE_S
+        return silent if waited or not silent else None
+
+    def name_silent(self) -> None:
+        """Tell once which ranks are gone."""
+        if self._named or self.meeting is None or not self._place.is_main or (silent := self.silent_ranks()) is None:
+            return
+        self._named = True
+        if silent:
+            named = ", ".join(map(str, silent[:8])) + (" and others" if silent[8:] else "")
+            text = (
+                f"no sign of rank {named} since the ranks can no longer talk: ended or hung; what they had not sent is"
+                " lost"
+            )
+            self._record([Event("warning", "ranks_silent", text, time.time_ns(), rank=silent[0])])
+            self._health.warn("silent", text)
 
     def _connect(self) -> World:
         """Wait for a group and for all ranks; a world that refuses everything when they do not come."""
@@ -226,9 +299,12 @@ class Reducer:
                 return True
             # Rows leave the buffer in the middle of a round, before their record is there: its end is what counts.
             before = self._rounds_done
-            return self._changed.wait_for(
-                lambda: self._done or (self._rounds_done > before and self._settled()), timeout_s
-            )
+        return wait(
+            self._changed,
+            lambda: self._done or (self._rounds_done > before and self._settled()),
+            timeout_s,
+            self._progress,
+        )
 
     def _settled(self) -> bool:
         if self._rounds is None:
@@ -248,5 +324,4 @@ class Reducer:
         if self._thread is None:
             return True
         self._wake.set()
-        with self._changed:
-            return self._changed.wait_for(lambda: self._done, timeout_s)
+        return wait(self._changed, lambda: self._done, timeout_s, self._progress)

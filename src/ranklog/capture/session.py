@@ -21,9 +21,11 @@ from ranklog.capture.encode import Content
 from ranklog.capture.forwarder import Forwarder, start_forwarder
 from ranklog.capture.gate import Gate
 from ranklog.capture.health import Health
+from ranklog.capture.progress import TellingInbox, progress_of
 from ranklog.capture.recorder import Recorder
 from ranklog.capture.reducer import Reducer
 from ranklog.capture.runs import claim_run
+from ranklog.capture.spill import kept_bytes, merge_meeting, still_open
 from ranklog.journal import layout
 from ranklog.journal.cursor import load_cursors
 from ranklog.model.errors import RanklogError
@@ -36,6 +38,7 @@ DRAIN_IDLE_S = 0.5
 SYNC_EVERY_S = 1.0
 CHECK_EVERY_S = 5.0
 RANKS_SHARE = 0.7
+MERGE_AT_CLOSE_BYTES = 32 * 1024 * 1024
 RANKS_AFTER_FAILURE_S = 3.0
 
 
@@ -51,7 +54,8 @@ class Session:
         self.config = config
         self.strategy = resolve_strategy(config.strategy, rank)
         self.place = self.strategy.place()
-        self.inbox: deque[Sample | Parcel | Record] = deque()
+        progress = progress_of(self.strategy)
+        self.inbox: deque[Sample | Parcel | Record] = deque() if progress is None else TellingInbox(progress)
         self.health = Health()
         self._stop = threading.Event()
         self._drain_lock = threading.Lock()
@@ -68,6 +72,7 @@ class Session:
             run_id=self._run_id,
             record=self.inbox.extend,
             health=self.health,
+            directory=config.directory,
         )
         if self.place.is_main:
             self._open_run(self.run_dir())
@@ -240,8 +245,28 @@ class Session:
             self.health.warn("late_ranks", f"{self.place}: other ranks did not close in time; coverage is marked")
             self._record(self.reducer.abandon())
         self.drain()
+        if self.recorder is not None and (meeting := self.reducer.meeting) is not None:
+            self._merge_spills(self.recorder.run_dir, meeting, deadline)
         if waiting := len(self.inbox):
             self.health.warn("lost", f"{self.place}: {waiting} items could not be stored before the end")
+
+    def _merge_spills(self, run_dir: Path, meeting: str, deadline: float) -> None:
+        """After a break: wait for what the other ranks kept, and put it together."""
+        while (still_open(run_dir, meeting) or self.reducer.silent_ranks() is None) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.reducer.name_silent()
+        self.drain()
+        try:
+            if still_open(run_dir, meeting) or kept_bytes(run_dir, meeting) > MERGE_AT_CLOSE_BYTES:
+                self.health.warn(
+                    "spill",
+                    f"other ranks keep values in {run_dir} that are not merged yet: run  ranklog sync {run_dir}  when"
+                    " they have ended",
+                )
+                return
+            self._record(merge_meeting(run_dir, meeting))
+        except (OSError, RanklogError) as error:
+            self.health.warn("spill", f"what other ranks kept in {run_dir} cannot be merged: {error}")
 
     def _end(self, status: Status, reason: str, deadline: float) -> bool:
         if self.recorder is None or self._forwarder is None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from ranklog.capture.spill import append_merged
 from ranklog.cli.ls import amount_text, trouble_texts
 from ranklog.cli.output import clean, complain, out, runs_directory, status_text, table
 from ranklog.cli.sync_to import Destination, parse_destination
@@ -19,7 +20,7 @@ from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
 from ranklog.journal.layout import find_runs
-from ranklog.model.errors import RunNotFoundError
+from ranklog.model.errors import RanklogError, RunNotFoundError
 from ranklog.view.deliveries import Delivery, deliveries_of
 from ranklog.view.find import find_run
 from ranklog.view.plain import to_json
@@ -111,6 +112,7 @@ def _deliver(run_dir: Path, destination: Destination | None, progress: Progress,
         pump = Pump(run_dir, targets=targets, console=console)
     except LockedError as error:
         return _outcome(before, labels, str(error))
+    merged = _merge_kept(run_dir, before)
     task = progress.add_task(clean(run_dir.name), total=before.records * len(pump.feeds))
     try:
         # A run whose process is gone is over, even if its journal has no end.
@@ -119,7 +121,18 @@ def _deliver(run_dir: Path, destination: Destination | None, progress: Progress,
     finally:
         pump.close()
         progress.remove_task(task)
-    return _outcome(summarise(run_dir), labels)
+    return _outcome(summarise(run_dir), labels, merged)
+
+
+def _merge_kept(run_dir: Path, before: RunSummary) -> str | None:
+    """Put what ranks kept when they could no longer talk into the journal; returns trouble."""
+    if before.status not in ("FINISHED", "FAILED", "KILLED"):
+        return None  # the run's own process may still write
+    try:
+        append_merged(run_dir)
+    except (OSError, RanklogError) as error:
+        return f"what its ranks kept cannot be merged: {error}"
+    return None
 
 
 def _outcome(summary: RunSummary, labels: set[str] | None, trouble: str | None = None) -> Outcome:

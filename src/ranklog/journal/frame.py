@@ -38,6 +38,19 @@ class Frame(msgspec.Struct, frozen=True):
     size: int
 
 
+class Payload(msgspec.Struct, frozen=True):
+    """The bytes of a whole frame, its ordinal, and the number of things that it announces."""
+
+    data: bytes
+    ordinal: int
+    count: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the frame."""
+        return HEADER_BYTES + len(self.data)
+
+
 class FrameDamage(msgspec.Struct, frozen=True):
     """Bytes that are no frame, and why."""
 
@@ -91,10 +104,15 @@ def fill_frame(
             break
         count += 1
     _LIST.pack_into(payload, 0, _LIST_32, count)
-    return _framed(bytes(payload), ordinal, count), count
+    return wrap(bytes(payload), ordinal, count), count
 
 
-def _framed(payload: bytes, ordinal: int, count: int) -> bytes:
+def wrap(payload: bytes, ordinal: int, count: int) -> bytes:
+    """Frame any bytes.
+
+    Raises:
+        ValueError: they exceed `MAX_PAYLOAD_BYTES`.
+    """
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"a frame holds at most {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
     checked = _CHECKED.pack(len(payload), ordinal, count)
@@ -103,7 +121,13 @@ def _framed(payload: bytes, ordinal: int, count: int) -> bytes:
 
 
 def decode_frame(data: bytes | memoryview, offset: int = 0) -> Frame | Incomplete | FrameDamage:
-    """Read the frame that starts at ``offset``; never raises on any bytes."""
+    """Read the frame of records that starts at ``offset``; never raises on any bytes."""
+    found = unwrap(data, offset)
+    return _decode_payload(found) if isinstance(found, Payload) else found
+
+
+def unwrap(data: bytes | memoryview, offset: int = 0) -> Payload | Incomplete | FrameDamage:
+    """Read the bytes of the frame that starts at ``offset``; never raises on any bytes."""
     magic = bytes(data[offset : offset + len(MAGIC)])
     if magic != MAGIC[: len(magic)]:
         return FrameDamage("no frame magic")
@@ -118,7 +142,7 @@ def decode_frame(data: bytes | memoryview, offset: int = 0) -> Frame | Incomplet
     payload = bytes(data[offset + HEADER_BYTES : offset + HEADER_BYTES + length])
     if crc32c(payload, crc32c(_CHECKED.pack(length, ordinal, count))) != checksum:
         return FrameDamage("checksum does not match")
-    return _decode_payload(payload, ordinal, count)
+    return Payload(payload, ordinal, count)
 
 
 def find_frame(data: bytes, start: int) -> int | None:
@@ -133,11 +157,11 @@ def find_frame(data: bytes, start: int) -> int | None:
     return None
 
 
-def _decode_payload(payload: bytes, ordinal: int, count: int) -> Frame | FrameDamage:
+def _decode_payload(found: Payload) -> Frame | FrameDamage:
     try:
-        records = _decoder.decode(payload)
+        records = _decoder.decode(found.data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return FrameDamage(f"payload cannot be decoded: {error}")
-    if len(records) != count:
-        return FrameDamage(f"holds {len(records)} records, announced {count}")
-    return Frame(ordinal, records, HEADER_BYTES + len(payload))
+    if len(records) != found.count:
+        return FrameDamage(f"holds {len(records)} records, announced {found.count}")
+    return Frame(found.ordinal, records, found.size)

@@ -48,7 +48,7 @@ KINDS: dict[str, Kind] = {
     )
 }
 
-OPS = ("mean", "sum", "min", "max", "std", "stats", "per_rank")
+OPS = ("mean", "sum", "min", "max", "std", "median", "p99", "stats", "per_rank")
 
 
 def check_kind(name: object) -> Kind:

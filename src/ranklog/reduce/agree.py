@@ -35,7 +35,7 @@ _NEVER = -(2**63)
 
 
 class RowReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One closed row as other ranks see it; ``states`` is the table of its names' states as bytes."""
+    """One closed row as other ranks see it; ``states`` and ``bins`` are those of its names' states, as bytes."""
 
     names: list[str]
     step: int
@@ -45,6 +45,7 @@ class RowReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     group: int
     age_s: float
     states: bytes = b""
+    bins: bytes = b""
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True):

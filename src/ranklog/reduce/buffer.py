@@ -17,7 +17,17 @@ from itertools import chain
 import msgspec
 import numpy as np
 
-from ranklog.reduce.ops import WEIGHTED_OPS, States, check_weight, empty_states, merge, states_of
+from ranklog.reduce.ops import (
+    QUANTILES,
+    WEIGHTED_OPS,
+    States,
+    check_weight,
+    concatenate,
+    empty_states,
+    merge,
+    states_of,
+)
+from ranklog.reduce.sketch import bins_of, merge_bins
 from ranklog.world.base import Floats
 
 _FOLD_SAMPLES = 1024
@@ -93,16 +103,15 @@ class Row:
     def states(self) -> States:
         """State of every name."""
         weights = None if self._weights is None else np.array(self._weights)
-        first = states_of(np.array(self._values, dtype=np.float64), weights, self.rank)
+        binned = np.arange(len(self.names)) if self.op in QUANTILES else None
+        first = states_of(np.array(self._values, dtype=np.float64), weights, self.rank, binned)
         if self._extra or self._folded:
             first = merge(first, self._fold_extra())
         return first
 
     def _fold_extra(self) -> States:
         """State of all samples but the first of each name."""
-        total = empty_states(len(self.names))
-        if self._folded is not None:
-            total.table[:, : len(self._folded)] = self._folded.table
+        total = self._folded_widened()
         # Samples of one name are merged pairwise by halves: as exact as one after the other, and fewer calls.
         queues: dict[int, list[int]] = {}
         for index, (position, _, _) in enumerate(self._extra):
@@ -111,6 +120,9 @@ class Row:
             return total
         values = np.array([value for _, value, _ in self._extra], dtype=np.float64)
         samples = states_of(values, np.array([weight for _, _, weight in self._extra]), self.rank)
+        if self.op in QUANTILES:
+            bins = bins_of(np.array([position for position, _, _ in self._extra]), values)
+            total.bins = merge_bins([total.bins, bins]) if total.bins else bins
         while any(len(queue) > 1 for queue in queues.values()):
             left = [i for queue in queues.values() for i in queue[0 : len(queue) // 2 * 2 : 2]]
             right = [i for queue in queues.values() for i in queue[1 : len(queue) // 2 * 2 : 2]]
@@ -119,6 +131,14 @@ class Row:
         target, source = list(queues), [queue[0] for queue in queues.values()]
         total.table[:, target] = merge(total.take(target), samples.take(source)).table
         return total
+
+    def _folded_widened(self) -> States:
+        """State of the samples that were folded before, for all names there are now."""
+        folded = empty_states(len(self.names))
+        if self._folded is not None:
+            folded.table[:, : len(self._folded)] = self._folded.table
+            folded.bins = self._folded.bins
+        return folded
 
     def without(self, names: set[str]) -> Row:
         """The row without some of its names; for closed rows."""
@@ -131,19 +151,20 @@ class Row:
         new = {old: i for i, old in enumerate(kept)}
         row._extra = [(new[p], value, weight) for p, value, weight in self._extra if p in new]
         if self._folded is not None:
-            folded = empty_states(len(self.names))
-            folded.table[:, : len(self._folded)] = self._folded.table
-            row._folded = folded.take(kept)
+            row._folded = self._folded_widened().take(kept)
         return row
 
 
 def stack(rows: Sequence[Row]) -> States:
     """States of all names of several rows, one after the other."""
-    simple = [row.simple() for row in rows]
-    if all(values is not None for values in simple):
-        flat: Floats = np.fromiter(chain.from_iterable(v for v in simple if v is not None), np.float64)
-        return states_of(flat, None, rows[0].rank)
-    return States(np.concatenate([row.states().table for row in rows], axis=1))
+    simple = [values for row in rows if (values := row.simple()) is not None]
+    if len(simple) < len(rows):
+        return concatenate([row.states() for row in rows])
+    flat: Floats = np.fromiter(chain.from_iterable(simple), np.float64)
+    binned = None
+    if not {row.op for row in rows}.isdisjoint(QUANTILES):
+        binned = np.flatnonzero(np.repeat([row.op in QUANTILES for row in rows], [len(row.names) for row in rows]))
+    return states_of(flat, None, rows[0].rank, binned)
 
 
 class Buffer:

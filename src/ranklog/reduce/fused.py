@@ -1,16 +1,17 @@
 """Reduces equally long tables of states over all ranks with few all_reduces, pure but for the world's collectives.
 
 Every rank must give the same names in the same order with the same reductions; `agree_on` finds out whether that
-is so. Only what the reductions need travels: sums always, squared deviations for std and stats, extremes for min,
-max and stats, ranks for stats, the first rank with a NaN only where there is one. Which of these calls are made
-follows from the reductions and from agreed numbers, so that all ranks make the same.
+is so. Only what the reductions need travels: sums always, squared deviations for std and stats, extremes for all but
+mean, sum and std, ranks for stats, the first rank with a NaN only where there is one. For median and p99 the span of
+the bins is agreed, then all counts within it are summed. Which of these calls are made follows from the reductions
+and from agreed numbers, so that all ranks make the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,14 @@ from ranklog.reduce.ops import (
     NO_RANK,
     NONFINITE,
     NONFINITE_RANK,
+    QUANTILES,
     SPREAD_OPS,
     TOTAL,
     WEIGHT,
     States,
     empty_states,
 )
+from ranklog.reduce.sketch import NO_BINS, Bins, Layout, merge_bins, spans
 from ranklog.world.base import Floats, ReduceOp, World
 
 
@@ -81,7 +84,11 @@ def reduce_fused(states: States, ops: Sequence[str], lengths: Sequence[int], cal
 
 
 def _reduce_fused(states: States, ops: Sequence[str], lengths: Sequence[int], calls: Deadline, rank: int) -> States:
-    def columns(wanted: Container[str]) -> NDArray[np.intp]:
+    present = set(ops)
+
+    def columns(wanted: Collection[str]) -> NDArray[np.intp]:
+        if present.isdisjoint(wanted):
+            return np.empty(0, dtype=np.intp)
         return np.flatnonzero(np.repeat([op in wanted for op in ops], lengths))
 
     local = states.table
@@ -108,7 +115,22 @@ def _reduce_fused(states: States, ops: Sequence[str], lengths: Sequence[int], ca
         both = calls.all_reduce(np.concatenate([at_low, at_high]), "min")
         out[LOW_RANK, ranked], out[HIGH_RANK, ranked] = both[: len(ranked)], both[len(ranked) :]
 
+    sketched = columns(QUANTILES)
+    if len(sketched):
+        total.bins = _reduce_bins(states.bins or NO_BINS, sketched, calls)
+
     odd = np.flatnonzero(out[NONFINITE] > 0)
     if len(odd):
         out[NONFINITE_RANK, odd] = calls.all_reduce(np.where(local[NONFINITE, odd] > 0, rank, NO_RANK), "min")
     return total
+
+
+def _reduce_bins(bins: Bins, columns: NDArray[np.intp], calls: Deadline) -> Bins:
+    """Bins of all ranks together, of these columns."""
+    bins = bins.take(columns)
+    layout = Layout(calls.all_reduce(spans(bins, len(columns)).ravel(), "min").reshape(4, -1))
+    parts = [
+        layout.bins(calls.all_reduce(layout.dense(bins, start, end), "sum"), start, end)
+        for start, end in layout.slices()
+    ]
+    return merge_bins(parts).spread(columns)

@@ -2,7 +2,7 @@
 
 In: rows of this rank, packets of all ranks. Out: this rank's rows without what was reduced, and reduced groups with
 their states. Merging is in rank order. `Merger` keeps the states of the last keys that were reduced from some ranks
-only, so that what comes late makes a corrected record.
+only, so that what comes late makes a corrected record; bins, whose merging knows no order, it keeps merged.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from ranklog.model.errors import WorldError
 from ranklog.model.record import Coverage
 from ranklog.reduce.agree import REMEMBERED_KEYS, Key, Ready, Report, RowReport
 from ranklog.reduce.buffer import Buffer, Row, stack
-from ranklog.reduce.ops import FIELDS, States, merge
+from ranklog.reduce.ops import FIELDS, QUANTILES, States, concatenate, empty_states, merge
 from ranklog.reduce.records import Reduced
+from ranklog.reduce.sketch import Bins, decode_bins, merge_bins
 from ranklog.world.base import Floats
 
 GATHER_ROWS = 4096
 _GATHER_ROWS_ALL_RANKS = 16384
 _NAMES_PER_ROW = 16
+_NAMES_PER_QUANTILE = 16
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
@@ -35,10 +38,10 @@ def _rows_to_send(buffer: Buffer, size: int, widen: int) -> list[Row]:
 
 
 def within(rows: Sequence[Row], limit_names: int) -> list[Row]:
-    """The first rows that have at most so many names together, at least one."""
+    """The first rows that have at most so many names together, at least one; where bins travel a name counts more."""
     total = 0
     for index, row in enumerate(rows):
-        total += len(row.names)
+        total += len(row.names) * _NAMES_PER_QUANTILE if row.op in QUANTILES else len(row.names)
         if total > limit_names and index:
             return list(rows[:index])
     return list(rows)
@@ -61,18 +64,25 @@ def encode_report(
     ever_added, max_closed_step = buffer.ever_added, buffer.max_closed_step
     rows = _rows_to_send(buffer, size, widen)
     complete = len(rows) == buffer.closed_count
+    reports = report_rows(rows, since_s)
+    report = Report(reports, complete, closing, ever_added, max_closed_step, patience_s)
+    return rows, _encoder.encode(report)
+
+
+def report_rows(rows: Sequence[Row], since_s: float) -> list[RowReport]:
+    """Rows as other ranks see them; ages count from ``since_s`` (monotonic) at the earliest."""
     now_s = time.monotonic()
-    table = stack(rows).table if rows else np.empty((FIELDS, 0))
+    stacked = stack(rows) if rows else empty_states(0)
     reports: list[RowReport] = []
     start = 0
     for row in rows:
         end = start + len(row.names)
-        states = table[:, start:end].tobytes()
+        states = stacked.table[:, start:end].tobytes()
+        bins = stacked.bins.part(start, end).encode() if stacked.bins and row.op in QUANTILES else b""
         age_s = now_s - max(row.closed_s, since_s)
-        reports.append(RowReport(row.names, row.step, row.op, row.to, row.time_ns, row.group, age_s, states))
+        reports.append(RowReport(row.names, row.step, row.op, row.to, row.time_ns, row.group, age_s, states, bins))
         start = end
-    report = Report(reports, complete, closing, ever_added, max_closed_step, patience_s)
-    return rows, _encoder.encode(report)
+    return reports
 
 
 def decode_report(data: bytes) -> Report:
@@ -80,35 +90,42 @@ def decode_report(data: bytes) -> Report:
     return _decoder.decode(data)
 
 
-def remaining(rows: Sequence[Row], ready: Sequence[Ready], rank: int) -> list[Row]:
-    """This rank's rows without the names that were reduced."""
+def split(rows: Sequence[Row], ready: Sequence[Ready], rank: int) -> tuple[list[Row], list[Row]]:
+    """This rank's rows without the names that were reduced, and the rows of those names alone."""
     taken: dict[int, set[str]] = {}
     for group in ready:
         for holder, index in group.holders:
             if holder == rank:
                 taken.setdefault(index, set()).update(group.names)
-    kept: list[Row] = []
+    left: list[Row] = []
+    reduced: list[Row] = []
     for index, row in enumerate(rows):
         names = taken.get(index)
         if names is None:
-            kept.append(row)
-        elif len(names) < len(row.names):
-            kept.append(row.without(names))
-    return kept
+            left.append(row)
+        elif len(names) == len(row.names):
+            reduced.append(row)
+        else:
+            left.append(row.without(names))
+            reduced.append(row.without(set(row.names) - names))
+    return left, reduced
 
 
 class _Part(msgspec.Struct, frozen=True):
-    """What was reduced of one key so far: one column of states a rank, and who answered."""
+    """What was reduced of one key so far: a column of states a rank, who answered, the record's time, and all bins."""
 
     columns: dict[int, Floats]
     answered: frozenset[int]
+    time_ns: int
+    bins: Bins | None = None
 
 
 class _Piece(msgspec.Struct, frozen=True):
-    """One record to be: what it is of, and the states of its names on each rank that had them."""
+    """One record to be: what it is of, the states of its names on each rank that had them, and all bins."""
 
     group: Reduced
     columns: dict[int, Floats]
+    bins: Bins | None
 
 
 class Merger:
@@ -129,34 +146,52 @@ class Merger:
             columns = {rank: _columns(item, reports[rank].rows[index]) for rank, index in item.holders}
             times = {rank: reports[rank].rows[index].time_ns for rank, index in item.holders}
             time_ns = times.get(0, min(times.values()))
-            pieces += self._late(item, columns, time_ns) if item.late else [self._first(item, columns, time_ns)]
+            bins = _bins(item, reports) if item.op in QUANTILES else None
+            if item.late:
+                pieces += self._late(item, columns, time_ns, bins)
+            else:
+                pieces.append(self._first(item, columns, time_ns, bins))
         while len(self._parts) > REMEMBERED_KEYS:
             del self._parts[next(iter(self._parts))]
         return [piece.group for piece in pieces], _merge_pieces(pieces)
 
-    def _first(self, item: Ready, columns: dict[int, Floats], time_ns: int) -> _Piece:
+    def partial_rows(self) -> dict[int, list[RowReport]]:
+        """What is kept of keys that were reduced from some ranks only, as rows of each of these ranks."""
+        rows: dict[int, list[RowReport]] = {}
+        for (name, op, to, step), part in self._parts.items():
+            bins = part.bins.encode() if part.bins else b""  # of all these ranks: given to the first of them
+            for rank, column in part.columns.items():
+                report = RowReport([name], step, op, to, part.time_ns, 0, 0.0, column.tobytes(), bins)
+                rows.setdefault(rank, []).append(report)
+                bins = b""
+        return rows
+
+    def _first(self, item: Ready, columns: dict[int, Floats], time_ns: int, bins: Bins | None) -> _Piece:
         """What was not reduced before."""
         for index, key in enumerate(item.keys()):
             self._parts.pop(key, None)
             if len(columns) < self._size:
                 own = {rank: table[:, index : index + 1] for rank, table in columns.items()}
-                self._parts[key] = _Part(own, item.answered)
+                self._parts[key] = _Part(own, item.answered, time_ns, bins and bins.part(index, index + 1))
         coverage = Coverage(len(item.answered), self._size, len(columns))
-        return _Piece(Reduced(item.names, item.step, item.op, item.to, time_ns, coverage), columns)
+        return _Piece(Reduced(item.names, item.step, item.op, item.to, time_ns, coverage), columns, bins)
 
-    def _late(self, item: Ready, columns: dict[int, Floats], time_ns: int) -> list[_Piece]:
+    def _late(self, item: Ready, columns: dict[int, Floats], time_ns: int, bins: Bins | None) -> list[_Piece]:
         """What adds to values reduced before, name by name: each may have come from other ranks."""
         pieces: list[_Piece] = []
         for index, key in enumerate(item.keys()):
-            part = _Part({rank: table[:, index : index + 1] for rank, table in columns.items()}, item.answered)
+            own = {rank: table[:, index : index + 1] for rank, table in columns.items()}
+            part = _Part(own, item.answered, time_ns, bins and bins.part(index, index + 1))
             earlier = self._parts.pop(key, None)
             if earlier is not None:
-                part = _Part(earlier.columns | part.columns, earlier.answered | part.answered)
+                both = [each.bins for each in (earlier, part) if each.bins]
+                answered = earlier.answered | part.answered
+                part = _Part(earlier.columns | own, answered, time_ns, merge_bins(both) if both else None)
             if len(part.columns) < self._size:
                 self._parts[key] = part
             coverage = Coverage(len(part.answered), self._size, len(part.columns))
             group = Reduced([key[0]], item.step, item.op, item.to, time_ns, coverage, corrects=True)
-            pieces.append(_Piece(group, part.columns))
+            pieces.append(_Piece(group, part.columns, part.bins))
         return pieces
 
 
@@ -165,13 +200,34 @@ def _columns(item: Ready, row: RowReport) -> Floats:
     table = np.frombuffer(row.states).reshape(FIELDS, -1)
     if row.names == item.names:
         return table
+    return table[:, _positions(item, row)]
+
+
+def _positions(item: Ready, row: RowReport) -> list[int]:
+    """Where the item's names stand in a row."""
     position = {name: i for i, name in enumerate(row.names)}
-    return table[:, [position[name] for name in item.names]]
+    return [position[name] for name in item.names]
+
+
+def _bins(item: Ready, reports: Sequence[Report]) -> Bins:
+    """Bins of the item's names on all ranks that have them."""
+    all_bins: list[Bins] = []
+    for rank, index in item.holders:
+        row = reports[rank].rows[index]
+        try:
+            bins = decode_bins(row.bins, len(row.names))
+        except ValueError as error:
+            raise WorldError(
+                f"rank {rank} sent values of {row.names[0]} at step {row.step} that cannot be read: {error};"
+                " install the same version of ranklog on all ranks"
+            ) from error
+        all_bins.append(bins if row.names == item.names else bins.take(_positions(item, row)))
+    return merge_bins(all_bins)
 
 
 def _merge_pieces(pieces: Sequence[_Piece]) -> States:
     """Merge each piece over its ranks, in rank order; pieces of the same ranks all at once."""
-    out: list[Floats] = [np.empty((FIELDS, 0))] * len(pieces)
+    out = [empty_states(0)] * len(pieces)
     by_ranks: dict[tuple[int, ...], list[int]] = {}
     for index, piece in enumerate(pieces):
         by_ranks.setdefault(tuple(sorted(piece.columns)), []).append(index)
@@ -183,6 +239,6 @@ def _merge_pieces(pieces: Sequence[_Piece]) -> States:
         start = 0
         for index in indices:
             end = start + len(pieces[index].group.names)
-            out[index] = total.table[:, start:end]
+            out[index] = States(total.table[:, start:end], pieces[index].bins)
             start = end
-    return States(np.concatenate([np.empty((FIELDS, 0)), *out], axis=1))
+    return concatenate([empty_states(0), *out])

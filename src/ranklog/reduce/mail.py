@@ -11,6 +11,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Sequence
+from itertools import chain
 
 import msgspec
 
@@ -19,6 +20,20 @@ from ranklog.model.record import Record
 _LENGTH = struct.Struct(">Q")
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """One record that was posted.
+
+    Attributes:
+        serial: Its number among this rank's records, from 0.
+        record: The record, encoded.
+        sent: Whether the last chunks held the whole of it, so that it may have arrived.
+    """
+
+    serial: int
+    record: bytes
+    sent: bool
 
 
 class Mail:
@@ -31,13 +46,15 @@ class Mail:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._frames: deque[bytes] = deque()
+        self._sent: list[bytes] = []  # by the last chunks: whether they arrived is known a round later
+        self._serial = 0  # of the first of `_sent`, or of `_frames` where that is empty
         self._done = 0  # bytes of the first frame that are sent
         self._in_chunk = 0
         self.bytes_waiting = 0
 
     def post(self, records: Sequence[Record]) -> None:
         """Add records at the end; all, or none where one cannot be encoded."""
-        encoded = [_encoder.encode(record) for record in records]
+        encoded = [encode_record(record) for record in records]
         frames = [_LENGTH.pack(len(data)) + data for data in encoded]
         with self._lock:
             self._frames.extend(frames)
@@ -65,21 +82,32 @@ class Mail:
             self._done += self._in_chunk
             self._in_chunk = 0
             while self._frames and self._done >= len(self._frames[0]):
-                self._done -= len(self._frames.popleft())
+                self._sent.append(self._frames.popleft())
+                self._done -= len(self._sent[-1])
+
+    def confirm(self) -> None:
+        """What was sent has arrived: every rank has begun a later round."""
+        with self._lock:
+            self._serial += len(self._sent)
+            self._sent.clear()
+
+    def take_back(self) -> list[Letter]:
+        """Remove and return every record of which it is not sure that it has arrived."""
+        with self._lock:
+            letters: list[Letter] = []
+            in_chunk = self._done + self._in_chunk
+            for index, frame in enumerate(chain(self._sent, self._frames)):
+                if index >= len(self._sent):
+                    in_chunk -= len(frame)
+                letters.append(Letter(self._serial + index, frame[_LENGTH.size :], in_chunk >= 0))
+            self._serial += len(letters)
+            self._sent.clear()
+            self._clear()
+        return letters
 
     def take(self) -> list[bytes]:
         """Remove and return every record, encoded; for rank 0, which sends none."""
-        with self._lock:
-            frames = list(self._frames)
-            self._clear()
-        return [frame[_LENGTH.size :] for frame in frames]
-
-    def clear(self) -> int:
-        """Remove everything; returns how many records that were, one sent in part included."""
-        with self._lock:
-            count = len(self._frames)
-            self._clear()
-            return count
+        return [letter.record for letter in self.take_back()]
 
     def _clear(self) -> None:
         self._frames.clear()
@@ -87,15 +115,15 @@ class Mail:
 
 
 class Frames:
-    """Records of one sending rank, from its chunks in order."""
+    """Records of one sending rank, from its chunks in order.
+
+    Attributes:
+        received: How many records have come whole.
+    """
 
     def __init__(self) -> None:
         self._bytes = bytearray()
-
-    @property
-    def partial(self) -> bool:
-        """Whether a record has come in part."""
-        return bool(self._bytes)
+        self.received = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Add a chunk; returns the records that are whole now, encoded."""
@@ -110,7 +138,13 @@ class Frames:
             out.append(bytes(memoryview(self._bytes)[start + _LENGTH.size : end]))
             start = end
         del self._bytes[:start]
+        self.received += len(out)
         return out
+
+
+def encode_record(record: Record) -> bytes:
+    """Encode a record."""
+    return _encoder.encode(record)
 
 
 def read_record(data: bytes) -> Record:

@@ -3,8 +3,9 @@
 A state stands for all samples of one name at one step on some ranks. States of many names are one table, so that
 numpy works on all of them at once. Two states merge into the state of both (Chan, Golub, LeVeque 1979 for the second
 moment); merged in rank order the result does not depend on timing. Non-finite samples take no part in mean, sum, std,
-min and max; they are counted apart, and where nothing finite remains the result is NaN. A weight counts for mean
-and std only; a sample of weight 0 takes part in count, min and max. Where all weights are 0, mean and std are NaN.
+min, max and quantiles; they are counted apart, and where nothing finite remains the result is NaN. A weight counts
+for mean and std only; a sample of weight 0 takes part in count, min, max and quantiles. Where all weights are 0, mean
+and std are NaN. Quantiles need bins beside the table, which are made for the names that ask for one, and no other.
 What overflows becomes infinite and never a numpy warning, also where the program made warnings errors.
 """
 
@@ -12,10 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
 from ranklog.model.errors import InvalidArgumentError
+from ranklog.reduce.sketch import Bins, Ints, bins_of, merge_bins, quantiles
 from ranklog.world.base import Floats
 
 FIELDS = 10
@@ -23,8 +26,9 @@ COUNT, WEIGHT, TOTAL, M2, LOW, HIGH, LOW_RANK, HIGH_RANK, NONFINITE, NONFINITE_R
 NO_RANK = float(2**52)
 
 STATS = ("mean", "std", "min", "max", "min_rank", "max_rank", "count")
+QUANTILES = {"median": 0.5, "p99": 0.99}
 SPREAD_OPS = frozenset({"std", "stats"})
-EXTREME_OPS = frozenset({"min", "max", "stats"})
+EXTREME_OPS = frozenset({"min", "max", "stats", *QUANTILES})
 WEIGHTED_OPS = frozenset({"mean", "std", "stats"})
 
 
@@ -34,12 +38,17 @@ class States:
     Fields: COUNT finite samples, WEIGHT their weights' sum, TOTAL the weighted sum, M2 the weighted squared
     deviations from the mean, LOW/HIGH with LOW_RANK/HIGH_RANK the extremes and the lowest rank that had each,
     NONFINITE the number of NaN and infinite samples, NONFINITE_RANK the lowest rank that had one.
+
+    Attributes:
+        table: The fields.
+        bins: Samples of the names of which a quantile is asked; None where there are no such names.
     """
 
-    __slots__ = ("table",)
+    __slots__ = ("bins", "table")
 
-    def __init__(self, table: Floats) -> None:
+    def __init__(self, table: Floats, bins: Bins | None = None) -> None:
         self.table = table
+        self.bins = bins
 
     def __len__(self) -> int:
         return int(self.table.shape[1])
@@ -52,7 +61,11 @@ class States:
 
     def take(self, positions: Sequence[int]) -> States:
         """States at these positions, in this order."""
-        return States(self.table[:, list(positions)])
+        return States(self.table[:, list(positions)], self.bins and self.bins.take(positions))
+
+    def part(self, start: int, end: int) -> States:
+        """States from position ``start`` to ``end``."""
+        return States(self.table[:, start:end], self.bins and self.bins.part(start, end))
 
 
 def empty_states(size: int) -> States:
@@ -64,10 +77,29 @@ def empty_states(size: int) -> States:
     return States(table)
 
 
-def states_of(values: Floats, weights: Floats | None, rank: int) -> States:
-    """States of one sample each, given on ``rank``; ``weights`` None means 1 for all."""
+def concatenate(parts: Sequence[States]) -> States:
+    """States of several tables, one after the other."""
+    table = np.concatenate([part.table for part in parts], axis=1)
+    if all(part.bins is None for part in parts):
+        return States(table)
+    starts = accumulate((len(part) for part in parts), initial=0)
+    return States(table, merge_bins([p.bins.shifted(s) for p, s in zip(parts, starts, strict=False) if p.bins]))
+
+
+def states_of(values: Floats, weights: Floats | None, rank: int, binned: Ints | None = None) -> States:
+    """States of one sample each, given on ``rank``.
+
+    Args:
+        values: The samples.
+        weights: Of each; None means 1 for all.
+        rank: Where they were given.
+        binned: Positions of those of which a quantile is asked; None means no bins.
+    """
     with np.errstate(all="ignore"):
-        return _states_of(values, weights, rank)
+        states = _states_of(values, weights, rank)
+    if binned is not None:
+        states.bins = bins_of(binned, values[binned])
+    return states
 
 
 def _states_of(values: Floats, weights: Floats | None, rank: int) -> States:
@@ -95,10 +127,12 @@ def _states_of(values: Floats, weights: Floats | None, rank: int) -> States:
 def merge(first: States, second: States) -> States:
     """State of the samples of both; on equal extremes the lower rank is named."""
     with np.errstate(all="ignore"):
-        return _merge(first, second)
+        table = _merge(first, second)
+    bins = [states.bins for states in (first, second) if states.bins]
+    return States(table, merge_bins(bins) if bins else None)
 
 
-def _merge(first: States, second: States) -> States:
+def _merge(first: States, second: States) -> Floats:
     a, b = first.table, second.table
     out = np.empty_like(a)
     for field in (COUNT, WEIGHT, TOTAL, NONFINITE):
@@ -114,13 +148,14 @@ def _merge(first: States, second: States) -> States:
         of_b = np.where(b[value] == out[value], b[rank], NO_RANK)
         out[rank] = np.minimum(of_a, of_b)
     out[NONFINITE_RANK] = np.minimum(a[NONFINITE_RANK], b[NONFINITE_RANK])
-    return States(out)
+    return out
 
 
 def results(states: States, op: str) -> dict[str, Floats]:
     """Results of one reduction: suffix of the name (empty but for ``stats``) to values.
 
-    mean = Σwx/Σw; sum = Σx; std = sqrt(Σw(x-mean)²/Σw), the population's; count = finite samples.
+    mean = Σwx/Σw; sum = Σx; std = sqrt(Σw(x-mean)²/Σw), the population's; count = finite samples; median and p99
+    are linear between two samples, each at most 1 % off.
     """
     table = states.table
     some = table[COUNT] > 0
@@ -136,6 +171,10 @@ def results(states: States, op: str) -> dict[str, Floats]:
         return {"": known(LOW)}
     if op == "max":
         return {"": known(HIGH)}
+    if op in QUANTILES:
+        if states.bins is None:
+            raise ValueError(f"states without bins have no {op}")
+        return {"": quantiles(states.bins, QUANTILES[op], table[LOW], table[HIGH])}
     with np.errstate(all="ignore"):
         std = np.sqrt(np.where(table[WEIGHT] > 0, table[M2] / table[WEIGHT], np.nan))
     if op == "std":

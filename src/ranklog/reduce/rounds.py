@@ -3,16 +3,16 @@
 In: a `Buffer` and a `World`. Out: records, on rank 0. A round is one header that all ranks agree on, then the fused
 path where all hold the same rows, or the gathered path where they do not, then mail. Which of these are run follows
 from agreed numbers only, so that all ranks run the same. Any error ends the rounds for good: rank 0 goes on alone
-with its coverage marked, other ranks count what they can no longer send. `step` never raises. It waits at most about
-its time limit for the other ranks, and as long again for what they do once all are here.
+with its coverage marked, and every rank keeps what it holds for a later merge (see `ranklog.reduce.spill`). `step`
+never raises. It waits at most about its time limit for the other ranks, and as long again for what they do once all
+are here.
 
 Threads: `step` for the one reducer thread; `post` and `request_close` for any; the rest may be read by any.
 """
 
 from __future__ import annotations
 
-import os
-import socket
+import secrets
 import time
 from collections.abc import Sequence
 
@@ -24,29 +24,21 @@ from ranklog.model.record import Coverage, Event, Metrics, Record
 from ranklog.reduce.agree import Memory, agree
 from ranklog.reduce.buffer import Buffer, Row, stack
 from ranklog.reduce.fused import Deadline, agree_on, reduce_fused
-from ranklog.reduce.gathered import Merger, decode_report, encode_report, remaining, within
+from ranklog.reduce.gathered import Merger, decode_report, encode_report, split, within
+from ranklog.reduce.greet import PROTOCOL, greet
+from ranklog.reduce.keeper import Keep, Keeper
 from ranklog.reduce.mail import Frames, Mail, read_record
 from ranklog.reduce.ops import States
 from ranklog.reduce.records import RecordMaker, Reduced
 from ranklog.world.base import World
+from ranklog.world.single import SeveredWorld
 
-PROTOCOL = 1
 FUSED_ROWS = 4096
 FUSED_NAMES = 65536
 STALLED_ROUNDS = 5
 STALLED_AGE_S = 1.0
 MAIL_BYTES = 1024 * 1024
 MAIL_BYTES_ALL_RANKS = 64 * 1024 * 1024
-
-
-class Hello(msgspec.Struct, frozen=True, array_like=True):
-    """First thing that ranks tell each other."""
-
-    protocol: int
-    run_id: str
-    host: str
-    pid: int
-    rank: int
 
 
 class Agreed(msgspec.Struct, frozen=True):
@@ -76,15 +68,16 @@ class Rounds:
         world: Communicator of ranklog's own, used by no other thread.
         buffer: This rank's rows.
         run_id: The run's id; on other ranks than 0 it may be None, rank 0 tells it.
+        keep: Writes what can no longer be sent; None loses it.
 
     Attributes:
         run_id: The run's id, on every rank after the first round.
+        cost_s: What the last round took once all ranks had come.
         finished: Whether all ranks are closing and nothing is pending anywhere; set in the same round on all.
         failed: Why the rounds ended early, None while they go on.
-        lost: Values and records of this rank that will never be written; on other ranks than 0 nobody else knows.
     """
 
-    def __init__(self, world: World, buffer: Buffer, *, run_id: str | None = None) -> None:
+    def __init__(self, world: World, buffer: Buffer, *, run_id: str | None = None, keep: Keep | None = None) -> None:
         self._world = world
         self._buffer = buffer
         self._rank = world.place.rank
@@ -94,20 +87,34 @@ class Rounds:
         self._merger = Merger(self._size)
         self._memory = Memory.fresh(self._size)
         self._frames = [Frames() for _ in range(self._size if self._rank == 0 else 0)]
+        self._keeper = Keeper(self._rank, self._size, keep)
+        self._meeting = secrets.token_hex(4) if self._rank == 0 else ""
+        self._in_flight = 0  # first rows of the buffer that the present round may reduce
+        self._unconfirmed: list[Row] = []  # reduced in the last round, which may have failed elsewhere
         self._carrying = False
         self._closing = False
         self._greeted_s = 0.0
-        self._last: Agreed | None = None
         self._widen = 1
         self._told_loss = False
         self._reduced_once = False
         self._stalled = 0
         self._patience_s = 0.0
         self._out: list[Record] = []
+        self._lost = 0
         self.run_id = run_id
+        self.cost_s = 0.0
         self.finished = False
         self.failed: str | None = None
-        self.lost = 0
+
+    @property
+    def lost(self) -> int:
+        """Values and records of this rank that will never be written."""
+        return self._lost + self._keeper.lost
+
+    @property
+    def meeting(self) -> str | None:
+        """Name under which spill files were begun, None where there are none."""
+        return self._keeper.meeting
 
     @property
     def mail_pending(self) -> bool:
@@ -150,15 +157,20 @@ class Rounds:
             self._greet(Deadline(self._world, timeout_s))
         closing = self._closing  # read before what is counted: all that came before it is counted then
         self._post_per_rank()
-        agreed = self._last = self._agree_header(Deadline(self._world, timeout_s), closing=closing)
+        agreed = self._agree_header(Deadline(self._world, timeout_s), closing=closing)
+        # All ranks have begun this round, so none has failed in the one before.
+        self._unconfirmed = []
+        self._mail.confirm()
         # All ranks are here now: the wait for the last one must not leave the rest of the round without time.
         calls = Deadline(self._world, timeout_s)
+        together_s = time.monotonic()
         if agreed.all_closing and not agreed.most_rows and not agreed.mail_bytes:
             self.finished = True
             return
         if agreed.rows:
             self._stalled = 0
             rows = self._buffer.closed(min(agreed.rows, FUSED_ROWS))
+            self._in_flight = len(rows)
             if agree_on(msgspec.msgpack.encode([(r.names, r.step, r.op, r.to) for r in rows]), calls):
                 self._fused(within(rows, FUSED_NAMES), calls)
             else:
@@ -170,18 +182,12 @@ class Rounds:
                 self._gather(calls)
         if agreed.mail_bytes:
             self._deliver_mail(calls)
+        self.cost_s = time.monotonic() - together_s
 
     def _greet(self, calls: Deadline) -> None:
-        own = Hello(PROTOCOL, self.run_id or "", socket.gethostname(), os.getpid(), self._rank)
-        decoder = msgspec.msgpack.Decoder(Hello)
-        hellos = [decoder.decode(data) for data in calls.all_gather(msgspec.msgpack.encode(own))]
-        for hello in hellos:
-            if hello.protocol != hellos[0].protocol:
-                raise WorldError(
-                    f"ranks run different versions of ranklog: protocol {hellos[0].protocol} on rank 0 "
-                    f"({hellos[0].host}), {hello.protocol} on rank {hello.rank} ({hello.host}); install the same one"
-                )
-        self.run_id = hellos[0].run_id or self.run_id
+        told = greet(calls, rank=self._rank, run_id=self.run_id, meeting=self._meeting)
+        self.run_id = told.run_id or self.run_id
+        self._meeting = told.meeting
         self._greeted_s = time.monotonic()
 
     def _agree_header(self, calls: Deadline, *, closing: bool) -> Agreed:
@@ -209,6 +215,7 @@ class Rounds:
         self._memory = self._memory.after_fused()
         self._reduced_once = True
         self._buffer.drop(len(rows))
+        self._in_flight, self._unconfirmed = 0, rows
         if self._rank == 0:
             coverage = Coverage(self._size, self._size, self._size)
             self._write([_group(row, coverage) for row in rows], states)
@@ -222,6 +229,7 @@ class Rounds:
             since_s=self._greeted_s,
             widen=self._widen,
         )
+        self._in_flight = len(rows)
         reports = [decode_report(data) for data in calls.all_gather(own)]
         was_idle = self._memory.idle
         ready, self._memory = agree(reports, self._memory)
@@ -238,7 +246,9 @@ class Rounds:
                     " what it misses shows as coverage"
                 )
                 self._out.append(Event("warning", "rank_silent", text, time.time_ns(), rank=rank))
-        self._buffer.replace(remaining(rows, ready, self._rank), len(rows))
+        left, reduced = split(rows, ready, self._rank)
+        self._buffer.replace(left, len(rows))
+        self._in_flight, self._unconfirmed = 0, reduced
 
     def _deliver_mail(self, calls: Deadline) -> None:
         limit = min(MAIL_BYTES, max(1, MAIL_BYTES_ALL_RANKS // self._size))
@@ -281,22 +291,22 @@ class Rounds:
             start = 0
             for group in groups:
                 end = start + len(group.names)
-                self._write([group], States(states.table[:, start:end]))
+                self._write([group], states.part(start, end))
                 start = end
 
     def _step_alone(self) -> None:
-        """Reduce this rank's rows by themselves where it may write, else count them as lost."""
+        """Reduce this rank's rows by themselves where it may write, and keep them for a later merge."""
         closing = self._closing
         self._post_per_rank()
         rows = self._buffer.closed(self._buffer.closed_count)
         if rows:
             if self._rank == 0 or self._size == 1:
                 self._write_alone(rows)
-            else:
-                self.lost += sum(len(row.names) for row in rows)
+            if self._size > 1:
+                self._keeper.rows(rows, written=self._rank == 0)
             self._buffer.drop(len(rows))
         if self._rank and self._size > 1:
-            self.lost += self._mail.clear()
+            self._keeper.letters(self._mail.take_back())
         if closing and self._size == 1:
             self.finished = True
 
@@ -317,29 +327,56 @@ class Rounds:
         self.failed = (str(error) if isinstance(error, WorldError) else "") or repr(error)
         before = len(self._out)
         try:
+            self._keep_what_is_held(self.failed)
             self._step_alone()
         finally:
             if self._rank == 0:
                 text = f"ranks can no longer talk to each other: {self.failed}; rank 0 goes on alone; {self._known()}"
                 self._out.insert(before, Event("warning", "reduction_failed", text, time.time_ns()))
 
+    def _keep_what_is_held(self, reason: str) -> None:
+        meeting = self._meeting if self._greeted_s else ""
+        self._keeper.begin(meeting, reason, received=[frames.received for frames in self._frames])
+        if not self._keeper.working:
+            return
+        if self._rank == 0:
+            self._keeper.partial(self._merger.partial_rows())
+            return
+        in_flight = self._buffer.closed(self._in_flight)
+        self._keeper.rows([*self._unconfirmed, *in_flight], in_doubt=True)
+        self._buffer.drop(len(in_flight))
+
+    def abandon(self, reason: str) -> list[Record]:
+        """Go on without the other ranks for good; returns what rank 0 is to write.
+
+        For another thread than `step`'s, which may hang in a round: what that still gives is not to be used.
+        """
+        alone = Rounds(SeveredWorld(self._world.place, reason), self._buffer, run_id=self.run_id)
+        alone._keeper, alone._merger, alone._frames = self._keeper, self._merger, self._frames
+        alone._meeting, alone._greeted_s = self._meeting, self._greeted_s
+        alone.request_close()
+        records = alone.step(0.0)
+        alone.end()
+        return records
+
+    def end(self) -> None:
+        """Nothing will be added any more, after a failure: closes what is kept."""
+        self._keeper.end()
+
     def _known(self) -> str:
-        """What rank 0 knows of what is lost: other ranks can no longer tell."""
-        if self._last is None:
-            known = "nothing of other ranks has arrived"
-        else:
-            known = (
-                f"when they last talked, one rank had up to {self._last.most_rows} rows of values and"
-                f" {self._last.mail_bytes} bytes of records to give: what had not arrived is lost"
+        """What becomes of what other ranks had to give."""
+        if self._keeper.working:
+            return (
+                "every rank keeps what it logs in the run directory, and it is merged when the run closes or by"
+                " `ranklog sync`"
             )
-        partial = [str(rank) for rank, frames in enumerate(self._frames) if frames.partial]
-        if partial:
-            known += f"; a record of rank {', '.join(partial[:8])} had arrived in part and is lost"
-        return known + (f"; {self.lost} values and records of rank 0 are lost" if self.lost else "")
+        if self._keeper.error is not None:
+            return f"rank 0 cannot keep what a later merge needs: {self._keeper.error}"
+        return "what other ranks had not sent is lost" + (f", and {self.lost} values of rank 0" if self.lost else "")
 
     def _lose(self, count: int, error: Exception) -> None:
         """Count what cannot be written; rank 0 tells the first cause."""
-        self.lost += count
+        self._lost += count
         if self._rank == 0 and not self._told_loss:
             self._told_loss = True
             text = f"values or records could not be written, {count} at first, and are left out: {error!r}"

@@ -40,7 +40,12 @@ class World(Protocol):
 
 
 class Strategy(Protocol):
-    """How this process finds its place and opens a communicator."""
+    """How this process finds its place and opens a communicator.
+
+    A strategy whose communicator moves on only while the training thread helps has one more attribute, ``progress``:
+    a function without arguments that the training thread calls often and that returns at once; None, or no such
+    attribute, where a thread of its own may communicate.
+    """
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""Worlds without others: `SingleWorld` for one process, `SeveredWorld` where the others cannot be reached.
+"""Without others: `SingleWorld` for one process, `SeveredWorld` where the others cannot be reached.
 
 Nothing here blocks. Every collective of a `SingleWorld` returns this rank's own value, every one of a
 `SeveredWorld` raises `WorldError` with the reason it was made with.
@@ -6,9 +6,16 @@ Nothing here blocks. Every collective of a `SingleWorld` returns this rank's own
 
 from __future__ import annotations
 
+import os
+import threading
+
+import msgspec
+
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
-from ranklog.world.base import Floats, ReduceOp
+from ranklog.world.base import Floats, ReduceOp, World
+from ranklog.world.launch import STRATEGY_VARIABLE, detect_place
+from ranklog.world.reconcile import with_rank
 
 
 class SingleWorld:
@@ -67,3 +74,23 @@ class SeveredWorld:
 
     def close(self) -> None:
         """Nothing to release."""
+
+
+class SingleStrategy(msgspec.Struct, frozen=True):
+    """This process trains by itself; a given rank only decides whether it writes."""
+
+    rank: int | None = None
+    name: str = "single"
+
+    def place(self) -> Place:
+        """Rank 0 of 1, or the given rank."""
+        alone = detect_place({**os.environ, STRATEGY_VARIABLE: "single"})
+        return with_rank(alone, self.rank, told=False)
+
+    def ready(self) -> bool:
+        """Always."""
+        return True
+
+    def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
+        """A world of one; returns at once."""
+        return SingleWorld()

@@ -1,69 +1,101 @@
-"""A world over torch.distributed: a gloo group of ranklog's own, built beside the user's groups.
+"""Ranks of torch.distributed: groups of ranklog's own, built beside the user's.
 
 Needs an initialised default group, and of that only its store, its rank and its size: no call of the user's group
 is made, so a rank that never opens a logger holds nobody up but the one who waits here, with a time limit. The
 store is cloned, so that waiting does not block the main thread's use of it. Any backend of the default group will
-do; tensors are on the CPU. torch is never imported before the user has imported it. In a forked child the group is
-never destructed: that would wait for threads which the child does not have.
+do; what is combined lies on the CPU. torch is never imported before the user has imported it. Up to
+`HIERARCHY_FROM_RANKS` ranks, or on one node, all are one group; above that they are combined node by node.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
+import socket
 import sys
 import threading
 import time
-import weakref
-from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from ranklog.model.errors import WorldError
+from ranklog.model.errors import InvalidArgumentError, WorldError
 from ranklog.model.place import Place
-from ranklog.world.base import Floats, ReduceOp
+from ranklog.world.base import Floats, ReduceOp, World
+from ranklog.world.gloo import GlooGroup
+from ranklog.world.hierarchy import HIERARCHY_FROM_RANKS, HierarchicalWorld, layout
+from ranklog.world.launch import detect_place
+from ranklog.world.reconcile import complete, with_rank
 
 MESH_TIMEOUT_S = 20.0
 _FIRST_POLL_S = 0.005
 _LAST_POLL_S = 0.1
 _NAMED_RANKS = 8
-_FIRST_ASK_S = 0.0001
-_LAST_ASK_S = 0.01
-_OVERDUE_S = 5.0  # gloo keeps its time limits itself; so long after one it is taken for hung
+
+
+def distributed_module() -> ModuleType | None:
+    """``torch.distributed`` where the program has imported it, else None."""
+    module = sys.modules.get("torch.distributed")
+    # Missing while torch is being imported, and in builds without torch.distributed.
+    return module if hasattr(module, "is_initialized") else None
 
 
 def initialised_group() -> ModuleType | None:
-    """``torch.distributed`` when this process has initialised it, else None; imports nothing."""
-    module = sys.modules.get("torch.distributed")
-    if module is None or not getattr(module, "is_available", bool)():
-        return None
-    return module if module.is_initialized() else None
+    """``torch.distributed`` where this process has initialised it, else None; imports nothing."""
+    module = distributed_module()
+    return module if module is not None and module.is_initialized() else None
 
 
-def group_rank_and_size() -> tuple[int, int] | None:
-    """Rank and size of the default group, or None."""
+def initialised_place() -> Place | None:
+    """Place in torch's default group, None where there is none; node facts as in `complete`."""
     dist = initialised_group()
-    return None if dist is None else (dist.get_rank(), dist.get_world_size())
+    if dist is None:
+        return None
+    group = Place(rank=dist.get_rank(), world_size=dist.get_world_size(), launcher="torch")
+    return complete(group, os.environ)
+
+
+class TorchStrategy(msgspec.Struct, frozen=True):
+    """Ranks of torch.distributed's default group."""
+
+    rank: int | None = None
+    name: str = "torch"
+
+    def place(self) -> Place:
+        """The group's place once it is initialised, before that the launcher's.
+
+        Raises:
+            InvalidArgumentError: the given rank is another one.
+        """
+        group = initialised_place()
+        found = group or detect_place(os.environ)
+        return with_rank(found, self.rank, told=group is not None or found.launcher != "single")
+
+    def ready(self) -> bool:
+        """Whether torch.distributed is initialised."""
+        return initialised_group() is not None
+
+    def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
+        """Gloo groups of ranklog's own over the default group's store."""
+        try:
+            place = self.place()
+        except InvalidArgumentError as error:  # a group that was initialised later contradicts the given rank
+            raise WorldError(str(error)) from error
+        return connect_torch(place, channel=channel, timeout_s=timeout_s, stop=stop)
 
 
 class TorchWorld:
-    """Collectives on one gloo group.
+    """All ranks as one gloo group.
 
     Args:
-        group: A ``ProcessGroupGloo`` that nobody else uses.
+        group: The group of all ranks.
         place: This rank in it.
     """
 
-    def __init__(self, group: Any, place: Place) -> None:
+    def __init__(self, group: GlooGroup, place: Place) -> None:
         self._group = group
         self._place = place
-        self._torch = sys.modules["torch"]
-        reduce_op = self._torch.distributed.ReduceOp
-        self._broken = False
-        _worlds.add(self)
-        self._ops = {"sum": reduce_op.SUM, "min": reduce_op.MIN, "max": reduce_op.MAX}
 
     @property
     def place(self) -> Place:
@@ -72,85 +104,39 @@ class TorchWorld:
 
     def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
         """Combine equally long vectors elementwise."""
-        tensor = self._torch.from_numpy(values.astype(np.float64))
-        options = self._torch.distributed.distributed_c10d.AllreduceOptions()
-        options.reduceOp = self._ops[op]
-        self._call("allreduce", [tensor], options, timeout_s=timeout_s)
-        result: Floats = tensor.numpy()
-        return result
+        return self._group.all_reduce(values, op, timeout_s)
 
     def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
-        """Return every rank's bytes: lengths first, then contents padded to the longest."""
-        torch, size = self._torch, self._place.world_size
-        end_s = time.monotonic() + timeout_s
-        lengths = np.zeros(size)
-        lengths[self._place.rank] = len(data)
-        lengths = self.all_reduce(lengths, op="sum", timeout_s=timeout_s)
-        longest = int(lengths.max())
-        if not longest:
-            return [b""] * size
-        padded = np.zeros(longest, dtype=np.uint8)
-        padded[: len(data)] = np.frombuffer(data, dtype=np.uint8)
-        out = [torch.empty(longest, dtype=torch.uint8) for _ in range(size)]
-        options = torch.distributed.distributed_c10d.AllgatherOptions()
-        left_s = max(end_s - time.monotonic(), 0.001)
-        self._call("allgather", [out], [torch.from_numpy(padded)], options, timeout_s=left_s)
-        return [tensor.numpy()[: int(n)].tobytes() for tensor, n in zip(out, lengths, strict=True)]
+        """Return every rank's bytes."""
+        return self._group.all_gather(data, timeout_s)
 
     def barrier(self, *, timeout_s: float) -> None:
         """Return when every rank is here."""
-        self.all_reduce(np.zeros(1), op="sum", timeout_s=timeout_s)
-
-    def _call(self, method: str, *args: Any, timeout_s: float) -> None:
-        if self._group is None:
-            raise WorldError(f"{self._place}: the communicator is closed")
-        limit = timedelta(seconds=timeout_s)
-        end_s = time.monotonic() + timeout_s + _OVERDUE_S
-        args[-1].timeout = limit
-        try:
-            work = getattr(self._group, method)(*args)
-            pause_s = _FIRST_ASK_S
-            # Asked, not waited for: a daemon thread that the end of the interpreter meets inside a C++ wait takes
-            # the whole process down ("terminate called without an active exception").
-            while not work.is_completed():
-                if time.monotonic() > end_s:
-                    raise TimeoutError(f"no answer {_OVERDUE_S:g} s after its time limit of {timeout_s:g} s")  # noqa: TRY301
-                time.sleep(pause_s)
-                pause_s = min(pause_s * 1.5, _LAST_ASK_S)
-            work.wait(limit)
-        except (RuntimeError, TimeoutError) as error:  # torch's distributed errors are RuntimeErrors
-            self._broken = True
-            reason = str(error).strip().splitlines()[0]
-            raise WorldError(f"{self._place}: {method} with the other ranks failed: {reason}") from error
+        self._group.all_reduce(np.zeros(1), "sum", timeout_s)
 
     def close(self) -> None:
-        """Release the group; one that broke is left alone, since its destructor waits for what never comes."""
-        if self._broken:
-            _keep(self._group)
-        self._group = None
+        """Release the group."""
+        self._group.close()
 
 
-_worlds: weakref.WeakSet[TorchWorld] = weakref.WeakSet()
-
-
-def _keep_in_child() -> None:
-    """Keep every group for good in a forked child, also past the end of its interpreter."""
-    for world in list(_worlds):
-        _keep(world._group)
-
-
-def _keep(group: Any) -> None:
-    """Let a group live as long as the process, also past the end of its interpreter."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
-
-
-os.register_at_fork(after_in_child=_keep_in_child)
-
-
-def connect_torch(place: Place, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> TorchWorld:
-    """Open a gloo group over the default group's store; see `Strategy.connect`.
+def connect_torch(
+    place: Place,
+    *,
+    channel: str,
+    timeout_s: float,
+    stop: threading.Event | None = None,
+    hierarchy_from: int = HIERARCHY_FROM_RANKS,
+) -> World:
+    """Open gloo groups over the default group's store; see `Strategy.connect`.
 
     A rank is announced once on a channel, so a call that timed out may be repeated.
+
+    Args:
+        place: This rank.
+        channel: Name of the communicator.
+        timeout_s: Time limit.
+        stop: Set from another thread to give up early.
+        hierarchy_from: World size from which on ranks on several nodes are combined node by node; equal on all ranks.
 
     Raises:
         WorldError: no group is initialised, or not all ranks came in time.
@@ -160,20 +146,26 @@ def connect_torch(place: Place, *, channel: str, timeout_s: float, stop: threadi
         raise WorldError("torch.distributed is not initialised: call torch.distributed.init_process_group first")
     try:
         store = dist.PrefixStore(f"ranklog/{channel}", _clone_of_default_store(dist))
-        _await_all(store, place, timeout_s, stop)
+        by_node = place.world_size >= hierarchy_from
+        _await_all(store, place, timeout_s, stop, tell_node=by_node)
         # From here all ranks are on their way, so what is left of the caller's time is not the measure.
-        group = dist.ProcessGroupGloo(
-            dist.PrefixStore("gloo", store),
-            place.rank,
-            place.world_size,
-            timedelta(seconds=max(timeout_s, MESH_TIMEOUT_S)),
-        )
+        limit_s = max(timeout_s, MESH_TIMEOUT_S)
+        nodes = _nodes(store, place) if by_node else [0]
+        if len(set(nodes)) == 1:
+            everyone = range(place.world_size)
+            return TorchWorld(GlooGroup(dist.PrefixStore("gloo", store), everyone, place.rank, limit_s), place)
+        groups = [
+            GlooGroup(
+                dist.PrefixStore(f"gloo/{level.number}/{level.members[0]}", store), level.members, place.rank, limit_s
+            )
+            for level in layout(place.rank, nodes)
+        ]
+        return HierarchicalWorld(place, groups, len(layout(0, nodes)))
     except RuntimeError as error:
         if isinstance(error, WorldError):
             raise
         reason = str(error).strip().splitlines()[0]
         raise WorldError(f"{place}: no communicator could be opened: {reason}") from error
-    return TorchWorld(group, place)
 
 
 def _clone_of_default_store(dist: ModuleType) -> Any:
@@ -183,8 +175,10 @@ def _clone_of_default_store(dist: ModuleType) -> Any:
     return store if clone is None else clone()
 
 
-def _await_all(store: Any, place: Place, timeout_s: float, stop: threading.Event | None) -> None:
+def _await_all(store: Any, place: Place, timeout_s: float, stop: threading.Event | None, *, tell_node: bool) -> None:
     end_s = time.monotonic() + timeout_s
+    if tell_node:
+        store.set(f"node/{place.rank}", f"{socket.gethostname()}/{place.node_rank}")
     # Told only once, however often this rank tries: the counter counts ranks.
     if store.add(f"here/{place.rank}", 1) == 1 and store.add("count", 1) == place.world_size:
         store.set("complete", "1")
@@ -200,6 +194,15 @@ def _await_all(store: Any, place: Place, timeout_s: float, stop: threading.Event
         else:
             stop.wait(pause_s)
         pause_s = min(pause_s * 1.5, _LAST_POLL_S)
+
+
+def _nodes(store: Any, place: Place) -> list[int]:
+    """Number of each rank's node. Rank 0 reads them all and writes one list: each rank reading all costs too much."""
+    if place.is_main:
+        names = [bytes(name) for name in store.multi_get([f"node/{rank}" for rank in range(place.world_size)])]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        store.set("nodes", msgspec.msgpack.encode([numbers[name] for name in names]))
+    return msgspec.msgpack.decode(bytes(store.get("nodes")), type=list[int])
 
 
 def _who(store: Any, place: Place) -> str:

@@ -52,6 +52,16 @@ def different_order(buffer: Buffer, rank: int, size: int) -> None:
             log(buffer, step, **{name: float(rank + ord(name))})
 
 
+def quantiles(buffer: Buffer, rank: int, size: int) -> None:
+    """Equal names at the first steps; from step 25 on also a name that only rank 0 has."""
+    for step in range(50):
+        for sample in range(rank + 1):
+            log(buffer, step, op="median", half=float(10 * rank + sample), signed=float((-1) ** sample * (step + rank)))
+            log(buffer, step, op="p99", most=float(10 * rank + sample))
+        if rank == 0 and step >= 25:
+            log(buffer, step, extra=1.0)
+
+
 def silent_rank(buffer: Buffer, rank: int, size: int) -> None:
     if rank:
         for step in range(20):
@@ -70,7 +80,8 @@ def uneven(buffer: Buffer, rank: int, size: int) -> None:
 
 
 CASES: dict[str, Case] = {
-    case.__name__: case for case in (equal, different_keys, different_order, silent_rank, last_rank_only, uneven)
+    case.__name__: case
+    for case in (equal, different_keys, different_order, quantiles, silent_rank, last_rank_only, uneven)
 }
 
 

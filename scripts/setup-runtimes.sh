@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Adds the runtimes that ranks are joined by to the environment in $1: MPI, Ray, DeepSpeed, Horovod. After setup-env.sh.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=${1:?usage: setup-runtimes.sh VENV}
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+echo "Installing Open MPI, mpi4py, Ray and DeepSpeed"
+pip install -q -e '.[runtimes]'
+# DeepSpeed asks for torch while it is built; its operators are compiled where they are used.
+"$venv/bin/python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("deepspeed") is None)' ||
+    DS_BUILD_OPS=0 pip install -q --no-build-isolation 'deepspeed>=0.19.8'
+scripts/build-horovod.sh "$venv"
+touch "$venv/.runtimes"

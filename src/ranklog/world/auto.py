@@ -1,0 +1,113 @@
+"""Finds by itself what joins the ranks: the strategy ``auto``.
+
+What is initialised in this process counts first, asked anew each time, so that a group may come after the logger:
+torch.distributed (DeepSpeed and Ray Train's TorchTrainer use it), Horovod, Ray Train, MPI. Before that the launcher's
+variables tell the place. Imports none of these packages.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from ranklog.model.errors import WorldError
+from ranklog.model.place import Place
+from ranklog.world import horovod, mpi, ray, torch
+from ranklog.world.base import Strategy, World
+from ranklog.world.launch import detect_place, stands_alone
+from ranklog.world.reconcile import with_rank
+from ranklog.world.single import SingleStrategy
+
+MPI_GRACE_S = 1.0
+"""So long after the logger a torch program that has initialised MPI may initialise the group that it trains with."""
+
+
+class AutoStrategy:
+    """Ranks of whatever is initialised, else those that the launcher tells.
+
+    Args:
+        rank: The rank that the user says this process has; None to find it.
+    """
+
+    def __init__(self, rank: int | None = None) -> None:
+        self.rank = rank
+        self._created_s = time.monotonic()
+        self._over_mpi: Strategy | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the strategy that is used, or ``auto`` while none is known."""
+        chosen = self._chosen()
+        return "auto" if chosen is None else chosen.name
+
+    def place(self) -> Place:
+        """This process's place.
+
+        Raises:
+            InvalidArgumentError: the given rank is another one.
+            LaunchError: the launcher's variables are needed and incomplete.
+        """
+        found = initialised_place()
+        if found is not None:
+            return with_rank(found, self.rank, told=True)
+        if stands_alone(os.environ) or ray.in_ray_worker():
+            # A Ray worker inherits the variables of what started the node's daemon: they are not its own.
+            return SingleStrategy(self.rank).place()
+        found = detect_place(os.environ)
+        return with_rank(found, self.rank, told=found.launcher != "single")
+
+    def ready(self) -> bool:
+        """Whether something is initialised that joins ranks."""
+        return self._chosen() is not None
+
+    @property
+    def progress(self) -> Callable[[], None] | None:
+        """What the training thread must call; see `Strategy`."""
+        found: Callable[[], None] | None = getattr(self._chosen(), "progress", None)
+        return found
+
+    def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
+        """Open a communicator over what is initialised now."""
+        chosen = self._chosen()
+        if isinstance(chosen, mpi.MpiStrategy) and self._over_mpi is None:
+            grace_s = self._created_s + MPI_GRACE_S - time.monotonic()
+            if grace_s > 0 and torch.distributed_module() is not None:
+                time.sleep(min(grace_s, timeout_s))
+                chosen = self._chosen()
+            # Kept from here on: MPI's ranks meet step by step, and one that left half-way would be waited for.
+            if isinstance(chosen, mpi.MpiStrategy):
+                self._over_mpi = chosen
+        if chosen is None:
+            raise WorldError(
+                f"{self.place()}: nothing is initialised that joins the ranks: call torch.distributed."
+                "init_process_group, horovod.torch.init or what else this program trains with, or name the strategy"
+            )
+        return chosen.connect(channel=channel, timeout_s=timeout_s, stop=stop)
+
+    def _chosen(self) -> Strategy | None:
+        if stands_alone(os.environ):
+            return SingleStrategy(self.rank)
+        if self._over_mpi is not None:
+            return self._over_mpi
+        if torch.initialised_group() is not None:
+            return torch.TorchStrategy(self.rank)
+        if horovod.initialised_place() is not None:
+            return horovod.HorovodStrategy(self.rank)
+        if ray.initialised_place() is not None:
+            return ray.RayStrategy(self.rank)
+        if mpi.initialised_place() is not None:
+            return mpi.MpiStrategy(self.rank)
+        return None
+
+
+def initialised_place() -> Place | None:
+    """Place by what is initialised in this process, None where nothing is that joins several ranks."""
+    if stands_alone(os.environ):
+        return None
+    for module in (torch, horovod, ray, mpi):
+        found: Place | None = module.initialised_place()
+        if found is not None:
+            return found
+    return None

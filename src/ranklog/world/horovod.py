@@ -1,0 +1,254 @@
+"""Ranks of Horovod: gloo groups of ranklog's own, built beside Horovod, which only tells who the ranks are.
+
+In: an initialised frontend of Horovod (torch, TensorFlow or MXNet), and torch, whose gloo carries what ranks tell each
+other. None of them is imported here: a program that trains with another frontend imports torch itself. Out: a `World`.
+Rank 0 opens a store, and its address reaches the others through the rendezvous server of Horovod's launcher. Where
+Horovod runs over MPI there is no such server: the ranks talk through mpi4py, if the program has imported it.
+
+No operation of Horovod is ever submitted. Horovod names the user's unnamed operations by a count of all operations of
+the process: one that a background thread slips in, at another moment on each rank, makes ``hvd.allreduce(tensor)`` wait
+for ever. And one that not all ranks have submitted makes ``hvd.join()`` end the job by a segmentation fault.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from types import ModuleType
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from ranklog.model.errors import InvalidArgumentError, WorldError
+from ranklog.model.place import Place
+from ranklog.world import mpi
+from ranklog.world.base import Strategy, World
+from ranklog.world.families import is_set
+from ranklog.world.gloo import GlooGroup, _keep
+from ranklog.world.hierarchy import HIERARCHY_FROM_RANKS, HierarchicalWorld, layout
+from ranklog.world.launch import detect_place
+from ranklog.world.reconcile import complete, with_rank
+from ranklog.world.single import SingleWorld
+from ranklog.world.torch import MESH_TIMEOUT_S, TorchWorld, _await_all, _nodes, distributed_module
+
+FRONTENDS = ("horovod.torch", "horovod.tensorflow", "horovod.mxnet")
+SERVER_HOST = "HOROVOD_GLOO_RENDEZVOUS_ADDR"
+SERVER_PORT = "HOROVOD_GLOO_RENDEZVOUS_PORT"
+SCOPE = "ranklog"
+
+_REQUESTS_PER_S = 500  # of all ranks together: the launcher's server is a Python program
+_REQUEST_TIMEOUT_S = 3.0
+_ASK_S = 0.1
+
+_stores: dict[str, Any] = {}
+"""Stores that this process has opened as rank 0, by channel, while not all ranks have come."""
+
+
+def initialised_frontend() -> ModuleType | None:
+    """The frontend of Horovod that this process has initialised, else None; imports nothing."""
+    for name in FRONTENDS:
+        module = sys.modules.get(name)
+        # Missing while it is being imported.
+        if module is not None and hasattr(module, "is_initialized") and module.is_initialized():
+            return module
+    return None
+
+
+def initialised_place() -> Place | None:
+    """Place by Horovod where it is initialised with several ranks, else None."""
+    told = _told()
+    return told if told is not None and told.world_size > 1 else None
+
+
+def _told() -> Place | None:
+    hvd = initialised_frontend()
+    if hvd is None:
+        return None
+    try:
+        group = Place(
+            rank=int(hvd.rank()),
+            world_size=int(hvd.size()),
+            local_rank=int(hvd.local_rank()),
+            local_world_size=int(hvd.local_size()),
+            node_rank=int(hvd.cross_rank()),
+            node_count=int(hvd.cross_size()),
+            launcher="horovod",
+        )
+    except ValueError:  # shut down meanwhile by another thread
+        return None
+    found = complete(group, os.environ)
+    if found.launcher != "horovod":
+        return found
+    return msgspec.structs.replace(group, job_id=found.job_id, attempt=found.attempt)
+
+
+class HorovodStrategy(msgspec.Struct, frozen=True):
+    """Ranks of Horovod."""
+
+    rank: int | None = None
+    name: str = "horovod"
+
+    def place(self) -> Place:
+        """Horovod's place once it is initialised, before that the launcher's.
+
+        Raises:
+            InvalidArgumentError: the given rank is another one.
+        """
+        told = _told()
+        found = told or detect_place(os.environ)
+        return with_rank(found, self.rank, told=told is not None or found.launcher != "single")
+
+    def ready(self) -> bool:
+        """Whether Horovod is initialised."""
+        return initialised_frontend() is not None
+
+    @property
+    def progress(self) -> Callable[[], None] | None:
+        """What the training thread must call where the ranks may come to talk through MPI; see `Strategy`."""
+        return None if is_set(os.environ, SERVER_HOST) else _progress_over_mpi
+
+    def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
+        """Open a communicator between Horovod's ranks; a call that timed out may be repeated."""
+        if not self.ready():
+            raise WorldError("Horovod is not initialised: call hvd.init() first")
+        try:
+            place = self.place()
+        except InvalidArgumentError as error:  # Horovod was initialised later and contradicts the given rank
+            raise WorldError(str(error)) from error
+        if place.world_size == 1:
+            return SingleWorld(place)
+        if is_set(os.environ, SERVER_HOST):
+            return _connect_by_server(place, channel, time.monotonic() + timeout_s, stop)
+        if mpi.initialised_place() is None:
+            raise WorldError(
+                f"{place}: Horovod was not started by its own launcher, so rank 0 cannot tell the others where it"
+                " listens: start the job with horovodrun --gloo, or import mpi4py.MPI where Horovod runs over MPI"
+            )
+        seen = _over_mpi().place()
+        if (seen.rank, seen.world_size) != (place.rank, place.world_size):
+            raise WorldError(f"{place}: MPI says {seen}: initialise Horovod with all of MPI's ranks")
+        return _over_mpi().connect(channel=channel, timeout_s=timeout_s, stop=stop)
+
+
+@functools.cache
+def _over_mpi() -> Strategy:
+    """One for the process: MPI's ranks meet step by step, and one that left half-way would be waited for."""
+    return mpi.MpiStrategy()
+
+
+def _progress_over_mpi() -> None:
+    if _over_mpi.cache_info().currsize and (progress := getattr(_over_mpi(), "progress", None)) is not None:
+        progress()
+
+
+def _connect_by_server(place: Place, channel: str, end_s: float, stop: threading.Event | None) -> World:
+    dist = distributed_module()
+    if dist is None:
+        raise WorldError(f"{place}: import torch too, before the first record: its gloo carries what ranks log")
+    try:
+        store = _own_store(dist, channel) if place.is_main else _store_of_rank_zero(dist, place, channel, end_s, stop)
+        world = _open_world(dist, dist.PrefixStore(f"ranklog/{channel}", store), place, end_s, stop)
+    except (RuntimeError, OSError) as error:  # torch's distributed errors are RuntimeErrors
+        if isinstance(error, WorldError):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise WorldError(f"{place}: no communicator could be opened: {reason}{_cure(place)}") from error
+    _stores.pop(channel, None)  # the group holds it from here on
+    return world
+
+
+def _own_store(dist: ModuleType, channel: str) -> Any:
+    """Open rank 0's store and leave its address at the launcher's server; once a channel, however often it is tried."""
+    host = _address_towards_server()
+    store = _stores.get(channel)
+    if store is None:
+        store = _stores[channel] = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+    _request("PUT", channel, f"{host} {store.port}".encode())
+    return store
+
+
+def _store_of_rank_zero(
+    dist: ModuleType, place: Place, channel: str, end_s: float, stop: threading.Event | None
+) -> Any:
+    waiting = stop or threading.Event()
+    while (address := _request("GET", channel)) is None:
+        left_s = end_s - time.monotonic()
+        if left_s <= 0 or waiting.wait(min(left_s, max(_ASK_S, place.world_size / _REQUESTS_PER_S))):
+            raise WorldError(f"{place}: rank 0 did not come: open the logger on every rank, rank 0 included")
+    host, port = address.decode().split()
+    limit = timedelta(seconds=max(end_s - time.monotonic(), 1.0))
+    return dist.TCPStore(host, int(port), is_master=False, timeout=limit)
+
+
+def _open_world(dist: ModuleType, store: Any, place: Place, end_s: float, stop: threading.Event | None) -> World:
+    by_node = place.world_size >= HIERARCHY_FROM_RANKS
+    _await_all(store, place, end_s - time.monotonic(), stop, tell_node=by_node)
+    nodes = _nodes(store, place) if by_node else [0]
+    if len(set(nodes)) == 1:
+        group = GlooGroup(dist.PrefixStore("gloo", store), range(place.world_size), place.rank, MESH_TIMEOUT_S)
+        return TorchWorld(group, place)
+    groups = []
+    for level in layout(place.rank, nodes):
+        prefix = f"gloo/{level.number}/{level.members[0]}"
+        groups.append(GlooGroup(dist.PrefixStore(prefix, store), level.members, place.rank, MESH_TIMEOUT_S))
+    return HierarchicalWorld(place, groups, len(layout(0, nodes)))
+
+
+def _request(method: str, channel: str, body: bytes | None = None) -> bytes | None:
+    """Ask the launcher's rendezvous server; None when it does not know the channel."""
+    from http.client import HTTPConnection, HTTPException
+
+    host, port = _server()
+    connection = HTTPConnection(host, port, timeout=_REQUEST_TIMEOUT_S)
+    try:
+        connection.request(method, f"/{SCOPE}/{quote(channel, safe='')}", body)
+        answer = connection.getresponse()
+        data = answer.read()
+    except (OSError, HTTPException) as error:
+        raise _no_answer(error) from error
+    finally:
+        connection.close()
+    if answer.status not in (200, 404):
+        raise WorldError(f"Horovod's rendezvous server at {host}:{port} answers {answer.status} {answer.reason}")
+    return data if answer.status == 200 else None
+
+
+def _address_towards_server() -> str:
+    """This machine's address in the network through which all ranks reach the launcher."""
+    try:
+        with socket.create_connection(_server(), _REQUEST_TIMEOUT_S) as connection:
+            return str(connection.getsockname()[0])
+    except OSError as error:
+        raise _no_answer(error) from error
+
+
+def _server() -> tuple[str, int]:
+    return os.environ[SERVER_HOST], int(os.environ[SERVER_PORT])
+
+
+def _no_answer(error: Exception) -> WorldError:
+    host, port = _server()
+    return WorldError(f"Horovod's rendezvous server at {host}:{port} does not answer: {error!r}")
+
+
+def _cure(place: Place) -> str:
+    interface = os.environ.get("HOROVOD_GLOO_IFACE")
+    if place.node_count == 1 or interface is None or is_set(os.environ, "GLOO_SOCKET_IFNAME"):
+        return ""
+    return f". If this node's name stands for an address that others cannot reach, set GLOO_SOCKET_IFNAME={interface}"
+
+
+def _keep_in_child() -> None:
+    """Keep open stores for good in a forked child: their end would wait for threads which the child does not have."""
+    for store in list(_stores.values()):
+        _keep(store)
+
+
+os.register_at_fork(after_in_child=_keep_in_child)

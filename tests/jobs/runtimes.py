@@ -1,0 +1,63 @@
+"""How a script is started on each runtime, on this machine's loopback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from launch import Finished, job_environment
+
+BIN = Path(sys.executable).parent
+MPIRUN = [str(BIN / "mpirun"), "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
+
+LAUNCHERS: dict[str, list[str]] = {
+    "single": [],
+    "torch": ["-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--nproc-per-node"],
+    "horovod": [str(BIN / "horovodrun"), "-H", "localhost:2", "--network-interfaces", "lo", "-np"],
+    "mpi": [*MPIRUN, "-n"],
+    "ray": [],
+}
+
+
+def command(launcher: str, ranks: int, script: Path, *arguments: str) -> list[str]:
+    """The command line that starts a script on so many ranks."""
+    words = LAUNCHERS[launcher]
+    if launcher in ("single", "ray"):
+        return [sys.executable, str(script), *arguments]
+    if launcher == "torch":
+        return [sys.executable, *words, str(ranks), str(script), *arguments]
+    return [*words, str(ranks), sys.executable, str(script), *arguments]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """What keeps every runtime on loopback, and DeepSpeed on the CPU with what was compiled before."""
+    return job_environment(
+        **{
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "DS_ACCELERATOR": "cpu",
+            "TORCH_EXTENSIONS_DIR": str(BIN.parent / "torch_extensions"),
+            "OMPI_MCA_btl": "self,sm",
+            "PRTE_MCA_prte_if_include": "lo",
+            "MASTER_ADDR": "127.0.0.1",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ADDRESS": "local",
+            "RAY_TRAIN_V2_ENABLED": "1",
+            **extra,
+        }
+    )
+
+
+def start(launcher: str, ranks: int, script: Path, *arguments: str, cwd: Path, timeout_s: float = 240) -> Finished:
+    """Run a script to its end; the output of all ranks comes back together."""
+    process = subprocess.Popen(
+        command(launcher, ranks, script, *arguments), cwd=cwd, env=environment(HOME=str(cwd)), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        raise AssertionError(f"the job hung; its output so far:\n{process.communicate()[0]}") from None
+    return Finished(process.returncode, output)

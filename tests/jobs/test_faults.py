@@ -1,0 +1,106 @@
+"""One rank does something wrong: nothing hangs, no sum is wrong, coverage and warnings say what is missing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fault_job import MIDDLE, STEPS
+from launch import Finished, Ranks
+
+from ranklog.model.record import Coverage, Event, Metrics, Record
+from ranklog.testing import captured, series
+
+pytestmark = pytest.mark.slow
+
+JOB = Path(__file__).with_name("fault_job.py")
+
+
+def run(
+    case: str, size: int, tmp_path: Path, *, leave: tuple[int, ...] = (), timeout_s: str = "4"
+) -> tuple[Ranks, dict[int, Finished]]:
+    job = Ranks(size, JOB, case, str(tmp_path), cwd=tmp_path, RANKLOG_REDUCE_TIMEOUT=timeout_s)
+    done = job.finish([rank for rank in range(size) if rank not in leave])
+    return job, done
+
+
+def records(tmp_path: Path) -> list[Record]:
+    return captured(tmp_path / "runs" / "faulty")
+
+
+def coverage(found: list[Record], name: str) -> dict[int, Coverage | None]:
+    return {r.step: r.coverage for r in found if isinstance(r, Metrics) and name in r.values}
+
+
+def warnings(found: list[Record]) -> str:
+    return "\n".join(r.text for r in found if isinstance(r, Event) and r.level == "warning")
+
+
+def mean_of(ranks: range) -> float:
+    return sum(ranks) / len(ranks)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 8])
+def test_a_killed_rank_costs_only_its_own_values_and_is_named(size: int, tmp_path: Path) -> None:
+    _, done = run("killed", size, tmp_path)
+    assert done[size - 1].code == -9
+    for rank in range(size - 1):
+        assert done[rank].code == 0, done[rank].output
+    found = records(tmp_path)
+    everyone, others = mean_of(range(size)), mean_of(range(size - 1))
+    expected = {step: step + (everyone if step < MIDDLE else others) for step in range(STEPS)}
+    assert series(found, "loss") == pytest.approx(expected)
+    full, partly = Coverage(size, size, size), Coverage(size - 1, size, size - 1)
+    assert coverage(found, "loss") == {step: full if step < MIDDLE else partly for step in range(STEPS)}
+    for rank in range(size - 1):
+        assert series(found, f"own/rank_{rank:03d}") == {step: step for step in range(STEPS)}
+    assert f"no sign of rank {size - 1}" in warnings(found)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_what_a_stopped_rank_logs_later_is_merged_by_sync(size: int, tmp_path: Path) -> None:
+    last = size - 1
+    job, done = run("stopped", size, tmp_path, leave=(last,))
+    for rank in range(last):
+        assert done[rank].code == 0, done[rank].output
+    found = records(tmp_path)
+    others = mean_of(range(last))
+    assert {s: v for s, v in series(found, "loss").items() if s >= MIDDLE} == pytest.approx(
+        {step: step + others for step in range(MIDDLE, STEPS)}
+    )
+    assert f"no sign of rank {last}" in warnings(found)
+
+    job.go_on(last)
+    assert job.finish([last])[last].code == 0
+    command = [sys.executable, "-m", "ranklog.cli", "sync", str(tmp_path / "runs" / "faulty")]
+    for _ in range(2):
+        subprocess.run(command, check=False, timeout=60, env=os.environ, capture_output=True)
+        found = records(tmp_path)
+        assert series(found, "loss") == pytest.approx({step: step + mean_of(range(size)) for step in range(STEPS)})
+        assert set(coverage(found, "loss").values()) == {Coverage(size, size, size)}
+        assert series(found, f"own/rank_{last:03d}") == {step: step for step in range(STEPS)}
+        assert len([r for r in found if isinstance(r, Event) and r.code == "spill_merged"]) == 2, "merged once each"
+
+
+def test_a_rank_that_is_late_by_less_than_the_time_limit_is_waited_for(tmp_path: Path) -> None:
+    _, done = run("late", 3, tmp_path, timeout_s="30")
+    assert [done[rank].code for rank in range(3)] == [0, 0, 0], done
+    found = records(tmp_path)
+    assert series(found, "loss") == pytest.approx({step: step + 1.0 for step in range(STEPS)})
+    assert set(coverage(found, "loss").values()) == {Coverage(3, 3, 3)}
+    assert not warnings(found)
+
+
+@pytest.mark.parametrize("case", ["early", "raises"])
+def test_a_rank_that_leaves_in_the_middle_holds_nobody_up(case: str, tmp_path: Path) -> None:
+    _, done = run(case, 3, tmp_path)
+    assert [done[rank].code for rank in range(2)] == [0, 0], done
+    found = records(tmp_path)
+    values = series(found, "loss")
+    assert {s: v for s, v in values.items() if s < MIDDLE} == pytest.approx({s: s + 1.0 for s in range(MIDDLE)})
+    assert {s: v for s, v in values.items() if s >= MIDDLE} == pytest.approx({s: s + 0.5 for s in range(MIDDLE, STEPS)})
+    later = [c for s, c in coverage(found, "loss").items() if s >= MIDDLE]
+    assert {c.contributed for c in later if c} == {2}
+    if case == "raises":
+        assert "rank 2/3 (torchrun) ended with RuntimeError: out of luck" in warnings(found)
