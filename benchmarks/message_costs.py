@@ -8,6 +8,7 @@ python -m benchmarks.message_costs [OUT.json]
 
 from __future__ import annotations
 
+import itertools
 import math
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -41,18 +42,20 @@ class AllReduce(msgspec.Struct, frozen=True):
     Attributes:
         ranks: World size.
         values: Length of the vector.
+        messages: Messages that a rank sends in a call, from gloo's ring.
         median_us: Time of a call, its result waited for in C++.
         polled_us: The same through ranklog's `GlooGroup`, which asks for the result.
-        cpu_us: Processor time of a rank and call, all threads, as ``polled_us``.
-        messages: Messages that a rank sends in a call, from gloo's ring.
+        cpu_us: Processor time of a rank and call, all threads, as ``median_us``.
+        polled_cpu_us: The same as ``polled_us``.
     """
 
     ranks: int
     values: int
+    messages: float
     median_us: float
     polled_us: float
     cpu_us: float
-    messages: float
+    polled_cpu_us: float
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -114,10 +117,11 @@ class MessageCosts(msgspec.Struct, frozen=True):
 
     Attributes:
         machine: Where.
+        cores: Cores there.
         hop_us: Time that each further message of a ring adds, fitted over world sizes with one value.
         call_us: Time of a call beyond its messages, from the same fit.
-        cpu_us: Processor time of a message, sending and receiving, fitted over all cases.
-        cpu_call_us: Processor time of a call beyond its messages, from the same fit.
+        cpu_us: Processor time of a message, sending and receiving, fitted over all cases; fits are Theil and Sen's.
+        cpu_call_us: Processor time of a call through `GlooGroup` beyond that of its messages, median over all cases.
         byte_ns: Time of one byte, from the ping-pong of 64 KiB.
         store_get_us: Time that torch's TCPStore needs for one get of 1 KiB while 8 ranks ask.
         all_reduce: Calls.
@@ -127,6 +131,7 @@ class MessageCosts(msgspec.Struct, frozen=True):
     """
 
     machine: str
+    cores: int
     hop_us: float
     call_us: float
     cpu_us: float
@@ -147,7 +152,8 @@ def sent_messages(ranks: int, values: int) -> float:
 
 
 def _sockets() -> int:
-    return sum(os.readlink(link).startswith("socket:") for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum(str(link.readlink()).startswith("socket:") for link in links)
 
 
 def _meet(store: Any, name: str, ranks: int) -> None:
@@ -188,7 +194,7 @@ def _rank(rank: int, ranks: int, port: int, lazy: bool) -> None:
     _meet(store, "done", ranks)
 
 
-def _calls(group: Any, polled: Any, values: int) -> tuple[float, float, float]:
+def _calls(group: Any, polled: Any, values: int) -> tuple[float, float, float, float]:
     import torch
 
     def timed(call: Callable[[], object]) -> tuple[float, float]:
@@ -203,9 +209,9 @@ def _calls(group: Any, polled: Any, values: int) -> tuple[float, float, float]:
         return statistics.median(times) * 1e6, (time.process_time() - cpu) / CALLS * 1e6
 
     tensor, vector = torch.zeros(values, dtype=torch.float64), np.zeros(values)
-    median_us, _ = timed(lambda: group.allreduce([tensor]).wait())
-    polled_us, cpu_us = timed(lambda: polled.all_reduce(vector, "sum", LIMIT_S))
-    return median_us, polled_us, cpu_us
+    median_us, cpu_us = timed(lambda: group.allreduce([tensor]).wait())
+    polled_us, polled_cpu_us = timed(lambda: polled.all_reduce(vector, "sum", LIMIT_S))
+    return median_us, polled_us, cpu_us, polled_cpu_us
 
 
 def over_ranks(ranks: int, *, lazy: bool) -> tuple[list[AllReduce], Opening, float]:
@@ -234,10 +240,8 @@ def over_ranks(ranks: int, *, lazy: bool) -> tuple[list[AllReduce], Opening, flo
     )
     calls = []
     for index, values in enumerate(VALUES if not lazy else ()):
-        median_us, polled_us, cpu_us = (
-            statistics.mean(column) for column in zip(*(each["calls"][index] for each in told), strict=True)
-        )
-        calls.append(AllReduce(ranks, values, median_us, polled_us, cpu_us, sent_messages(ranks, values)))
+        means = [statistics.mean(column) for column in zip(*(each["calls"][index] for each in told), strict=True)]
+        calls.append(AllReduce(ranks, values, sent_messages(ranks, values), *means))
     return calls, opening, math.nan if lazy else max(each["get_us"] for each in told)
 
 
@@ -320,6 +324,12 @@ def _python() -> None:
         str(i)
 
 
+def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Slope and offset through points of which some are far off: medians, after Theil and Sen."""
+    slope = statistics.median((y - v) / (x - u) for (x, y), (u, v) in itertools.combinations(points, 2) if x != u)
+    return slope, statistics.median(y - slope * x for x, y in points)
+
+
 def measure() -> MessageCosts:
     """Run all."""
     pongs = [ping_pong(64, busy=False), ping_pong(65536, busy=False), ping_pong(64, busy=True)]
@@ -341,14 +351,16 @@ def measure() -> MessageCosts:
         openings.append(opening)
     openings += [over_ranks(ranks, lazy=True)[1] for ranks in (4, 8)]
     single = [each for each in calls if each.values == 1]
-    hop_us, call_us = np.polyfit([2 * (each.ranks - 1) for each in single], [each.median_us for each in single], 1)
-    cpu_us, cpu_call_us = np.polyfit([each.messages for each in calls], [each.cpu_us for each in calls], 1)
+    hop_us, call_us = line([(2 * (each.ranks - 1), each.median_us) for each in single])
+    cpu_us, _ = line([(each.messages, each.cpu_us) for each in calls])
+    cpu_call_us = statistics.median(each.polled_cpu_us - cpu_us * each.messages for each in calls)
     return MessageCosts(
-        machine=f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
-        hop_us=float(hop_us),
-        call_us=max(0.0, float(call_us)),
-        cpu_us=float(cpu_us),
-        cpu_call_us=max(0.0, float(cpu_call_us)),
+        machine=f"{platform.machine()}, torch {torch.__version__}",
+        cores=os.cpu_count() or 1,
+        hop_us=hop_us,
+        call_us=max(0.0, call_us),
+        cpu_us=cpu_us,
+        cpu_call_us=max(0.0, cpu_call_us),
         byte_ns=(pongs[1].median_us - pongs[0].median_us) / 65536 * 1e3,
         store_get_us=get_us,
         all_reduce=calls,

@@ -41,32 +41,33 @@ build() {
     command -v g++ >/dev/null || need "the C++ compiler g++" g++
     command -v make >/dev/null || need "make" make
     command -v cmake >/dev/null || need "cmake" cmake
-    local headers
+    local headers jobs source=$work/horovod-$version
     headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
     [ -f "$headers/Python.h" ] || need "Python.h, the headers of this Python," python3-dev
     echo "Building Horovod $version, a few minutes; the next time it is taken from $cache"
     # The source package asks for setuptools without naming it: a private one leaves that of the environment alone.
     pip install -q --target "$work/tools" setuptools==80.10.2 wheel packaging >"$work/log" 2>&1 || return
-    export PYTHONPATH=$work/tools
+    local -x PYTHONPATH=$work/tools
     pip download -q --no-deps --no-binary :all: --no-build-isolation --no-cache-dir -d "$work" "horovod==$version" \
         >>"$work/log" 2>&1 || return
     tar -xzf "$work/horovod-$version.tar.gz" -C "$work" || return
-    local source=$work/horovod-$version
     # torch's headers ask for C++17, and Python 3.12 has no distutils any more.
     sed -i 's/set(CMAKE_CXX_STANDARD 14)/set(CMAKE_CXX_STANDARD 17)/' "$source"/{,horovod/torch/}CMakeLists.txt
     sed -i 's/from distutils.sysconfig import get_python_inc; print(get_python_inc())/import sysconfig; print(sysconfig.get_path(\\"include\\"))/' \
         "$source/horovod/torch/CMakeLists.txt"
     sed -i 's/from distutils.spawn import find_executable/from shutil import which as find_executable/' \
         "$source/horovod/runner/js_run.py"
+    # What make has put into MAKEFLAGS, where it runs this script, is for other targets.
+    jobs=$(nproc)
     # CMake 4 refuses the minimum versions that gloo and flatbuffers name, unless it is told that a later one will do.
-    env CMAKE_POLICY_VERSION_MINIMUM=3.5 LDFLAGS=-Wl,--strip-debug "MAKEFLAGS=${MAKEFLAGS:--j2}" \
+    env CMAKE_POLICY_VERSION_MINIMUM=3.5 LDFLAGS=-Wl,--strip-debug "MAKEFLAGS=-j$((jobs < 8 ? jobs : 8))" \
         HOROVOD_WITH_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1 HOROVOD_WITHOUT_MXNET=1 \
         HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 HOROVOD_CPU_OPERATIONS=GLOO \
         "$python" -m pip --disable-pip-version-check wheel --no-deps --no-build-isolation --no-cache-dir \
         -w "$work/wheel" "$source" >>"$work/log" 2>&1 || return
-    # Moved in one step, since several may build at the same time.
-    mkdir -p "$cache"
-    mv "$work"/wheel/horovod-*.whl "$cache/"
+    # Renamed in one step within the cache, since several may build at the same time.
+    local wheel=("$work"/wheel/horovod-*.whl)
+    mkdir -p "$cache" && mv "${wheel[0]}" "$cache/partial.$$" && mv "$cache/partial.$$" "$cache/${wheel[0]##*/}"
 }
 
 # They are Horovod's own requirements, and its build imports them.

@@ -9,5 +9,10 @@ pip install -q -e '.[runtimes]'
 # DeepSpeed asks for torch while it is built; its operators are compiled where they are used.
 "$venv/bin/python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("deepspeed") is None)' ||
     DS_BUILD_OPS=0 pip install -q --no-build-isolation 'deepspeed>=0.19.8'
+echo "Compiling DeepSpeed's operator for communication on the CPU (a minute or two the first time)"
+# Where the tests look for it. A lock that a compilation left behind when it was ended would be waited for for good.
+rm -f "$venv"/torch_extensions/*/lock
+PATH="$(cd "$venv/bin" && pwd):$PATH" TORCH_EXTENSIONS_DIR="$(cd "$venv" && pwd)/torch_extensions" DS_ACCELERATOR=cpu \
+    "$venv/bin/python" -c 'from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder as Op; Op().load(verbose=False)' >/dev/null
 scripts/build-horovod.sh "$venv"
 touch "$venv/.runtimes"

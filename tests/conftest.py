@@ -15,11 +15,25 @@ from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, RunFacts
 from ranklog.model.spec import BackendSpec
 
-FOREIGN = ("RANKLOG_", "SLURM_", "OMPI_", "PMI_", "MLFLOW_", "WANDB_", "RANK", "WORLD_SIZE", "LOCAL_RANK")
+FOREIGN = (
+    "RANKLOG_",
+    "HOROVOD_",
+    "PMIX_",
+    "RAY_",
+    "SLURM_",
+    "OMPI_",
+    "PMI_",
+    "MLFLOW_",
+    "WANDB_",
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+)
 
 
 COMPONENTS = (
     "torch", "mlflow", "wandb", "tensorboard", "pyarrow", "pandas", "matplotlib", "plotly", "PIL", "sklearn", "psutil",
+    "ray", "mpi4py", "deepspeed", "horovod",
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from benchmarks.simulate.layouts import Levels, Ranks
 
 Times = NDArray[np.float64]
 MAX_PART_BYTES = 1 << 20
-"""gloo's largest part of a ring."""
+"""Gloo's largest part of a ring."""
 
 _POOL = 1 << 18
 
@@ -100,7 +100,7 @@ class Simulation:
         self.calls[members] += 1
 
     def _ring(self, members: Ranks, values: int) -> None:
-        """gloo's all_reduce: parts go round once to be summed and once to be told; each rank sends to the one before.
+        """Gloo's all_reduce: parts go round once to be summed and once to be told; each rank sends to the one before.
 
         There are two parts a rank. A part has whole values, so with few values most are empty: not sent.
         """
@@ -115,7 +115,7 @@ class Simulation:
             self._go_round(members, filled, part_values * FLOAT_BYTES, first)
 
     def _gather_ring(self, members: Ranks, size_bytes: int) -> None:
-        """gloo's all_gather: everybody's bytes go round in two halves."""
+        """Gloo's all_gather: everybody's bytes go round in two halves."""
         if len(members) > 1:
             self._go_round(members, 2 * len(members), size_bytes / 2, 0)
 
@@ -158,7 +158,7 @@ class Simulation:
         receivers += self._costs.receive_s
 
     def _tree(self, members: Ranks, size_bytes: float) -> None:
-        """gloo's broadcast: a binomial tree from the first member."""
+        """Gloo's broadcast: a binomial tree from the first member."""
         size = len(members)
         reached = 1
         while reached < size:

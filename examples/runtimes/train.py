@@ -134,7 +134,7 @@ def train(join: Callable[[], tuple[int, int, Step]], args: argparse.Namespace) -
     digits = load_digits()
     images, labels = torch.tensor(digits.images, dtype=torch.float32).flatten(1) / 16.0, torch.tensor(digits.target)
     logger = create_logger(
-        args.backends, savedir=args.savedir, experiment="runtimes", log_freq="batch", strategy=args.strategy
+        args.log_to, savedir=args.savedir, experiment="runtimes", log_freq="batch", strategy=args.strategy
     )
     with logger.start_logging():
         logger.save_hyperparameters({"runtime": args.runtime, "lr": LEARNING_RATE, "world_size": world_size})
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--workers", type=int, default=2, help="for Ray")
     parser.add_argument("--savedir", default="mllogs")
-    parser.add_argument("--backends", default=None, help="for example mlflow,tensorboard")
+    parser.add_argument("--log-to", default=None, help="for example mlflow,tensorboard")
     args = parser.parse_args()
     if args.runtime == "ray":
         with_ray(args)

@@ -35,6 +35,7 @@ from ranklog.model.spec import (
 if TYPE_CHECKING:
     from ranklog.capture.session import Session
     from ranklog.world.base import Strategy
+    from ranklog.world.foreign import RanksTeller
 
 __all__ = [
     "ConsoleLogger",
@@ -58,7 +59,8 @@ class BackendLogger(Logger):
         savedir: Everything is stored below it; runs in ``runs/`` there, or in ``RANKLOG_DIR``.
         log_freq: ``"epoch"``: calls without ``batch_idx`` count; an int n: also every n-th batch; ``"batch"``: all.
         log_on_workers: The ranks that log: one, a list, or -1 for all. Reduced metrics take every rank.
-        strategy: ``"auto"``, ``"single"``, ``"torch"``, or an object with the interface of one.
+        strategy: ``"auto"``, ``"single"``, ``"torch"``, ``"deepspeed"``, ``"horovod"``, ``"mpi"``, ``"ray"``, an object
+            with ``global_rank()`` and ``global_world_size()``, or one with the interface of a strategy.
         reduce: Default reduction of metrics; see `Logger.log_metrics`.
         run_id: ranklog's run to open; a new one by default.
         resume: Whether an existing run of that id is gone on with: ``"allow"``, ``"must"`` or ``"never"``.
@@ -78,7 +80,7 @@ class BackendLogger(Logger):
         savedir: str | os.PathLike[str] = "mllogs",
         log_freq: LogFreq = "epoch",
         log_on_workers: int | Sequence[int] = 0,
-        strategy: str | Strategy = "auto",
+        strategy: str | Strategy | RanksTeller = "auto",
         reduce: str | None = None,
         run_id: str | None = None,
         resume: Resume = "allow",

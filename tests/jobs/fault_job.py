@@ -1,11 +1,13 @@
-"""One rank of a job in which the last rank does something wrong at the middle: ``fault_job.py CASE SAVEDIR``."""
+"""One rank of a job whose last rank does something wrong at the middle: ``fault_job.py RUNTIME CASE SAVEDIR``."""
 
+import functools
 import os
 import signal
+import subprocess
 import sys
 import time
 
-import torch.distributed as dist
+import joined
 
 from ranklog.loggers import JournalLogger
 
@@ -13,9 +15,7 @@ STEPS = 60
 MIDDLE = 30
 
 
-def main(case: str, savedir: str) -> None:
-    dist.init_process_group("gloo")
-    rank, size = dist.get_rank(), dist.get_world_size()
+def log_on(rank: int, size: int, case: str, savedir: str) -> None:
     logger = JournalLogger(savedir=savedir, log_freq="batch", run_id="faulty")
     wrong = rank == size - 1
     with logger.start_logging(exit_timeout=25.0):
@@ -28,13 +28,10 @@ def main(case: str, savedir: str) -> None:
                     misbehave(case)
                     if case == "early":
                         break
-                elif case in ("killed", "stopped"):
-                    wait_for_break(logger)
+                elif case in ("killed", "stopped", "stopped-for-a-while"):
+                    wait_for_break(logger, rank)
             logger.log_metrics({"loss": rank + step, "worst": float(rank)}, step=step, batch_idx=step, reduce="mean")
             logger.log(step, "own", step=step, batch_idx=step, reduce="per_rank")
-    if not wrong or case != "stopped":
-        # The store lives in rank 0: it must outlive what the others ask it.
-        print(f"rank {rank} has closed", flush=True)
 
 
 def misbehave(case: str) -> None:
@@ -42,18 +39,23 @@ def misbehave(case: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if case == "stopped":
         os.kill(os.getpid(), signal.SIGSTOP)
+    if case == "stopped-for-a-while":
+        wake = f"sleep 20; kill -CONT {os.getpid()}"
+        subprocess.Popen(["sh", "-c", wake], start_new_session=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
     if case == "raises":
         raise RuntimeError("out of luck")
 
 
-def wait_for_break(logger: JournalLogger) -> None:
+def wait_for_break(logger: JournalLogger, rank: int) -> None:
     """Go on once this rank has noticed that the ranks can no longer talk: it has begun its spill file."""
     end_s = time.monotonic() + 60
-    mine = f"-rank-{int(os.environ['RANK']):05d}.rlj.open"
+    mine = f"-rank-{rank:05d}.rlj.open"
     while not any(path.name.endswith(mine) for path in (logger.run_dir / "spill").glob("*")):
         assert time.monotonic() < end_s, "the break was not noticed"
         time.sleep(0.05)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    name, what, where = sys.argv[1:]
+    joined.run(name, functools.partial(log_on, case=what, savedir=where))

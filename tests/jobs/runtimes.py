@@ -39,10 +39,10 @@ def environment(**extra: str) -> dict[str, str]:
             "DS_ACCELERATOR": "cpu",
             "TORCH_EXTENSIONS_DIR": str(BIN.parent / "torch_extensions"),
             "OMPI_MCA_btl": "self,sm",
-            "PRTE_MCA_prte_if_include": "lo",
             "MASTER_ADDR": "127.0.0.1",
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ADDRESS": "local",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's way to say that all nodes are 127.0.0.1
             "RAY_TRAIN_V2_ENABLED": "1",
             **extra,
         }

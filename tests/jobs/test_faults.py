@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fault_job import MIDDLE, STEPS
 from launch import Finished, Ranks
+from runtimes import start
 
 from ranklog.model.record import Coverage, Event, Metrics, Record
 from ranklog.testing import captured, series
@@ -20,7 +21,7 @@ JOB = Path(__file__).with_name("fault_job.py")
 def run(
     case: str, size: int, tmp_path: Path, *, leave: tuple[int, ...] = (), timeout_s: str = "4"
 ) -> tuple[Ranks, dict[int, Finished]]:
-    job = Ranks(size, JOB, case, str(tmp_path), cwd=tmp_path, RANKLOG_REDUCE_TIMEOUT=timeout_s)
+    job = Ranks(size, JOB, "torch", case, str(tmp_path), cwd=tmp_path, RANKLOG_REDUCE_TIMEOUT=timeout_s)
     done = job.finish([rank for rank in range(size) if rank not in leave])
     return job, done
 
@@ -35,6 +36,11 @@ def coverage(found: list[Record], name: str) -> dict[int, Coverage | None]:
 
 def warnings(found: list[Record]) -> str:
     return "\n".join(r.text for r in found if isinstance(r, Event) and r.level == "warning")
+
+
+def sync(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ranklog.cli", "sync", str(tmp_path / "runs" / "faulty")]
+    subprocess.run(command, check=False, timeout=60, env=os.environ, capture_output=True)
 
 
 def mean_of(ranks: range) -> float:
@@ -73,9 +79,8 @@ def test_what_a_stopped_rank_logs_later_is_merged_by_sync(size: int, tmp_path: P
 
     job.go_on(last)
     assert job.finish([last])[last].code == 0
-    command = [sys.executable, "-m", "ranklog.cli", "sync", str(tmp_path / "runs" / "faulty")]
     for _ in range(2):
-        subprocess.run(command, check=False, timeout=60, env=os.environ, capture_output=True)
+        sync(tmp_path)
         found = records(tmp_path)
         assert series(found, "loss") == pytest.approx({step: step + mean_of(range(size)) for step in range(STEPS)})
         assert set(coverage(found, "loss").values()) == {Coverage(size, size, size)}
@@ -104,3 +109,36 @@ def test_a_rank_that_leaves_in_the_middle_holds_nobody_up(case: str, tmp_path: P
     assert {c.contributed for c in later if c} == {2}
     if case == "raises":
         assert "rank 2/3 (torchrun) ended with RuntimeError: out of luck" in warnings(found)
+
+
+OTHERS = ("deepspeed", "horovod", "mpi", "ray")
+
+
+@pytest.mark.parametrize("runtime", OTHERS)
+def test_what_was_flushed_before_a_rank_was_killed_is_there_whatever_the_launcher_ends(
+    runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANKLOG_REDUCE_TIMEOUT", "4")
+    launcher = "torch" if runtime == "deepspeed" else runtime
+    done = start(launcher, 2, JOB, runtime, "killed", str(tmp_path), cwd=tmp_path)
+    assert done.code != 0, "the launcher tells that a rank was killed"
+    found = records(tmp_path)
+    before = {s: v for s, v in series(found, "loss").items() if s < MIDDLE}
+    assert before == {step: step + 0.5 for step in range(MIDDLE)}
+    assert {c for s, c in coverage(found, "loss").items() if s < MIDDLE} == {Coverage(2, 2, 2)}
+
+
+@pytest.mark.parametrize("runtime", OTHERS)
+def test_a_rank_that_was_stopped_for_a_while_is_made_up_for(
+    runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANKLOG_REDUCE_TIMEOUT", "4")
+    launcher = "torch" if runtime == "deepspeed" else runtime
+    done = start(launcher, 2, JOB, runtime, "stopped-for-a-while", str(tmp_path), cwd=tmp_path)
+    assert done.code == 0, done.output
+    sync(tmp_path)
+    found = records(tmp_path)
+    assert series(found, "loss") == pytest.approx({step: step + 0.5 for step in range(STEPS)})
+    assert set(coverage(found, "loss").values()) == {Coverage(2, 2, 2)}
+    for rank in range(2):
+        assert series(found, f"own/rank_{rank:03d}") == {step: step for step in range(STEPS)}

@@ -34,7 +34,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[int
     def train(runtime: str) -> dict[int, float]:
         if runtime not in known:
             folder = tmp_path_factory.mktemp(runtime)
-            arguments = (runtime, "--backends", "journal", "--savedir", str(folder / "logs"))
+            arguments = (runtime, "--log-to", "journal", "--savedir", str(folder / "logs"))
             done = start(LAUNCHER.get(runtime, runtime), 2, TRAIN, *arguments, cwd=folder)
             assert done.code == 0, done.output
             found = records_of(folder / "logs")

@@ -436,6 +436,15 @@ def test_different_versions_are_refused_with_both_hosts() -> None:
     assert "node-b" in rounds.failed
 
 
+def test_loggers_of_different_runs_are_not_mixed() -> None:
+    worlds = FakeWorld(2).ranks()
+    rounds = [Rounds(worlds[rank], Buffer(rank), run_id=f"run-{rank}") for rank in range(2)]
+    step_all(rounds)
+    for each in rounds:
+        assert each.failed is not None
+        assert "run 'run-0' on rank 0, 'run-1' on rank 1" in each.failed
+
+
 def test_rank_0_goes_on_alone_when_another_rank_is_gone() -> None:
     buffers, rounds = job(3)
     for rank in range(3):

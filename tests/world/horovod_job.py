@@ -11,6 +11,7 @@ from ranklog.loggers import JournalLogger
 from ranklog.model.errors import WorldError
 from ranklog.testing.conformance import check_strategy
 from ranklog.world.horovod import SERVER_HOST, HorovodStrategy, initialised_place
+from ranklog.world.strategies import resolve_strategy
 
 LIMIT_S = 30.0
 
@@ -37,6 +38,7 @@ def refused(reason: str, channel: str) -> None:
 def promises() -> None:
     place = HorovodStrategy().place()
     assert place == initialised_place()
+    assert resolve_strategy("auto").name == "horovod"
     assert (place.rank, place.world_size) == (hvd.rank(), hvd.size())
     assert (place.local_rank, place.node_count) == (hvd.local_rank(), 1)
     check_strategy(HorovodStrategy(), together=hvd.barrier, beside=lambda: user_trains(1))
@@ -50,6 +52,17 @@ def some_ranks_alone() -> None:
     for _ in range(50 * hvd.rank()):
         hvd.allreduce(torch.ones(3), name="gradient")
     hvd.join()
+
+
+def late() -> None:
+    """Each rank in turn has given up twice before the other comes."""
+    for rank, reason in ((0, "1 of 2 ranks did not come: rank 1"), (1, "rank 0 did not come")):
+        if hvd.rank() == rank:
+            refused(reason, f"late/{rank}")
+        hvd.barrier()
+        world = HorovodStrategy().connect(channel=f"late/{rank}", timeout_s=LIMIT_S)
+        assert world.all_gather(b"%d" % hvd.rank(), timeout_s=LIMIT_S) == [b"0", b"1"]
+        world.close()
 
 
 def left_open() -> None:
@@ -107,7 +120,7 @@ def log() -> None:
         hvd.join()
 
 
-TRIALS = (promises, some_ranks_alone, left_open, without_server, exit_early, shut_down, log)
+TRIALS = (promises, some_ranks_alone, late, left_open, without_server, exit_early, shut_down, log)
 
 
 def main() -> None:

@@ -99,8 +99,9 @@ def without_torch(config: Config) -> None:
             while True:
                 world.barrier(timeout_s=30)
         except WorldError as error:
-            write(config, f"actor-ended{rank}", str(error))
+            trouble = str(error)
         patiently_connect("after the actor").barrier(timeout_s=30)
+        write(config, f"actor-ended{rank}", trouble)
         collective.barrier()
         raise RuntimeError("the first attempt fails")
     promises = check_strategy(RayStrategy(), together=collective.barrier, beside=beside)

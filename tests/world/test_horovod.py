@@ -58,6 +58,10 @@ def test_ranks_that_log_alone_hold_up_neither_training_nor_its_end() -> None:
     run_job(2, "some_ranks_alone")
 
 
+def test_a_rank_that_has_given_up_may_try_again_and_is_met() -> None:
+    run_job(2, "late")
+
+
 def test_a_logger_that_rank_0_alone_has_left_open_lets_the_job_end(tmp_path: Path) -> None:
     run_job(2, "left_open", str(tmp_path))
 

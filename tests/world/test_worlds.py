@@ -65,7 +65,8 @@ def start_job(size: int, *args: str, per_node: int | None = None) -> list[tuple[
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     common = {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(per_node),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(per_node),
         "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(JOB.parents[2] / "src"),
     }  # fmt: skip
     processes = [

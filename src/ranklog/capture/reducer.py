@@ -7,9 +7,11 @@ its coverage marked; after a break every rank keeps what it has in its spill fil
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from ranklog.model.place import Place
 from ranklog.model.record import Event, Record
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.rounds import Rounds
-from ranklog.world.base import Strategy, World
+from ranklog.world.base import ENDING, Strategy, World
 from ranklog.world.single import SeveredWorld, SingleWorld
 
 FIRST_TIMEOUT_S = 60.0
@@ -32,6 +34,7 @@ IDLE_S = 1.0
 SHARE = 0.05
 PROGRESS_TIMEOUT_S = 600.0
 CLOSE_GRACE_S = 2.0
+END_S = 2.0
 NOTICE_S = 2.0
 """What a rank that cannot talk needs, after its time limit, to begin its spill file."""
 
@@ -52,6 +55,22 @@ def reduce_timeouts() -> tuple[float, float]:
     if not 0.0 < seconds < 1e6:
         raise InvalidArgumentError(f"RANKLOG_REDUCE_TIMEOUT={given!r} is not allowed: give seconds above 0")
     return seconds, seconds
+
+
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+def _end_threads() -> None:
+    """Have the threads leave torch's code: the end of the interpreter takes the process down where it meets one there.
+
+    Registered before the loggers' own hook, which closes what is still open, and so called after it.
+    """
+    ENDING.set()
+    for thread in list(_threads):
+        thread.join(END_S)
+
+
+atexit.register(_end_threads)
 
 
 def next_pause(pause_s: float, *, waiting: bool, cost_s: float) -> float:
@@ -130,6 +149,7 @@ class Reducer:
             return
         self._thread = threading.Thread(target=self._run, name="ranklog-reducer", daemon=True)
         self._thread.start()
+        _threads.add(self._thread)
 
     def _adopt(self, world: World) -> None:
         with self._changed:
@@ -194,7 +214,7 @@ class Reducer:
         pause_s = BUSY_S
         timeout_s = self._first_timeout_s
         warned = quiet  # a world that could not be opened was warned about when it was tried
-        while not (rounds.finished or (rounds.failed and self._closing) or self._abandoned):
+        while not (rounds.finished or (rounds.failed and self._closing) or self._abandoned or ENDING.is_set()):
             with self._changed:
                 self._in_round = not self._settled()
             self._emit(rounds.step(timeout_s))
@@ -278,6 +298,8 @@ class Reducer:
             else:
                 limit = close_deadline
                 reason = "no process group was initialised (torch.distributed.init_process_group)"
+            if ENDING.is_set() or self._abandoned:
+                return SeveredWorld(self._place, reason)
             if limit is not None and time.monotonic() >= limit:
                 if self.buffer.pending or self._early_mail or not self._closing:
                     self._health.warn(

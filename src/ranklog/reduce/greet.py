@@ -18,7 +18,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         protocol: Version of what the ranks say to each other.
-        run_id: The run; only rank 0's counts.
+        run_id: The run, where this rank knows it.
         meeting: Names this coming together of the ranks; only rank 0's counts.
         host: Where the rank runs.
         pid: Its process.
@@ -40,7 +40,7 @@ def greet(calls: Deadline, *, rank: int, run_id: str | None, meeting: str) -> He
     """Tell the others who this is; returns what rank 0 told.
 
     Raises:
-        WorldError: the ranks run different versions, or cannot talk.
+        WorldError: the ranks run different versions, have opened different loggers, or cannot talk.
     """
     own = Hello(PROTOCOL, run_id or "", meeting, socket.gethostname(), os.getpid(), rank)
     hellos = [_decoder.decode(data) for data in calls.all_gather(msgspec.msgpack.encode(own))]
@@ -49,5 +49,10 @@ def greet(calls: Deadline, *, rank: int, run_id: str | None, meeting: str) -> He
             raise WorldError(
                 f"ranks run different versions of ranklog: protocol {hellos[0].protocol} on rank 0 "
                 f"({hellos[0].host}), {hello.protocol} on rank {hello.rank} ({hello.host}); install the same one"
+            )
+        if hello.run_id and hello.run_id != hellos[0].run_id:
+            raise WorldError(
+                f"ranks have opened different loggers: run {hellos[0].run_id!r} on rank 0, {hello.run_id!r} on rank"
+                f" {hello.rank}; give the same run_id to all, and a logger that only some ranks open another experiment"
             )
     return hellos[0]

@@ -106,7 +106,9 @@ def initialised_place() -> Place | None:
     """Place by what is initialised in this process, None where nothing is that joins several ranks."""
     if stands_alone(os.environ):
         return None
-    for module in (torch, horovod, ray, mpi):
+    # In a worker of Ray Train the group's variables may be those of what started the node's daemon.
+    order = (ray, torch) if ray.in_ray_worker() else (torch, horovod, ray, mpi)
+    for module in order:
         found: Place | None = module.initialised_place()
         if found is not None:
             return found

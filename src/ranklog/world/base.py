@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from ranklog.model.place import Place
 
+ENDING = threading.Event()
+"""Set when the process ends: a call in another thread gives up at once, since what it waits for is taken down."""
+
 Floats = NDArray[np.float64]
 ReduceOp = Literal["sum", "min", "max"]
 

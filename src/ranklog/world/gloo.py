@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ranklog.model.errors import WorldError
-from ranklog.world.base import Floats, ReduceOp
+from ranklog.world.base import ENDING, Floats, ReduceOp
 
 _FIRST_ASK_S = 0.0001
 _LAST_ASK_S = 0.01
@@ -112,6 +112,8 @@ class GlooGroup:
             # Asked, not waited for: a daemon thread that the end of the interpreter meets inside a C++ wait takes
             # the whole process down ("terminate called without an active exception").
             while not work.is_completed():
+                if ENDING.is_set():
+                    raise RuntimeError("the process ends")  # noqa: TRY301
                 if time.monotonic() > end_s:
                     raise TimeoutError(f"no answer {_OVERDUE_S:g} s after its time limit of {timeout_s:g} s")  # noqa: TRY301
                 time.sleep(pause_s)

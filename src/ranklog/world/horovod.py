@@ -29,9 +29,9 @@ import msgspec
 from ranklog.model.errors import InvalidArgumentError, WorldError
 from ranklog.model.place import Place
 from ranklog.world import mpi
-from ranklog.world.base import Strategy, World
+from ranklog.world.base import World
 from ranklog.world.families import is_set
-from ranklog.world.gloo import GlooGroup, _keep
+from ranklog.world.gloo import GlooGroup
 from ranklog.world.hierarchy import HIERARCHY_FROM_RANKS, HierarchicalWorld, layout
 from ranklog.world.launch import detect_place
 from ranklog.world.reconcile import complete, with_rank
@@ -138,13 +138,13 @@ class HorovodStrategy(msgspec.Struct, frozen=True):
 
 
 @functools.cache
-def _over_mpi() -> Strategy:
-    """One for the process: MPI's ranks meet step by step, and one that left half-way would be waited for."""
+def _over_mpi() -> mpi.MpiStrategy:
+    """One for the process, made when it is first of use: from then on MPI's ranks can be told something."""
     return mpi.MpiStrategy()
 
 
 def _progress_over_mpi() -> None:
-    if _over_mpi.cache_info().currsize and (progress := getattr(_over_mpi(), "progress", None)) is not None:
+    if mpi.initialised_mpi() is not None and (progress := _over_mpi().progress) is not None:
         progress()
 
 
@@ -243,12 +243,3 @@ def _cure(place: Place) -> str:
     if place.node_count == 1 or interface is None or is_set(os.environ, "GLOO_SOCKET_IFNAME"):
         return ""
     return f". If this node's name stands for an address that others cannot reach, set GLOO_SOCKET_IFNAME={interface}"
-
-
-def _keep_in_child() -> None:
-    """Keep open stores for good in a forked child: their end would wait for threads which the child does not have."""
-    for store in list(_stores.values()):
-        _keep(store)
-
-
-os.register_at_fork(after_in_child=_keep_in_child)

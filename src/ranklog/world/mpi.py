@@ -10,7 +10,6 @@ else the training thread does.
 from __future__ import annotations
 
 import atexit
-import functools
 import importlib
 import os
 import sys
@@ -31,8 +30,8 @@ from ranklog.world.single import SingleWorld
 _lock = threading.Lock()
 _hubs: dict[int, Hub] = {}
 """By the communicator's number: ranks meet on one communicator in one place, however many loggers there are."""
-_turns: list[Turns] = []
-"""None or one: what MPI allows holds for the process."""
+_turns: dict[int, Turns] = {}
+"""By process id: a forked child has nothing to do with its parent's MPI."""
 
 
 def initialised_mpi() -> Any | None:
@@ -146,15 +145,14 @@ def _import() -> None:
 
 
 def _process_turns(mpi: Any) -> Turns:
+    process_id = os.getpid()
     with _lock:
-        if not _turns:
-            turns = OwnThread(mpi) if mpi.Query_thread() == mpi.THREAD_MULTIPLE else TrainingThread(mpi)
-            _turns.append(turns)
-            end = functools.partial(_end, turns, os.getpid())
-            atexit.register(end)
-            # The program may end MPI itself; this is called first then.
-            mpi.COMM_SELF.Set_attr(mpi.Comm.Create_keyval(delete_fn=lambda *_: end()), True)
-        return _turns[0]
+        if process_id not in _turns:
+            several = mpi.Query_thread() == mpi.THREAD_MULTIPLE
+            _turns[process_id] = OwnThread(mpi) if several else TrainingThread(mpi)
+            # Called first of all when the program ends MPI itself; mpi4py ends it too late for Python's functions.
+            mpi.COMM_SELF.Set_attr(mpi.Comm.Create_keyval(delete_fn=lambda *_: _end()), True)
+        return _turns[process_id]
 
 
 def _hub(mpi: Any, communicator: Any) -> Hub:
@@ -166,9 +164,14 @@ def _hub(mpi: Any, communicator: Any) -> Hub:
         return _hubs[number]
 
 
-def _end(turns: Turns, process_id: int) -> None:
-    """When MPI ends, the first time; a forked child has nothing to do with it."""
-    if os.getpid() != process_id or not turns.end():
+def _end() -> None:
+    """Let go of MPI before it ends."""
+    turns = _turns.get(os.getpid())
+    if turns is None or not turns.end():
         return
     while _hubs:
         _hubs.popitem()[1].links.part()
+
+
+# When this is imported no logger is open: those that are closed at exit are closed before this is called.
+atexit.register(_end)

@@ -8,9 +8,9 @@ the user's (seen with Open MPI 5.0 and MPICH 5.0, collectively and with sessions
 mpi4py receives with any tag unless told otherwise, and could so take a message of ours. Therefore each rank keeps
 `POSTED` receives for each neighbour: MPI gives a message to the receive that was posted first, and ``comm.recv`` sees
 only messages that none waits for. Long messages travel in pieces that fit, `WINDOW` at a time. Every piece is short
-enough to be sent at once, so no send is pending when MPI ends. Before that neighbours say that they part, and receives
-are taken back only from those that did: a late message that nothing waits for makes ``MPI_Finalize`` fail (MPICH 5.0), a
-receive that waits for nothing does not.
+enough to be sent at once, so no send is pending when MPI ends. Before that, neighbours say that they part, and the
+receives are taken back from those that did. From the others they stay: a late message that nothing waits for makes
+``MPI_Finalize`` fail (MPICH 5.0), a receive that waits for nothing does not.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
-Steps: TypeAlias = Generator[None, None, T]
-"""Work that never blocks: it yields where it must wait for others, and is resumed to look again."""
+Steps: TypeAlias = Generator[bool, None, T]
+"""Work that never blocks: it yields where it must wait for others, and is resumed to look again. Yields whether
+something came."""
 
 TAG = 31_719
 """Of all messages; every MPI allows tags up to 32767."""
@@ -34,11 +35,8 @@ WINDOW = 14
 PIECE_BYTES = 4000
 """Open MPI sends up to 4096 bytes at once within a node, less its own header; others more."""
 
-_ACKNOWLEDGED = 0
-_PARTED = 255
-FIRST_KIND = 1
-LAST_KIND = 254
-"""Kinds of message from the first to the last are the callers'."""
+_ACKNOWLEDGED, _PARTED = 0, 255
+"""Kinds of message that are dealt with here; those between are the callers'."""
 PART_S = 2.0
 """So long a rank that ends waits for its neighbours to end; ``MPI_Finalize`` waits for them anyway."""
 
@@ -97,9 +95,10 @@ class Links:
     def _receive(self, peer: int, buffer: memoryview) -> tuple[Any, memoryview]:
         return self._communicator.Irecv([buffer, self._mpi.BYTE], source=peer, tag=TAG), buffer
 
-    def poll(self) -> None:
-        """Take in what has come; never blocks."""
+    def poll(self) -> bool:
+        """Take in what has come, whether there is something; never blocks."""
         self.post()
+        came = False
         self._sending = [each for each in self._sending if not each[0].Test()]
         status = self._mpi.Status()
         for peer, posted in self._posted.items():
@@ -108,6 +107,8 @@ class Links:
                 piece = bytes(buffer[: status.Get_count(self._mpi.BYTE)])
                 posted.append(self._receive(peer, buffer))
                 self._take(peer, piece)
+                came = True
+        return came
 
     def _take(self, peer: int, piece: bytes) -> None:
         kind, channel, number, total = _HEAD.unpack_from(piece)
@@ -143,8 +144,7 @@ class Links:
         for number, start in enumerate(range(_CONTENT_BYTES, total, _CONTENT_BYTES), start=1):
             if number % WINDOW == 0:
                 while not self._acknowledged[peer, channel]:
-                    self.poll()
-                    yield
+                    yield self.poll()
                 self._acknowledged[peer, channel] -= 1
             self._send_piece(peer, channel, message, start, total)
 
@@ -166,7 +166,7 @@ class Links:
                 kept.pop((peer, channel), None)
 
     def part(self) -> None:
-        """Let go before MPI ends: say so, and wait a little for the neighbours to do the same. The end of these links."""
+        """Let go before MPI ends: say so, and wait a little for the neighbours to say it. No use is made after that."""
         told: set[int] = set()
         end_s = time.monotonic() + PART_S
         while True:

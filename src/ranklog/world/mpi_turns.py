@@ -65,7 +65,8 @@ class OwnThread:
                 if self._ended or self._mpi.Is_finalized():
                     raise WorldError("MPI has ended in this process")
                 try:
-                    next(steps)
+                    if next(steps):
+                        next_s = _FIRST_PAUSE_S
                 except StopIteration as done:
                     result: T = done.value
                     return result
@@ -171,7 +172,7 @@ class TrainingThread:
         def steps() -> Steps[None]:
             work()
             return
-            yield
+            yield False
 
         try:
             self._add(_Task(steps()))

