@@ -10,6 +10,7 @@ from typing import Any
 
 import mpi4py
 import numpy as np
+import pytest
 
 LEVEL, TRIAL = sys.argv[1:3]
 mpi4py.rc.thread_level = LEVEL
@@ -158,6 +159,11 @@ def silent_rank() -> None:
     if RANK == SIZE - 1:
         error = in_thread(strategy, lambda: world.barrier(timeout_s=LIMIT_S))
         assert f"no answer from rank {SIZE - 1}" in str(error), error
+
+
+def idle_training_thread() -> None:
+    with pytest.raises(WorldError, match="it has logged nothing"):
+        MpiStrategy().connect(channel="job", timeout_s=0.2)
 
 
 def unlike_calls() -> None:

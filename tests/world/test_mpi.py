@@ -102,6 +102,11 @@ def test_trouble_is_told_in_time_and_the_job_ends(trial: str, level: str) -> Non
 
 
 @with_mpi
+def test_where_the_training_thread_must_help_and_does_not_the_error_says_so() -> None:
+    holds(2, "funneled", "idle_training_thread")
+
+
+@with_mpi
 def test_a_rank_deep_in_the_tree_is_named() -> None:
     holds(4, "multiple", "silent_rank")
 

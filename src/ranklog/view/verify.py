@@ -19,6 +19,7 @@ from ranklog.journal.reader import JournalReader
 from ranklog.model.errors import RunNotFoundError
 from ranklog.model.record import Entry, File, Item
 
+FOLDERS = ("cursors", "blobs", "spill")
 _CHUNK_BYTES = 1 << 20
 
 
@@ -150,8 +151,6 @@ def _compare(file: File, size: int, digest: str) -> str | None:
 def _paths(run_dir: Path) -> Iterator[Path]:
     """What ranklog itself writes: the directory, its files, cursors and blobs."""
     yield run_dir
-    for folder in (run_dir, run_dir / "cursors", run_dir / "blobs"):
+    for folder in (run_dir, *(run_dir / name for name in FOLDERS)):
         if folder.is_dir():
-            yield from (
-                path for path in sorted(folder.iterdir()) if path.is_file() or path.name in ("cursors", "blobs")
-            )
+            yield from (path for path in sorted(folder.iterdir()) if path.is_file() or path.name in FOLDERS)

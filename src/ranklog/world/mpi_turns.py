@@ -99,9 +99,11 @@ class _Task(Generic[T]):
         self._steps = steps
         self._result: T
         self._error: BaseException | None = None
+        self.begun = False
         self.done = threading.Event()
 
     def step(self) -> None:
+        self.begun = True
         try:
             next(self._steps)
         except StopIteration as done:
@@ -157,6 +159,11 @@ class TrainingThread:
                 with self._lock:
                     if task in self._tasks:
                         self._tasks.remove(task)
+                if not task.begun:
+                    raise WorldError(
+                        "only the training thread may call MPI here, and it has logged nothing meanwhile: log more"
+                        " often, or have MPI initialised with MPI_THREAD_MULTIPLE, as mpi4py does by default"
+                    )
                 if not task.done.is_set():
                     raise OverdueError
         return task.result()

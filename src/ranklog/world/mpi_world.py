@@ -69,8 +69,10 @@ class Hub:
             number = self.turns.run(self._meet(digest), timeout_s=timeout_s, pause_s=_MEET_PAUSE_S, stop=stop)
         except OverdueError:
             raise WorldError(f"{place}: not all ranks came: {self._absent(digest)}") from None
+        except WorldError as error:
+            raise WorldError(f"{place}: {error}") from None
         except self.error_type as error:
-            raise WorldError(f"{place}: MPI refused to send: {error}") from error
+            raise WorldError(f"{place}: MPI refused: {error}") from error
         return MpiWorld(self, place, number)
 
     def _meet(self, digest: bytes) -> Steps[int]:
