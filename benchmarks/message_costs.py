@@ -163,12 +163,13 @@ def _meet(store: Any, name: str, ranks: int) -> None:
 
 
 def _rank(rank: int, ranks: int, port: int, lazy: bool) -> None:
-    os.environ.update(GLOO_SOCKET_IFNAME="lo", TORCH_GLOO_LAZY_INIT="1" if lazy else "0", OMP_NUM_THREADS="1")
+    os.environ.update(GLOO_SOCKET_IFNAME="lo", TORCH_GLOO_LAZY_INIT="1" if lazy else "0")
     import torch
     import torch.distributed as dist
 
     from ranklog.world.gloo import GlooGroup
 
+    torch.set_num_threads(1)
     store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=LIMIT_S))
     _meet(store, "up", ranks)
     keys = store.num_keys()
@@ -221,8 +222,9 @@ def over_ranks(ranks: int, *, lazy: bool) -> tuple[list[AllReduce], Opening, flo
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=LIMIT_S))
     for meeting in MEETINGS:
         store.add(meeting, 0)  # from here on only their ends add keys
-    spawn = multiprocessing.get_context("spawn")
-    children = [spawn.Process(target=_rank, args=(rank, ranks, store.port, lazy)) for rank in range(ranks)]
+    server = multiprocessing.get_context("forkserver")  # which imports torch once for all
+    server.set_forkserver_preload(["torch.distributed", "ranklog.world.gloo"])
+    children = [server.Process(target=_rank, args=(rank, ranks, store.port, lazy)) for rank in range(ranks)]
     for child in children:
         child.start()
     try:

@@ -18,7 +18,7 @@ MIDDLE = 30
 def log_on(rank: int, size: int, case: str, savedir: str) -> None:
     logger = JournalLogger(savedir=savedir, log_freq="batch", run_id="faulty")
     wrong = rank == size - 1
-    with logger.start_logging(exit_timeout=25.0):
+    with logger.start_logging(exit_timeout=15.0):
         if case == "late" and wrong:
             time.sleep(5)
         for step in range(STEPS):
@@ -40,7 +40,7 @@ def misbehave(case: str) -> None:
     if case == "stopped":
         os.kill(os.getpid(), signal.SIGSTOP)
     if case == "stopped-for-a-while":
-        wake = f"sleep 20; kill -CONT {os.getpid()}"
+        wake = f"sleep 12; kill -CONT {os.getpid()}"
         subprocess.Popen(["sh", "-c", wake], start_new_session=True)
         os.kill(os.getpid(), signal.SIGSTOP)
     if case == "raises":

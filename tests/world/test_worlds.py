@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
-from ranklog.testing.conformance import CHECKS
-from ranklog.world.base import World
+from ranklog.testing.conformance import CHECKS, check_strategy
+from ranklog.world.base import Strategy, World
 from ranklog.world.fake import FakeWorld
 from ranklog.world.gloo import GlooGroup
 from ranklog.world.hierarchy import layout
-from ranklog.world.single import SeveredWorld, SingleWorld
+from ranklog.world.single import SeveredWorld, SingleStrategy, SingleWorld
 from ranklog.world.torch import TorchWorld
 
 JOB = Path(__file__).with_name("torch_job.py")
@@ -246,3 +246,60 @@ def test_a_severed_world_says_why() -> None:
         with pytest.raises(WorldError, match="no process group"):
             call()
     world.close()
+
+
+def conform(strategies: list[Strategy]) -> list[list[str]]:
+    """Check strategies of all ranks of a job in this process, each on a thread that stands for its main thread."""
+    meeting = threading.Barrier(len(strategies))
+    done: list[list[str]] = []
+    errors: list[BaseException] = []
+
+    def one(strategy: Strategy) -> None:
+        try:
+            done.append(check_strategy(strategy, together=lambda: meeting.wait(60), beside=lambda: None))
+        except BaseException as error:
+            errors.append(error)
+            meeting.abort()
+
+    threads = [threading.Thread(target=one, args=(strategy,), daemon=True) for strategy in strategies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    if errors:
+        raise next((error for error in errors if isinstance(error, AssertionError)), errors[0])
+    return done
+
+
+def test_a_strategy_of_a_third_party_can_be_checked() -> None:
+    job = FakeWorld(3)
+    for done in conform([job.strategy(rank) for rank in range(3)]):
+        assert {*CHECKS, "absent ranks", "time limit", "close"} <= set(done)
+    assert set(CHECKS) <= set(conform([SingleStrategy()])[0])
+
+
+class Wrong:
+    """A strategy that adds where it should not."""
+
+    name = "wrong"
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+
+    def place(self) -> Place:
+        return self._strategy.place()
+
+    def ready(self) -> bool:
+        return True
+
+    def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
+        world = self._strategy.connect(channel=channel, timeout_s=timeout_s, stop=stop)
+        all_reduce = world.all_reduce
+        world.all_reduce = lambda values, op, timeout_s: all_reduce(values, op=op, timeout_s=timeout_s) + 1e-9  # type: ignore[method-assign, misc]
+        return world
+
+
+def test_a_strategy_that_breaks_a_promise_is_found_out() -> None:
+    job = FakeWorld(2)
+    with pytest.raises(AssertionError):
+        conform([Wrong(job.strategy(rank)) for rank in range(2)])

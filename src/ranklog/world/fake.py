@@ -67,6 +67,7 @@ class FakeRank:
         self._place = place
         self._meeting = meeting
         self._calls = 0
+        self._closed = False
 
     @property
     def place(self) -> Place:
@@ -74,6 +75,8 @@ class FakeRank:
         return self._place
 
     def _exchange(self, call: str, value: object, timeout_s: float) -> list[object]:
+        if self._closed:
+            raise WorldError(f"{self._place}: the communicator is closed")
         self._calls += 1
         return self._meeting.exchange(self._place.rank, self._calls, call, value, timeout_s)
 
@@ -94,6 +97,7 @@ class FakeRank:
 
     def close(self) -> None:
         """Leave; others that still wait get a `WorldError`."""
+        self._closed = True
         self._meeting.leave(self._place.rank)
 
 

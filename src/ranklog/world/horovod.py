@@ -31,12 +31,10 @@ from ranklog.model.place import Place
 from ranklog.world import mpi
 from ranklog.world.base import World
 from ranklog.world.families import is_set
-from ranklog.world.gloo import GlooGroup
-from ranklog.world.hierarchy import HIERARCHY_FROM_RANKS, HierarchicalWorld, layout
 from ranklog.world.launch import detect_place
 from ranklog.world.reconcile import complete, with_rank
 from ranklog.world.single import SingleWorld
-from ranklog.world.torch import MESH_TIMEOUT_S, TorchWorld, _await_all, _nodes, distributed_module
+from ranklog.world.torch import connect_over, distributed_module
 
 FRONTENDS = ("horovod.torch", "horovod.tensorflow", "horovod.mxnet")
 SERVER_HOST = "HOROVOD_GLOO_RENDEZVOUS_ADDR"
@@ -152,14 +150,16 @@ def _connect_by_server(place: Place, channel: str, end_s: float, stop: threading
     dist = distributed_module()
     if dist is None:
         raise WorldError(f"{place}: import torch too, before the first record: its gloo carries what ranks log")
+
+    def find_store() -> Any:
+        return _own_store(dist, channel) if place.is_main else _store_of_rank_zero(dist, place, channel, end_s, stop)
+
     try:
-        store = _own_store(dist, channel) if place.is_main else _store_of_rank_zero(dist, place, channel, end_s, stop)
-        world = _open_world(dist, dist.PrefixStore(f"ranklog/{channel}", store), place, end_s, stop)
-    except (RuntimeError, OSError) as error:  # torch's distributed errors are RuntimeErrors
-        if isinstance(error, WorldError):
+        world = connect_over(find_store, place, channel=channel, timeout_s=end_s - time.monotonic(), stop=stop)
+    except WorldError as error:
+        if error.__cause__ is None:  # ranks did not come: no address is at fault
             raise
-        reason = str(error).strip().splitlines()[0]
-        raise WorldError(f"{place}: no communicator could be opened: {reason}{_cure(place)}") from error
+        raise WorldError(f"{error}{_cure(place)}") from error
     _stores.pop(channel, None)  # the group holds it from here on
     return world
 
@@ -185,20 +185,6 @@ def _store_of_rank_zero(
     host, port = address.decode().split()
     limit = timedelta(seconds=max(end_s - time.monotonic(), 1.0))
     return dist.TCPStore(host, int(port), is_master=False, timeout=limit)
-
-
-def _open_world(dist: ModuleType, store: Any, place: Place, end_s: float, stop: threading.Event | None) -> World:
-    by_node = place.world_size >= HIERARCHY_FROM_RANKS
-    _await_all(store, place, end_s - time.monotonic(), stop, tell_node=by_node)
-    nodes = _nodes(store, place) if by_node else [0]
-    if len(set(nodes)) == 1:
-        group = GlooGroup(dist.PrefixStore("gloo", store), range(place.world_size), place.rank, MESH_TIMEOUT_S)
-        return TorchWorld(group, place)
-    groups = []
-    for level in layout(place.rank, nodes):
-        prefix = f"gloo/{level.number}/{level.members[0]}"
-        groups.append(GlooGroup(dist.PrefixStore(prefix, store), level.members, place.rank, MESH_TIMEOUT_S))
-    return HierarchicalWorld(place, groups, len(layout(0, nodes)))
 
 
 def _request(method: str, channel: str, body: bytes | None = None) -> bytes | None:

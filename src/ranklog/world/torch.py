@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -144,10 +145,44 @@ def connect_torch(
     dist = initialised_group()
     if dist is None:
         raise WorldError("torch.distributed is not initialised: call torch.distributed.init_process_group first")
+    return connect_over(
+        lambda: _clone_of_default_store(dist),
+        place,
+        channel=channel,
+        timeout_s=timeout_s,
+        stop=stop,
+        hierarchy_from=hierarchy_from,
+    )
+
+
+def connect_over(
+    find_store: Callable[[], Any],
+    place: Place,
+    *,
+    channel: str,
+    timeout_s: float,
+    stop: threading.Event | None = None,
+    hierarchy_from: int = HIERARCHY_FROM_RANKS,
+) -> World:
+    """Open gloo groups over a torch store that all ranks have, whatever joins them.
+
+    Args:
+        find_store: Returns the store; what it takes counts into the time limit.
+        place: This rank.
+        channel: Name of the communicator.
+        timeout_s: Time limit.
+        stop: Set from another thread to give up early.
+        hierarchy_from: World size from which on ranks on several nodes are combined node by node; equal on all ranks.
+
+    Raises:
+        WorldError: not all ranks came in time.
+    """
+    dist = sys.modules["torch.distributed"]
+    end_s = time.monotonic() + timeout_s
     try:
-        store = dist.PrefixStore(f"ranklog/{channel}", _clone_of_default_store(dist))
+        store = dist.PrefixStore(f"ranklog/{channel}", find_store())
         by_node = place.world_size >= hierarchy_from
-        _await_all(store, place, timeout_s, stop, tell_node=by_node)
+        _await_all(store, place, end_s - time.monotonic(), stop, tell_node=by_node)
         # From here all ranks are on their way, so what is left of the caller's time is not the measure.
         limit_s = max(timeout_s, MESH_TIMEOUT_S)
         nodes = _nodes(store, place) if by_node else [0]
