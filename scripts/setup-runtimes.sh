@@ -15,4 +15,15 @@ rm -f "$venv"/torch_extensions/*/lock
 PATH="$(cd "$venv/bin" && pwd):$PATH" TORCH_EXTENSIONS_DIR="$(cd "$venv" && pwd)/torch_extensions" DS_ACCELERATOR=cpu \
     "$venv/bin/python" -c 'from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder as Op; Op().load(verbose=False)' >/dev/null
 scripts/build-horovod.sh "$venv"
+# A Slurm of one's own, for one test. Where packages cannot be installed, that test says so and is skipped.
+if ! command -v slurmctld >/dev/null || ! command -v munged >/dev/null || [ ! -e "/usr/lib/$(uname -m)-linux-gnu/pmix2/lib/libpmix.so" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "Installing Slurm"
+        packages=(slurm-wlm munge libpmix-dev)
+        export DEBIAN_FRONTEND=noninteractive
+        { apt-get install -y -q --no-install-recommends "${packages[@]}" ||
+            { apt-get update -q && apt-get install -y -q --no-install-recommends "${packages[@]}"; }; } >/dev/null 2>&1 ||
+            echo "Slurm could not be installed: apt-get install ${packages[*]}" >&2
+    fi
+fi
 touch "$venv/.runtimes"

@@ -135,7 +135,7 @@ if rank == 0:
         logger.log(1.0, "plain", step=0)
         logger.log(3.0, "reduced", step=0, reduce="mean")
 dist.barrier()
-print("trained on", rank)
+print(f"trained on {rank}\\n", end="", flush=True)
 """
     )
     done = torchrun(2, script, cwd=tmp_path, timeout_s=60, RANKLOG_REDUCE_TIMEOUT="2")

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Starts a real Slurm of two virtual nodes on this machine, for tests: slurm-up.sh DIR. All on loopback. Needs root, and
+# Debian's packages slurm-wlm and munge, for --mpi=pmix libpmix-dev too. Then: export SLURM_CONF=DIR/slurm.conf; srun -N2 -n2 hostname. End: DIR/down.sh
+set -euo pipefail
+dir=$(mkdir -p "$1" && cd "$1" && pwd)
+host=$(hostname -s)
+mkdir -p "$dir"/{ctld,d1,d2,log} /run/munge
+chown munge: /run/munge
+if [ ! -s /etc/munge/munge.key ]; then
+    dd if=/dev/urandom bs=1 count=1024 of=/etc/munge/munge.key status=none
+    chown munge: /etc/munge/munge.key
+    chmod 400 /etc/munge/munge.key
+fi
+munge -n >/dev/null 2>&1 || runuser -u munge -- munged
+cat >"$dir/slurm.conf" <<CONF
+ClusterName=ranklog
+SlurmctldHost=$host(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+StateSaveLocation=$dir/ctld
+SlurmdSpoolDir=$dir/d%n
+SlurmctldPidFile=$dir/ctld.pid
+SlurmdPidFile=$dir/d%n.pid
+SlurmctldLogFile=$dir/log/ctld.log
+SlurmdLogFile=$dir/log/d%n.log
+SlurmctldPort=17000
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+ReturnToService=2
+SlurmdParameters=config_overrides
+MpiDefault=none
+KillWait=5
+NodeName=n[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[17001-17002] CPUs=4 RealMemory=2000 State=UNKNOWN
+PartitionName=all Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
+CONF
+cat >"$dir/down.sh" <<DOWN
+#!/usr/bin/env bash
+for file in "$dir"/ctld.pid "$dir"/d*.pid; do [ -s "\$file" ] && kill "\$(cat "\$file")"; done
+exit 0
+DOWN
+chmod +x "$dir/down.sh"
+# The second node needs a folder of its own for PMIx, which both would else share on this machine.
+mkdir -p "$dir/conf2" "$dir/pmix2"
+cp "$dir/slurm.conf" "$dir/conf2/"
+echo "PMIxCliTmpDirBase=$dir/pmix2" >"$dir/conf2/mpi.conf"
+export SLURM_CONF=$dir/slurm.conf PMIX_MCA_ptl_tcp_if_include=lo
+slurmctld
+slurmd -N n1
+SLURM_CONF=$dir/conf2/slurm.conf slurmd -N n2 -f "$dir/conf2/slurm.conf"
+for _ in $(seq 60); do
+    [ "$(sinfo -h -o %T 2>/dev/null | sort -u)" = idle ] && exit 0
+    sleep 0.5
+done
+sinfo >&2
+exit 1
