@@ -3,8 +3,8 @@
 Needs an initialised default group, and of that only its store, its rank and its size: no call of the user's group
 is made, so a rank that never opens a logger holds nobody up but the one who waits here, with a time limit. The
 store is cloned, so that waiting does not block the main thread's use of it. Any backend of the default group will
-do; what is combined lies on the CPU. torch is never imported before the user has imported it. Up to
-`HIERARCHY_FROM_RANKS` ranks, or on one node, all are one group; above that they are combined node by node.
+do; what is combined lies on the CPU. torch is never imported before the user has imported it. Below
+`HIERARCHY_FROM_RANKS` ranks, or on one node, all are one group; else they are combined node by node.
 """
 
 from __future__ import annotations
