@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,174 +20,28 @@ import msgspec
 
 from benchmarks.message_costs import OUT as MEASURED
 from benchmarks.message_costs import MessageCosts, line
-from benchmarks.simulate.costs import QUIET, Costs, Delays
+from benchmarks.simulate.costs import Costs
 from benchmarks.simulate.layouts import Levels, flat, hierarchy
 from benchmarks.simulate.opening import OpeningCosts, connections, opening_s
 from benchmarks.simulate.ranks import Simulation
+from benchmarks.simulate.report import Check, GatherCost, Report, text_of
+from benchmarks.simulate.rule import RoundCost, rule_of
+from benchmarks.simulate.settings import (
+    BASE,
+    BLOCKS,
+    NODES,
+    REPORT_BYTES,
+    ROUND,
+    SENSITIVE_SIZES,
+    SETTINGS,
+    SIZES,
+    VARIANTS,
+    Setting,
+)
 
 OUT = Path(__file__).resolve().parent / "results" / "round_costs"
-ROUND = (8, 2, 4 * 50 * 10, 2 * 50 * 10)
-"""Values of a round's all_reduces: header, hash, sums and extremes of 50 metrics over 10 steps."""
 
-SIZES = tuple(2**i for i in range(1, 15))
-SENSITIVE_SIZES = tuple(2**i for i in range(3, 10))
-NODES = (4, 8)
-BLOCKS = (8, 16, 32, 64)
 SEED = 16384
-ALIKE = 1.1
-"""Blocks whose times differ by less count as alike: then fewer levels are better."""
-
-WORTH = 0.75
-"""Time against the flat group's, in the median case, that is worth more groups."""
-
-REPORT_BYTES = 2048
-"""Of one rank on the gathered path: 50 names and values of one step."""
-
-
-class Setting(msgspec.Struct, frozen=True):
-    """What is assumed of machine, network and program.
-
-    Attributes:
-        name: In the tables.
-        network_us: One way of a small TCP message between nodes.
-        speed: How much faster messages and calls are handled than on the machine that was measured.
-        delays: Chance.
-        first_ask_s: As in `Costs`.
-        last_ask_s: As in `Costs`.
-    """
-
-    name: str
-    network_us: float = 30.0
-    speed: float = 1.0
-    delays: Delays = Delays(message_s=10e-6, late_share=1e-3, late_s=1e-3, lock_share=0.02, lock_s=5e-3)
-    first_ask_s: float = 1e-4
-    last_ask_s: float = 1e-2
-
-
-BASE = Setting("as assumed")
-SETTINGS = (
-    BASE,
-    Setting("network 15 µs", 15.0),
-    Setting("network 50 µs", 50.0),
-    Setting("network 100 µs", 100.0),
-    Setting("processors 3 times as fast", speed=3.0),
-    Setting("nothing is ever late", delays=QUIET),
-    Setting("1 % of messages 2 ms late", delays=Delays(20e-6, 1e-2, 2e-3, 0.02, 5e-3)),
-    Setting("lock never waited for", delays=Delays(10e-6, 1e-3, 1e-3)),
-    Setting("lock always waited for, 5 ms", delays=Delays(10e-6, 1e-3, 1e-3, 1.0, 5e-3)),
-)
-VARIANTS = (
-    Setting("asked at most 2 ms apart", last_ask_s=2e-3),
-    Setting("the same, processors 3 times as fast", speed=3.0, last_ask_s=2e-3),
-    Setting("result told at once", first_ask_s=0.0),
-)
-"""Other programs, not other machines: shown, but the rule is for the program as it is."""
-
-
-
-class RoundCost(msgspec.Struct, frozen=True):
-    """One round of one layout.
-
-    Attributes:
-        setting: Name of the setting.
-        ranks: World size.
-        node: Ranks of a node.
-        layout: ``flat``, ``two levels``, or ``blocks of 16`` and so on.
-        levels: Levels of groups.
-        round_ms: Median time until the last rank is done.
-        slowest_ms: The slowest of the simulated rounds.
-        cpu_ms: Processor time of the rank that needs most.
-        connections: Of the rank that has most.
-        opening_s: Time to open all groups.
-    """
-
-    setting: str
-    ranks: int
-    node: int
-    layout: str
-    levels: int
-    round_ms: float
-    slowest_ms: float
-    cpu_ms: float
-    connections: int
-    opening_s: float
-
-
-class GatherCost(msgspec.Struct, frozen=True):
-    """One all_gather of `REPORT_BYTES` of each rank, nodes of 8.
-
-    Attributes:
-        ranks: World size.
-        flat_ms: In one group.
-        blocks_ms: In the layout of the rule.
-        star_ms: Through rank 0, which hears from each rank and tells each everything.
-        received_mib: What every rank receives.
-    """
-
-    ranks: int
-    flat_ms: float
-    blocks_ms: float
-    star_ms: float
-    received_mib: float
-
-
-class Check(msgspec.Struct, frozen=True):
-    """The model beside what was measured: one all_reduce of processes on one machine, its result told at once.
-
-    Attributes:
-        ranks: World size.
-        values: Length of the vector.
-        measured_us: Median.
-        simulated_us: With nothing late, and a core for each rank.
-        cores_us: What the measured processor time of all ranks takes on the cores that there were.
-    """
-
-    ranks: int
-    values: int
-    measured_us: float
-    simulated_us: float
-    cores_us: float
-
-
-class Gain(msgspec.Struct, frozen=True):
-    """Ratios of times, over cases.
-
-    Attributes:
-        median: Half of the cases are below.
-        upper_quartile: Three of four are below.
-        worst: The highest.
-    """
-
-    median: float
-    upper_quartile: float
-    worst: float
-
-
-class Rule(msgspec.Struct, frozen=True):
-    """What follows.
-
-    Attributes:
-        from_ranks: World size from which on ranks on several nodes are combined group by group.
-        block: Members of a group above the node at most.
-        loss: For each block, its time against the best block's: mean over settings, nodes and sizes.
-        gain: For each size, time against the flat group's over settings and nodes.
-        faster_from: For each setting, from which size on the layout is faster, whatever the node.
-    """
-
-    from_ranks: int
-    block: int
-    loss: dict[int, float]
-    gain: dict[int, Gain]
-    faster_from: dict[str, int]
-
-
-class Report(msgspec.Struct, frozen=True):
-    """Everything."""
-
-    rounds: list[RoundCost]
-    gathers: list[GatherCost]
-    checks: list[Check]
-    rule: Rule
 
 
 def costs_of(measured: MessageCosts, setting: Setting) -> Costs:
@@ -294,135 +148,11 @@ def checks(measured: MessageCosts) -> list[Check]:
     return found
 
 
-def rule_of(rounds: Sequence[RoundCost]) -> Rule:
-    """The largest block that is as good as the best, and the size from which on it is worth it and rarely slower."""
-    times = {(each.setting, each.ranks, each.node, each.layout): each.round_ms for each in rounds}
-    lost: dict[int, list[float]] = {block: [] for block in BLOCKS}
-    for setting, ranks, node, layout in times:
-        if layout == "flat" and ranks > node * min(BLOCKS):
-            own = {block: times[setting, ranks, node, f"blocks of {block}"] for block in BLOCKS}
-            for block in BLOCKS:
-                lost[block].append(own[block] / min(own.values()))
-    loss = {block: statistics.mean(some) for block, some in lost.items()}
-    block = max(each for each in BLOCKS if loss[each] <= ALIKE * min(loss.values()))
-    cases = {
-        ranks: {
-            (setting.name, node): times[setting.name, ranks, node, f"blocks of {block}"]
-            / times[setting.name, ranks, node, "flat"]
-            for setting in SETTINGS
-            for node in NODES
-            if ranks > node
-        }
-        for ranks in SENSITIVE_SIZES
-    }
-    gain = {ranks: Gain(*_quartiles(some.values())) for ranks, some in cases.items()}
-    slower = {
-        setting.name: [
-            n for n, some in cases.items() for (name, _), ratio in some.items() if name == setting.name and ratio >= 1
-        ]
-        for setting in SETTINGS
-    }
-    return Rule(
-        from_ranks=_next_size([n for n, each in gain.items() if each.median > WORTH or each.upper_quartile >= 1]),
-        block=block,
-        loss=loss,
-        gain=gain,
-        faster_from={name: _next_size(some) for name, some in slower.items()},
-    )
-
-
-def _quartiles(ratios: Iterable[float]) -> tuple[float, float, float]:
-    some = sorted(ratios)
-    return statistics.median(some), some[len(some) * 3 // 4], some[-1]
-
-
-def _next_size(slower: Sequence[int]) -> int:
-    """The size after the last at which something is slower."""
-    return 2 * max(slower, default=min(SENSITIVE_SIZES) // 2)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    cells = [[_cell(each) for each in row] for row in rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [list(head), ["---"] * len(head), *cells])
-
-
-def _cell(value: object) -> str:
-    if not isinstance(value, float):
-        return "" if value is None else str(value)
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
-
-
-def text_of(report: Report) -> str:
-    """The report as Markdown tables."""
-    rounds = {(each.setting, each.ranks, each.node, each.layout): each for each in report.rounds}
-    names = ["flat", "two levels", *(f"blocks of {block}" for block in BLOCKS)]
-    rule, chosen = report.rule, f"blocks of {report.rule.block}"
-    parts = [
-        f"A round of all_reduces of {', '.join(map(str, ROUND))} values, {BASE.name}, nodes of {node}, ms\n\n"
-        + _table(
-            ["ranks", *names], ([n, *(rounds[BASE.name, n, node, each].round_ms for each in names)] for n in SIZES)
-        )
-        for node in reversed(NODES)
-    ]
-    costs = ["flat", "two levels", chosen]
-    head = [f"{what}: {name}" for what in ("processor ms", "connections", "opening s") for name in costs]
-    parts.append(
-        "The rank that has most to do, nodes of 8\n\n"
-        + _table(
-            ["ranks", *head],
-            (
-                [n, *(c.cpu_ms for c in found), *(c.connections for c in found), *(c.opening_s for c in found)]
-                for n in SIZES
-                for found in [[rounds[BASE.name, n, 8, name] for name in costs]]
-            ),
-        )
-    )
-    shown = (32, 64, 128, 512)
-    parts.append(
-        f"What the assumptions matter, nodes of 8, ms: flat → {chosen}\n\n"
-        + _table(
-            ["setting", *(f"{n} ranks" for n in shown), "faster from, nodes of 4 and 8"],
-            (
-                [
-                    setting.name,
-                    *(
-                        " → ".join(_cell(rounds[setting.name, n, 8, name].round_ms) for name in ("flat", chosen))
-                        for n in shown
-                    ),
-                    rule.faster_from[setting.name],
-                ]
-                for setting in SETTINGS
-            ),
-        )
-    )
-    parts.append(
-        f"all_gather of {REPORT_BYTES} bytes of each rank, nodes of 8, ms\n\n"
-        + _table(
-            ["ranks", "flat", chosen, "star through rank 0", "MiB each rank receives"],
-            ([g.ranks, g.flat_ms, g.blocks_ms, g.star_ms, g.received_mib] for g in report.gathers),
-        )
-    )
-    parts.append(
-        "The model beside the measurement: one all_reduce over loopback, µs\n\n"
-        + _table(
-            ["ranks", "values", "measured", "simulated", "processor time by cores"],
-            ([c.ranks, c.values, c.measured_us, c.simulated_us, c.cores_us] for c in report.checks),
-        )
-    )
-    parts.append(
-        f"Rule: from {rule.from_ranks} ranks on several nodes on, group by group, in blocks of {rule.block}.\n"
-        "* Size, time against the flat group's over all settings and nodes, median (three of four below, worst): "
-        + ", ".join(f"{g.median:.2f} ({g.upper_quartile:.2f}, {g.worst:.2f}) at {n}" for n, g in rule.gain.items())
-        + f".\n* Block, time against the best block's, mean over all cases of more than {min(BLOCKS)} nodes: "
-        + ", ".join(f"{loss:.2f} with {block}" for block, loss in rule.loss.items())
-        + "."
-    )
-    return "\n\n".join(parts) + "\n"
-
-
 def main() -> None:
     measured = msgspec.json.decode(MEASURED.read_bytes(), type=MessageCosts)
-    cases = [(BASE, n) for n in SIZES] + [(setting, n) for setting in (*SETTINGS[1:], *VARIANTS) for n in SENSITIVE_SIZES]
+    cases = [(BASE, n) for n in SIZES] + [
+        (setting, n) for setting in (*SETTINGS[1:], *VARIANTS) for n in SENSITIVE_SIZES
+    ]
     rounds = simulate(measured, cases)
     rule = rule_of(rounds)
     report = Report(rounds, gathers(measured, rule.block), checks(measured), rule)

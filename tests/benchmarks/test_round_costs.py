@@ -12,11 +12,12 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # where `benchmarks` is, whatever the working directory
 
 from benchmarks.message_costs import sent_messages
-from benchmarks.round_costs import BASE, BLOCKS, NODES, SENSITIVE_SIZES, SETTINGS, RoundCost, rule_of
 from benchmarks.simulate.costs import QUIET, Costs, Delays
 from benchmarks.simulate.layouts import flat, hierarchy
 from benchmarks.simulate.opening import connections
 from benchmarks.simulate.ranks import Simulation
+from benchmarks.simulate.rule import RoundCost, rule_of
+from benchmarks.simulate.settings import BASE, BLOCKS, NODES, SENSITIVE_SIZES, SETTINGS, VARIANTS
 from ranklog.world.hierarchy import layout
 
 SEND, RECEIVE, WIRE, FAR = 3.0, 5.0, 11.0, 40.0
@@ -152,7 +153,7 @@ def test_the_rule_takes_the_size_from_which_groups_win_and_the_largest_block_tha
     rule = rule_of(
         [
             RoundCost(setting.name, ranks, node, name, 1, time_ms(ranks, name), 0.0, 0.0, 0, 0.0)
-            for setting in SETTINGS
+            for setting in (*SETTINGS, *VARIANTS)
             for ranks in SENSITIVE_SIZES
             for node in NODES
             for name in names

@@ -19,8 +19,8 @@ from ranklog.model.place import Place
 from ranklog.world.base import Floats, ReduceOp
 from ranklog.world.gloo import GlooGroup
 
-HIERARCHY_FROM_RANKS = 16
-BLOCK = 8
+HIERARCHY_FROM_RANKS = 32
+BLOCK = 16
 
 _pairs = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
 
