@@ -100,7 +100,7 @@ def _round_cost(measured: MessageCosts, setting: Setting, ranks: int, node: int,
     world = Simulation(ranks, node=node, costs=costs_of(measured, setting), delays=setting.delays, seed=SEED)
     times = []
     # Chance matters less where many ranks have their share.
-    for _ in range(15 if ranks <= 128 else 5 if ranks <= 512 else 1):
+    for _ in range(40 if ranks <= 64 else 10 if ranks <= 512 else 1):
         world.clocks[:] = 0.0
         for values in ROUND:
             world.all_reduce(levels, values)
@@ -112,7 +112,7 @@ def _round_cost(measured: MessageCosts, setting: Setting, ranks: int, node: int,
         node=node,
         layout="",
         levels=len(levels),
-        round_ms=round(statistics.median(times), 3),
+        round_ms=round(statistics.mean(times), 3),
         slowest_ms=round(max(times), 3),
         cpu_ms=round(float(cpu_us.max()) / len(times) / 1e3, 3),
         connections=connections(levels),

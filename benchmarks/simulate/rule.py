@@ -25,7 +25,7 @@ class RoundCost(msgspec.Struct, frozen=True):
         node: Ranks of a node.
         layout: ``flat``, ``two levels``, or ``blocks of 16`` and so on.
         levels: Levels of groups.
-        round_ms: Median time until the last rank is done.
+        round_ms: Mean time until the last rank is done.
         slowest_ms: The slowest of the simulated rounds.
         cpu_ms: Processor time of the rank that needs most.
         connections: Of the rank that has most.

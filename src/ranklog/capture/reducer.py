@@ -20,7 +20,7 @@ from ranklog.capture.progress import progress_of, wait
 from ranklog.capture.spill import SpillSink, silent_ranks
 from ranklog.model.errors import InvalidArgumentError, WorldError
 from ranklog.model.place import Place
-from ranklog.model.record import Event, Record
+from ranklog.model.record import Record
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.rounds import Rounds
 from ranklog.world.base import ENDING, Strategy, World
@@ -275,7 +275,6 @@ class Reducer:
                 f"no sign of rank {named} since the ranks can no longer talk: ended or hung; what they had not sent is"
                 " lost"
             )
-            self._record([Event("warning", "ranks_silent", text, time.time_ns(), rank=silent[0])])
             self._health.warn("silent", text)
 
     def _connect(self) -> World:

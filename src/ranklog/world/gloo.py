@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 import time
 import weakref
@@ -24,6 +25,7 @@ from ranklog.world.base import ENDING, Floats, ReduceOp
 
 _FIRST_ASK_S = 0.0001
 _LAST_ASK_S = 0.01
+_SOURCE_PLACE = re.compile(r"^\[[^]]*\.(cc|cpp|h):\d+\] ")
 _OVERDUE_S = 5.0  # gloo keeps its time limits itself; so long after one it is taken for hung
 
 
@@ -121,8 +123,7 @@ class GlooGroup:
             work.wait(limit)
         except (RuntimeError, TimeoutError) as error:  # torch's distributed errors are RuntimeErrors
             self._broken = True
-            reason = str(error).strip().splitlines()[0]
-            raise WorldError(f"rank {self._rank}: {method} with the other ranks failed: {reason}") from error
+            raise WorldError(f"rank {self._rank}: {method} with the other ranks failed: {_brief(error)}") from error
 
     def close(self) -> None:
         """Release the group; one that broke is left alone, since its destructor waits for what never comes."""
@@ -132,6 +133,12 @@ class GlooGroup:
 
 
 _groups: weakref.WeakSet[GlooGroup] = weakref.WeakSet()
+
+
+def _brief(error: BaseException) -> str:
+    """What gloo says, without the place in its source before it and the advice behind."""
+    text = _SOURCE_PLACE.sub("", str(error).strip().splitlines()[0])
+    return text.split(". This is typically", 1)[0]
 
 
 def _left_s(end_s: float) -> float:
