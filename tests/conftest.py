@@ -8,12 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ranklog.journal.layout import FACTS, make_private_dir, write_facts
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, RunFacts
 from ranklog.model.spec import BackendSpec
+
+# A busy machine is no fault: how long an example takes is for `benchmarks/`.
+settings.register_profile("ranklog", deadline=None)
+settings.load_profile("ranklog")
 
 FOREIGN = (
     "RANKLOG_",
