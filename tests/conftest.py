@@ -16,6 +16,9 @@ from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, RunFacts
 from ranklog.model.spec import BackendSpec
 
+# Scripts that tests start; they join ranks when they are imported.
+collect_ignore_glob = ["**/*_job.py"]
+
 # A busy machine is no fault: how long an example takes is for `benchmarks/`.
 settings.register_profile("ranklog", deadline=None)
 settings.load_profile("ranklog")
