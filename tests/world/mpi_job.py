@@ -6,6 +6,7 @@ LEVEL is what MPI is initialised with: multiple, serialized or funneled.
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import mpi4py
@@ -162,8 +163,22 @@ def silent_rank() -> None:
 
 
 def idle_training_thread() -> None:
-    with pytest.raises(WorldError, match="it has logged nothing"):
-        MpiStrategy().connect(channel="job", timeout_s=0.2)
+    with ThreadPoolExecutor(1) as reducer, pytest.raises(WorldError, match="it has logged nothing"):
+        reducer.submit(MpiStrategy().connect, channel="job", timeout_s=0.2).result()
+
+
+def open_receive() -> None:
+    """A receive of the program's with any tag stays open while ranklog's ranks talk a lot."""
+    strategy = MpiStrategy()
+    strategy.prepare()
+    world = connected(strategy)
+    mine = np.zeros(4)
+    request = COMM.Irecv(mine, source=(RANK - 1) % SIZE)
+    for _ in range(200):
+        in_thread(strategy, lambda: world.all_reduce(np.ones(3), op="sum", timeout_s=LIMIT_S))
+    COMM.Send(np.full(4, 7.0), dest=(RANK + 1) % SIZE)
+    request.Wait()
+    assert mine.tolist() == [7.0] * 4
 
 
 def unlike_calls() -> None:

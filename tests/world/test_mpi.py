@@ -90,6 +90,12 @@ def test_a_receive_with_any_tag_gets_the_programs_message_not_one_of_ours() -> N
 
 @with_mpi
 @pytest.mark.parametrize("level", ["multiple", "funneled"])
+def test_a_receive_that_stays_open_for_long_gets_the_programs_message(level: str) -> None:
+    holds(3, level, "open_receive")
+
+
+@with_mpi
+@pytest.mark.parametrize("level", ["multiple", "funneled"])
 def test_long_messages_arrive_whole(level: str) -> None:
     holds(3, level, "large")
 

@@ -54,6 +54,8 @@ class Session:
         self.config = config
         self.strategy = resolve_strategy(config.strategy, rank)
         self.place = self.strategy.place()
+        if (prepare := getattr(self.strategy, "prepare", None)) is not None:
+            prepare()
         progress = progress_of(self.strategy)
         self.inbox: deque[Sample | Parcel | Record] = deque() if progress is None else TellingInbox(progress)
         self.health = Health()

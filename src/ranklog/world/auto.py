@@ -62,6 +62,12 @@ class AutoStrategy:
         """Whether something is initialised that joins ranks."""
         return self._chosen() is not None
 
+    def prepare(self) -> None:
+        """Have MPI's ranks make a communicator of ranklog's own, where they are joined by MPI; see `Strategy`."""
+        chosen = self._chosen()
+        if isinstance(chosen, mpi.MpiStrategy):
+            chosen.prepare()
+
     @property
     def progress(self) -> Callable[[], None] | None:
         """What the training thread must call; see `Strategy`."""

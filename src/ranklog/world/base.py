@@ -47,7 +47,8 @@ class Strategy(Protocol):
 
     A strategy whose communicator moves on only while the training thread helps has one more attribute, ``progress``:
     a function without arguments that the training thread calls often and that returns at once; None, or no such
-    attribute, where a thread of its own may communicate.
+    attribute, where a thread of its own may communicate. One that must do something in the training thread when a
+    logger is opened has a method ``prepare``.
     """
 
     @property

@@ -93,6 +93,10 @@ class ForeignStrategy:
         told = self._told()
         return told is not None and (told.world_size == 1 or self._runtime.ready())
 
+    def prepare(self) -> None:
+        """As `AutoStrategy.prepare`."""
+        self._runtime.prepare()
+
     @property
     def progress(self) -> Callable[[], None] | None:
         """What the training thread must call; see `Strategy`."""

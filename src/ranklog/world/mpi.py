@@ -1,16 +1,17 @@
 """Ranks of MPI, by mpi4py.
 
 Importing ``mpi4py.MPI`` initialises MPI, so it is imported only for a user who names the strategy ``mpi``; all else
-looks whether the program has imported it. Out: a `World` in which ranks talk by small messages over MPI's
-``COMM_WORLD``, or over a communicator that the user gives. No collective is called and no communicator is made; see
-`ranklog.world.mpi_messages`. With ``MPI_THREAD_MULTIPLE``, which mpi4py asks for, a thread of ranklog's own calls MPI,
-else the training thread does.
+looks whether the program has imported it. Out: a `World` in which ranks talk by small messages, over a communicator of
+ranklog's own or that the user gives, or where there is none over MPI's ``COMM_WORLD``; see `ranklog.world.mpi_private`
+and `ranklog.world.mpi_messages`. No collective of the program's communicators is called. With ``MPI_THREAD_MULTIPLE``,
+which mpi4py asks for, a thread of ranklog's own calls MPI, else the training thread does.
 """
 
 from __future__ import annotations
 
 import atexit
 import importlib
+import math
 import os
 import sys
 import threading
@@ -21,11 +22,14 @@ from ranklog.model.errors import InvalidArgumentError, MissingExtraError, WorldE
 from ranklog.model.place import Place
 from ranklog.world.base import World
 from ranklog.world.launch import detect_place
-from ranklog.world.mpi_messages import Links
+from ranklog.world.mpi_messages import TAG, Links
+from ranklog.world.mpi_private import CHANNEL, agree
 from ranklog.world.mpi_turns import OwnThread, TrainingThread, Turns
 from ranklog.world.mpi_world import Hub
 from ranklog.world.reconcile import complete, with_rank
 from ranklog.world.single import SingleWorld
+
+_PAUSE_S = 0.005
 
 _lock = threading.Lock()
 _hubs: dict[int, Hub] = {}
@@ -59,9 +63,9 @@ def _place_in(communicator: Any) -> Place:
 class MpiStrategy:
     """Ranks of MPI.
 
-    Messages go over ``COMM_WORLD``, each to a receive that waits for it already. A receive of the program's with any
-    tag that was posted before the logger was opened, or that stays open while dozens of our messages pass, could still
-    take one. A program that has such receives gives a communicator that is used for nothing else.
+    Messages go over a communicator of ranklog's own, if all ranks open their first logger within some seconds and
+    `prepare` is called then; else over ``COMM_WORLD``, each to a receive that was posted before. A receive of the
+    program's there with any tag, which is mpi4py's default, could then take one if it stays open while dozens pass.
 
     Args:
         rank: The rank that the user says this process has; None to find it.
@@ -75,9 +79,9 @@ class MpiStrategy:
         self._rank = rank
         self._communicator = communicator
         # Here, in the caller's thread: what the program receives after this cannot take our messages.
-        self._prepare()
+        self._post()
 
-    def _prepare(self) -> None:
+    def _post(self) -> None:
         mpi = initialised_mpi()
         if mpi is None or (communicator := self._over(mpi)).Get_size() == 1:
             return
@@ -96,13 +100,23 @@ class MpiStrategy:
         """
         if "mpi4py.MPI" not in sys.modules:
             _import()
-            self._prepare()
+            self._post()
         mpi = initialised_mpi()
         group = None
         if mpi is not None and self._over(mpi).Get_size() > 1:
             group = _place_in(self._over(mpi))
         found = group or detect_place(os.environ)
         return with_rank(found, self._rank, told=group is not None or found.launcher != "single")
+
+    def prepare(self) -> None:
+        """Make a communicator of ranklog's own, if all ranks call this within some seconds; the first time only.
+
+        Ranks: for the main thread, when a logger is opened; waits up to `mpi_private.HERE_S` for ranks that do not
+        come. Without it all works as well, over ``COMM_WORLD``.
+        """
+        mpi = initialised_mpi()
+        if mpi is not None and self._communicator is None and mpi.COMM_WORLD.Get_size() > 1 and mpi.Is_thread_main():
+            _make_private(mpi)
 
     def ready(self) -> bool:
         """Whether MPI is initialised."""
@@ -162,6 +176,30 @@ def _hub(mpi: Any, communicator: Any) -> Hub:
         if number not in _hubs:
             _hubs[number] = Hub(mpi, Links(mpi, communicator), turns)
         return _hubs[number]
+
+
+def _make_private(mpi: Any) -> None:
+    world = mpi.COMM_WORLD
+    public = _hub(mpi, world)
+    if public.used:
+        return
+    public.used = True
+    try:
+        if not public.turns.run(agree(public.links), timeout_s=math.inf, pause_s=_PAUSE_S):
+            public.links.forget(CHANNEL)
+            return
+        own = world.Create_group(
+            world.Get_group(), TAG + 1
+        )  # Open MPI sends under it what our receives with TAG would take
+        own.Set_errhandler(mpi.ERRORS_RETURN)
+    except (WorldError, mpi.Exception):
+        return
+    private = Hub(mpi, Links(mpi, own), public.turns)
+    private.used = True
+    private.links.post()
+    with _lock:
+        _hubs[world.py2f()] = private
+    public.links.part()
 
 
 def _end() -> None:

@@ -2,15 +2,14 @@
 
 In: a communicator, which may be the user's. Out: messages of any length between a rank and its neighbours in a binomial
 tree of all ranks, in order for each neighbour and channel. No collective is called, so none of the user's can mix with
-ours, and no communicator is made: done beside the main thread, that deadlocks with a ``Comm.Split`` or ``Comm.Dup`` of
-the user's (seen with Open MPI 5.0 and MPICH 5.0, collectively and with sessions).
+ours.
 
 mpi4py receives with any tag unless told otherwise, and could so take a message of ours. Therefore each rank keeps
-`POSTED` receives for each neighbour: MPI gives a message to the receive that was posted first, and ``comm.recv`` sees
-only messages that none waits for. Long messages travel in pieces that fit, `WINDOW` at a time. Every piece is short
-enough to be sent at once, so no send is pending when MPI ends. Before that, neighbours say that they part, and the
-receives are taken back from those that did. From the others they stay: a late message that nothing waits for makes
-``MPI_Finalize`` fail (MPICH 5.0), a receive that waits for nothing does not.
+`POSTED` receives for each neighbour: MPI gives a message to the receive that was posted first. Long messages travel in
+pieces that fit, `WINDOW` at a time. Every piece is short enough to be sent at once, so no send is pending when MPI
+ends. Before that, neighbours say that they part, and the receives are taken back from those that did. From the others
+they stay: a late message that nothing waits for makes ``MPI_Finalize`` fail (MPICH 5.0), a receive that waits for
+nothing does not.
 """
 
 from __future__ import annotations

@@ -149,12 +149,14 @@ class TrainingThread:
             self._lock.release()
 
     def run(self, steps: Steps[T], *, timeout_s: float, pause_s: float, stop: threading.Event | None = None) -> T:
-        """Ask for steps and wait until the training thread has taken the last one."""
-        del pause_s
+        """Ask for steps and wait until the training thread has taken the last one; that thread itself takes them."""
         end_s = time.monotonic() + timeout_s
         task = _Task(steps)
         self._add(task)
-        while not task.done.wait(max(min(_LOOK_S, end_s - time.monotonic()), 0.0)):
+        look_s = pause_s if self._mpi.Is_thread_main() else _LOOK_S
+        self.progress()
+        while not task.done.wait(max(min(look_s, end_s - time.monotonic()), 0.0)):
+            self.progress()
             if time.monotonic() >= end_s or (stop is not None and stop.is_set()):
                 with self._lock:
                     if task in self._tasks:

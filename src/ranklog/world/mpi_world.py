@@ -46,7 +46,7 @@ class _ToldError(WorldError):
 
 
 class Hub:
-    """Where the ranks of one communicator meet.
+    """Where the ranks of one communicator meet; it is `used` when a rank has begun to wait for others.
 
     Args:
         mpi: The module ``mpi4py.MPI``.
@@ -58,12 +58,14 @@ class Hub:
         self.error_type: type[Exception] = mpi.Exception
         self.links = links
         self.turns = turns
+        self.used = False
         self._here: defaultdict[bytes, set[int]] = defaultdict(set)
         self._told: defaultdict[bytes, set[int]] = defaultdict(set)
         self._numbers: dict[bytes, int] = {}
 
     def open(self, place: Place, channel: str, timeout_s: float, stop: threading.Event | None) -> MpiWorld:
         """Wait for all ranks on a channel; see `ranklog.world.base.Strategy.connect`."""
+        self.used = True
         digest = hashlib.sha256(channel.encode()).digest()[:_DIGEST_BYTES]
         try:
             number = self.turns.run(self._meet(digest), timeout_s=timeout_s, pause_s=_MEET_PAUSE_S, stop=stop)
