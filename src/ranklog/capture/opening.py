@@ -1,7 +1,8 @@
 """The life of a logger and the questions it answers: everything of the one `Logger` but the logging calls.
 
-Guarantees: opening waits for the disk only (with MPI once up to 3 s for the other ranks), closing and `flush` for at most the time given; what is asked of a
-backend waits with a time limit. A logger that logs nothing (disabled, empty, or in a forked child) is open but inert.
+Guarantees: opening waits for the disk only (with MPI once, up to 3 s, for the other ranks), closing and `flush` for at
+most the time given; what is asked of a backend waits with a time limit. A logger that logs nothing (disabled, empty, or
+in a forked child) is open but inert.
 """
 
 from __future__ import annotations
