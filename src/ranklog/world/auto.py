@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
@@ -97,24 +98,22 @@ class AutoStrategy:
             return SingleStrategy(self.rank)
         if self._over_mpi is not None:
             return self._over_mpi
-        if torch.initialised_group() is not None:
-            return torch.TorchStrategy(self.rank)
-        if horovod.initialised_place() is not None:
-            return horovod.HorovodStrategy(self.rank)
-        if ray.initialised_place() is not None:
-            return ray.RayStrategy(self.rank)
-        if mpi.initialised_place() is not None:
-            return mpi.MpiStrategy(self.rank)
-        return None
+        return next((strategy(self.rank) for module, strategy in _runtimes() if module.initialised_place()), None)
+
+
+def _runtimes() -> Sequence[tuple[Any, Callable[[int | None], Strategy]]]:
+    """What may be initialised, in the order in which it counts."""
+    others = ((torch, torch.TorchStrategy), (horovod, horovod.HorovodStrategy), (mpi, mpi.MpiStrategy))
+    of_ray = (ray, ray.RayStrategy)
+    # In a worker of Ray Train the group's variables may be those of what started the node's daemon.
+    return (of_ray, *others) if ray.in_ray_worker() else (*others[:2], of_ray, others[2])
 
 
 def initialised_place() -> Place | None:
     """Place by what is initialised in this process, None where nothing is that joins several ranks."""
     if stands_alone(os.environ):
         return None
-    # In a worker of Ray Train the group's variables may be those of what started the node's daemon.
-    order = (ray, torch) if ray.in_ray_worker() else (torch, horovod, ray, mpi)
-    for module in order:
+    for module, _ in _runtimes():
         found: Place | None = module.initialised_place()
         if found is not None:
             return found
