@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -98,6 +99,16 @@ class Ranks:
                 raise AssertionError(f"rank {rank} hangs; its output so far:\n{process.communicate()[0]}") from None
             done[rank] = Finished(process.returncode, output)
         return done
+
+    def output(self, rank: int) -> IO[str]:
+        """What a rank prints, while it runs."""
+        stream = self._processes[rank].stdout
+        assert stream is not None
+        return stream
+
+    def send(self, rank: int, number: signal.Signals) -> None:
+        """Send a signal to one rank."""
+        self._processes[rank].send_signal(number)
 
     def go_on(self, rank: int) -> None:
         """Wake a stopped rank."""

@@ -1,7 +1,8 @@
-"""What concerns all open loggers of a process: forks, exits, exceptions, and questions to the delivery side.
+"""What concerns all open loggers of a process: forks, signals, exits, exceptions, and questions to the delivery side.
 
-An exit without `destroy_logger_context` closes what is open; after an uncaught exception the run is FAILED. A
-forked child, for example a DataLoader worker, finds its loggers inert.
+An exit without `destroy_logger_context` closes what is open; after an uncaught exception, or ``sys.exit`` with a status
+other than 0, the run is FAILED. A signal that announces the end brings what was logged into the journal
+(`ranklog.capture.signals`). A forked child, for example a DataLoader worker, finds its loggers inert.
 """
 
 from __future__ import annotations
@@ -9,22 +10,25 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from signal import Signals
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
 
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.gate import Gate
+from ranklog.capture.signals import FLUSH_S, Callback, Watch, check_signals
 from ranklog.model.errors import (
     InvalidArgumentError,
     RanklogError,
     RanklogWarning,
 )
-from ranklog.model.record import Status
+from ranklog.model.record import Event, Status
 from ranklog.model.spec import JOURNAL, LogFreq
 from ranklog.model.text import storable
 
@@ -41,6 +45,8 @@ class Closable(Protocol):
 
     def _close(self, status: Status, exit_timeout: float, reason: str = "") -> None: ...
 
+    def _secure(self, event: Event, timeout_s: float) -> None: ...
+
     def _fork(self) -> None: ...
 
 
@@ -49,6 +55,7 @@ _open: set[Any] = set()
 _opened: dict[str, int] = {}
 _uncaught: list[str] = []
 _hooked = False
+_watch: Watch | None = None
 
 
 def describe(error: BaseException) -> str:
@@ -64,18 +71,66 @@ def register(logger: Closable) -> None:
         _hooked = True
         atexit.register(_close_all)
         os.register_at_fork(after_in_child=_fork_all)
-        previous = sys.excepthook
-
-        def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-            _uncaught.append(describe(error))
-            previous(kind, error, trace)
-
-        sys.excepthook = note
+        _hook_exits()
+    if threading.current_thread() is threading.main_thread():
+        _watched()
 
 
 def unregister(logger: Closable) -> None:
     """Forget a logger that is closed."""
+    global _watch  # noqa: PLW0603 - there is one watch a process
     _open.discard(logger)
+    if not _open and _watch is not None and threading.current_thread() is threading.main_thread():
+        _watch.stop()
+        _watch = None
+
+
+def _hook_exits() -> None:
+    """Remember why the interpreter ends: at exit it is too late to ask."""
+    hook, leave = sys.excepthook, sys.exit
+
+    def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        _uncaught.append(describe(error))
+        hook(kind, error, trace)
+
+    def note_status(status: Any = None, /) -> NoReturn:
+        _uncaught[:] = [f"exit status {status!r}"[:500]] if status else []
+        leave(status)
+
+    sys.excepthook = note
+    sys.exit = note_status
+
+
+def _watched() -> Watch:
+    global _watch  # noqa: PLW0603 - there is one watch a process
+    if _watch is None:
+        _watch = Watch(_secure_all)
+    return _watch
+
+
+def on_preempt(callback: Callback, names: Iterable[str]) -> None:
+    """Call ``callback`` in the main thread at these signals, as long as a logger is open.
+
+    Raises:
+        InvalidArgumentError: a name is none of the signals that announce an end, or ``callback`` cannot be called.
+        RanklogError: this is not the main thread.
+    """
+    if not callable(callback):
+        raise InvalidArgumentError(
+            f"on_preempt(callback={callback!r}) is not allowed: give a function without arguments"
+        )
+    numbers = check_signals(names)
+    for number in numbers:
+        _watched().add(number, callback)
+
+
+def _secure_all(number: Signals) -> None:
+    for logger in list(_open):
+        try:
+            event = Event("warning", "signal", f"{number.name} received", time.time_ns())
+            logger._secure(event, FLUSH_S)
+        except Exception as error:
+            sys.stderr.write(f"ranklog: at {number.name}: {error!r}\n")
 
 
 def _close_all() -> None:
@@ -88,6 +143,10 @@ def _close_all() -> None:
 
 
 def _fork_all() -> None:
+    global _watch
+    watch, _watch = _watch, None
+    if watch is not None:
+        watch.leave_in_child()
     for logger in list(_open):
         logger._fork()
     _open.clear()

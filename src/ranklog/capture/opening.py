@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,6 +25,8 @@ from ranklog.world.here import place
 if TYPE_CHECKING:
     from ranklog.capture.now import ReduceNow
     from ranklog.capture.session import Session
+    from ranklog.capture.signals import Callback
+    from ranklog.model.record import Event
 
 EXIT_TIMEOUT_S = 30.0
 ASK_TIMEOUT_S = 30.0
@@ -83,6 +85,10 @@ class OpenLogger:
         self._session = session
         self._gate = gate
         self._ordinals.clear()
+
+    def _secure(self, event: Event, timeout_s: float) -> None:
+        if self._session is not None:
+            self._session.secure(event, timeout_s)
 
     def _fork(self) -> None:
         if self._session is not None:
@@ -158,6 +164,40 @@ class OpenLogger:
             return True
         deadline = time.monotonic() + timeout
         return session.flush(timeout) and lifecycle.wait_delivered(session, deadline)
+
+    def on_preempt(self, callback: Callback, *, signals: Iterable[str] = ("SIGTERM",)) -> None:
+        """Call a function in the main thread when a signal announces the end of the job, to save a checkpoint there.
+
+        What was logged until then is journaled by another thread at the same time. After the callback comes the handler
+        that was set before. Where there was none, SIGTERM ends the process as it always does, and the run is KILLED;
+        other signals let it go on. A callback that raises, for example SystemExit, ends the program in its own way. It
+        is called once Python comes to it: not before a collective or another long call into C returns.
+
+        Args:
+            callback: Takes no arguments; called at each of the signals.
+            signals: Some of ``"SIGTERM"``, ``"SIGUSR1"`` and ``"SIGUSR2"``; Slurm sends the latter with
+                ``sbatch --signal=USR1@120`` two minutes before the time limit.
+
+        Raises:
+            InvalidArgumentError: a signal is not among these, or the callback cannot be called.
+            NotStartedError: the logger is not open.
+            RanklogError: this is not the main thread, where Python handles signals.
+
+        Ranks: any may call; each process gets its own signals.
+        """
+        self._live("on_preempt")
+        lifecycle.on_preempt(callback, signals)
+
+    def time_left(self) -> float | None:
+        """Seconds until the scheduler ends the job, None where no scheduler tells; below 0 once it is over.
+
+        Slurm tells by ``SLURM_JOB_END_TIME``, or is asked once (``squeue``, 5 s at most).
+
+        Ranks: any may call.
+        """
+        from ranklog.capture.joblimit import time_left
+
+        return time_left()
 
     @property
     def log_freq(self) -> LogFreq:

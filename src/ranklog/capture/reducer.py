@@ -309,8 +309,13 @@ class Reducer:
                 return SeveredWorld(self._place, reason)
             self._wake.wait(0.05)
 
-    def flush(self, timeout_s: float) -> bool:
-        """Have everything added so far reduced; whether that happened in time."""
+    def flush(self, timeout_s: float, *, helping: bool = True) -> bool:
+        """Have everything added so far reduced; whether that happened in time.
+
+        Args:
+            timeout_s: How long to wait at most.
+            helping: Whether the caller may move communication on: only the training thread may.
+        """
         self.buffer.close_all()
         if self._thread is None:
             return True
@@ -324,7 +329,7 @@ class Reducer:
             self._changed,
             lambda: self._done or (self._rounds_done > before and self._settled()),
             timeout_s,
-            self._progress,
+            self._progress if helping else None,
         )
 
     def _settled(self) -> bool:

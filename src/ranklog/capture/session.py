@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.drain import Drain, Parcel, Sample
 from ranklog.capture.encode import Content
@@ -29,7 +31,7 @@ from ranklog.capture.spill import kept_bytes, merge_meeting, still_open
 from ranklog.journal import layout
 from ranklog.journal.cursor import load_cursors
 from ranklog.model.errors import RanklogError
-from ranklog.model.record import End, File, Record, Status
+from ranklog.model.record import End, Event, File, Record, Status
 from ranklog.world.launch import independent_tasks
 from ranklog.world.strategies import resolve_strategy
 
@@ -78,10 +80,11 @@ class Session:
         )
         if self.place.is_main:
             self._open_run(self.run_dir())
+        self._emit = self._record if self.place.is_main else self.reducer.post
         self._drain = Drain(
             self.inbox,
             rows=self.reducer.buffer,
-            emit=self._record if self.place.is_main else self.reducer.post,
+            emit=self._emit,
             store=lambda content, inline: self.store(content, inline, timeout_s=0.0),
             health=self.health,
             rank=self.place.rank,
@@ -208,6 +211,18 @@ class Session:
         self.drain()
         synced = self.recorder.sync() if self.recorder is not None else True
         return reduced and synced
+
+    def secure(self, event: Event, timeout_s: float) -> None:
+        """At a signal, from any thread: note it, and bring all that was logged before into the journal."""
+        deadline = time.monotonic() + timeout_s
+        self.drain()
+        with self._drain_lock:
+            self._emit([msgspec.structs.replace(event, rank=self.place.rank)])
+        # Reduced values come where the other ranks got the signal, too, or log on.
+        self.reducer.flush(max(deadline - time.monotonic(), 0.0), helping=False)
+        self.drain()
+        if self.recorder is not None:
+            self.recorder.sync()
 
     def forget(self) -> None:
         """In a forked child: let go of what belongs to the parent, without a trace."""

@@ -1,0 +1,181 @@
+"""Signals that announce the end of a job: SIGTERM, and SIGUSR1 or SIGUSR2 where the user asks for them.
+
+In: signals of this process, while a logger is open. Out: what was logged is in the journal within `FLUSH_S`, the
+user's callbacks are called in the main thread, and then happens what would have happened without ranklog: an earlier
+handler runs, or the signal's default ends the process. Python's handlers do not run while the main thread is inside a
+collective (see the signal module, "Execution of Python signal handlers"), so the work is done by a thread that the
+wake-up descriptor wakes. A descriptor that was set before gets its bytes as well. Nothing here talks to a network.
+
+The thread has one way to stop, `Watch.stop`, which also puts back what was there before.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Any
+
+from ranklog.model.errors import InvalidArgumentError, RanklogError
+
+FLUSH_S = 1.8
+"""Seconds for bringing what was logged into the journal: within 2 s it has to be there."""
+
+ALLOWED = {each.name: each for each in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
+_STOP = 0
+"""A byte that is no signal."""
+
+Callback = Callable[[], object]
+
+
+def check_signals(names: Iterable[str]) -> tuple[signal.Signals, ...]:
+    """Signals from their names.
+
+    Raises:
+        InvalidArgumentError: one is not among those that announce an end.
+
+    Example:
+        >>> check_signals(["SIGUSR1"])
+        (<Signals.SIGUSR1: 10>,)
+    """
+    given = (names,) if isinstance(names, str) else tuple(names)
+    for name in given:
+        if name not in ALLOWED:
+            raise InvalidArgumentError(f"signals={names!r} is not allowed: give some of {', '.join(ALLOWED)}")
+    return tuple(ALLOWED[name] for name in given)
+
+
+class Watch:
+    """Watches for signals in this process; made and stopped in the main thread.
+
+    Args:
+        secure: Called in a thread beside the watching one after each signal: brings what was logged into the journal.
+
+    Raises:
+        RanklogError: this is not the main thread.
+    """
+
+    def __init__(self, secure: Callable[[signal.Signals], None]) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise RanklogError("signals can be watched from the main thread only: open the logger there")
+        self._secure = secure
+        self._pid = os.getpid()
+        self._before: dict[signal.Signals, Any] = {}
+        self._callbacks: dict[signal.Signals, list[Callback]] = {}
+        self._changed = threading.Condition()
+        self._came = 0
+        self._handled = 0
+        self._leaving = False
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fd_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._watch, name="ranklog-signals", daemon=True)
+        self._thread.start()
+        self.add(signal.SIGTERM)
+
+    def add(self, number: signal.Signals, callback: Callback | None = None) -> None:
+        """Watch for a signal as well, and call ``callback`` in the main thread when it comes."""
+        if callback is not None:
+            self._callbacks.setdefault(number, []).append(callback)
+        if number not in self._before:
+            before = signal.getsignal(number)
+            # None: a handler that was set from C. It cannot be called from here, so it stays, and ours does not come.
+            if before is not None:
+                self._before[number] = before
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """In the main thread, once Python comes to it: the user's callbacks, then the handler from before."""
+        if os.getpid() != self._pid:
+            return
+        which = signal.Signals(number)
+        self._wake_if_passed_over(number)
+        leaving = True
+        try:
+            for callback in tuple(self._callbacks.get(which, ())):
+                callback()
+            leaving = False
+        finally:
+            # A callback that raises, for example SystemExit, ends the program in its own way.
+            with self._changed:
+                self._leaving = self._leaving or leaving
+                self._handled += 1
+                self._changed.notify_all()
+        before = self._before.get(which)
+        if callable(before):
+            before(number, frame)
+
+    def _wake_if_passed_over(self, number: int) -> None:
+        """Another owner of the wake-up descriptor, for example asyncio, does not pass its bytes on."""
+        current = signal.set_wakeup_fd(-1)
+        if current >= 0:
+            signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+        if current != self._writer:
+            os.write(self._writer, bytes([number]))
+
+    def _watch(self) -> None:
+        while True:
+            select.select([self._reader], [], [])
+            for number in os.read(self._reader, 4096):
+                if number == _STOP:
+                    return
+                self._pass_on(number)
+                if number in self._before:
+                    self._came += 1
+                    self._act(signal.Signals(number))
+
+    def _pass_on(self, number: int) -> None:
+        if self._fd_before >= 0:
+            try:
+                os.write(self._fd_before, bytes([number]))
+            except OSError:
+                pass  # its owner closed it
+
+    def _act(self, number: signal.Signals) -> None:
+        self._bring_in(number)
+        if number != signal.SIGTERM or self._before[number] != signal.SIG_DFL:
+            return
+        if self._callbacks.get(number):
+            with self._changed:
+                self._changed.wait_for(lambda: self._handled >= self._came)
+                if self._leaving:
+                    return
+            self._bring_in(number)
+        import ctypes  # here: scripts that are never ended so need not pay for it
+
+        # What would have happened without ranklog. signal.signal is for the main thread, which may hang in a
+        # collective: so the C library is asked.
+        ctypes.CDLL(None).signal(int(number), None)
+        os.kill(self._pid, number)
+
+    def _bring_in(self, number: signal.Signals) -> None:
+        worker = threading.Thread(target=self._secure, args=(number,), name="ranklog-secure", daemon=True)
+        worker.start()
+        worker.join(FLUSH_S)
+
+    def stop(self) -> None:
+        """Put back what was there before, unless somebody has replaced it since; in the main thread."""
+        self._restore()
+        os.write(self._writer, bytes([_STOP]))
+        self._thread.join()
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def leave_in_child(self) -> None:
+        """In a forked child: signals are its own again; the pipe stays the parent's."""
+        try:
+            self._restore()
+        except ValueError:  # forked by a thread that is not the interpreter's main one
+            pass
+
+    def _restore(self) -> None:
+        for number, before in self._before.items():
+            if signal.getsignal(number) == self._handle:
+                signal.signal(number, before)
+        current = signal.set_wakeup_fd(-1)
+        if current == self._writer:
+            current = self._fd_before
+        if current >= 0:
+            signal.set_wakeup_fd(current, warn_on_full_buffer=False)

@@ -1,0 +1,151 @@
+"""A training that a signal meets: says on standard output where it is, a line a mark; see `test_signals`."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch.distributed as dist
+
+from ranklog import JournalLogger
+
+FOREVER_S = 600.0
+
+
+def say(mark: str) -> None:
+    os.write(1, f"{mark}\n".encode())
+
+
+def log_some(logger: JournalLogger) -> None:
+    for step in range(100):
+        logger.log_metrics({"loss": float(step)}, step=step)
+
+
+def open_logger(savedir: str, **options: Any) -> JournalLogger:
+    logger = JournalLogger(savedir, run_id="signalled", **options)
+    logger.create_logger_context()
+    return logger
+
+
+def plain(savedir: str) -> None:
+    log_some(open_logger(savedir))
+    say("ready")
+    time.sleep(FOREVER_S)
+
+
+def collective(savedir: str) -> None:
+    """Rank 0 waits in an all_reduce of its own group for a rank that does not come."""
+    dist.init_process_group("gloo")
+    log_some(open_logger(savedir))
+    if dist.get_rank() == 0:
+        say("ready")
+        dist.barrier()
+    time.sleep(FOREVER_S)
+
+
+def earlier_handler(savedir: str) -> None:
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: (say("earlier handler"), ended.set()))
+    logger = open_logger(savedir)
+    log_some(logger)
+    say("ready")
+    while not ended.is_set():
+        signal.pause()
+    logger.destroy_logger_context()
+    say(f"handler put back: {signal.getsignal(signal.SIGTERM).__name__ == '<lambda>'}")  # type: ignore[union-attr]
+
+
+def callback(savedir: str) -> None:
+    logger = open_logger(savedir)
+
+    def save() -> None:
+        logger.log_metrics({"saved": 1.0}, step=100)
+        say(f"saved in {threading.current_thread().name}")
+
+    logger.on_preempt(save)
+    log_some(logger)
+    say("ready")
+    time.sleep(FOREVER_S)
+
+
+def usr1(savedir: str) -> None:
+    called = threading.Event()
+    logger = open_logger(savedir)
+    logger.on_preempt(called.set, signals=["SIGUSR1"])
+    log_some(logger)
+    say("ready")
+    while not called.is_set():
+        signal.pause()
+    logger.log_metrics({"after": 1.0}, step=0)
+    logger.destroy_logger_context()
+
+
+def leaving(savedir: str) -> None:
+    logger = open_logger(savedir)
+    logger.on_preempt(lambda: sys.exit(0))
+    log_some(logger)
+    say("ready")
+    time.sleep(FOREVER_S)
+
+
+def asyncio_loop(savedir: str) -> None:
+    """An event loop takes the wake-up descriptor for itself and does not pass its bytes on."""
+    log_some(open_logger(savedir))
+
+    async def main() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, say, "loop handler")
+        say("ready")
+        await asyncio.sleep(FOREVER_S)
+
+    asyncio.run(main())
+
+
+def wakeup_descriptor(savedir: str) -> None:
+    mine, theirs = socket.socketpair()
+    for end in (mine, theirs):
+        end.setblocking(False)
+    signal.set_wakeup_fd(mine.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    logger = open_logger(savedir)
+    say("ready")
+    signal.pause()
+    theirs.setblocking(True)
+    say(f"byte {theirs.recv(1)[0]}")
+    logger.destroy_logger_context()
+    say(f"descriptor put back: {signal.set_wakeup_fd(-1) == mine.fileno()}")
+
+
+def forked(savedir: str) -> None:
+    """A child, as a DataLoader makes them, ends at SIGTERM as any process does; the parent is not told."""
+    logger = open_logger(savedir)
+    log_some(logger)
+    child = os.fork()
+    if child == 0:
+        say("ready")
+        time.sleep(FOREVER_S)
+    say(f"child {child}")
+    _, status = os.waitpid(child, 0)
+    say(f"child ended by signal {os.WTERMSIG(status)}")
+    logger.destroy_logger_context()
+
+
+def exit_status(savedir: str) -> None:
+    log_some(open_logger(savedir))
+    sys.exit(3)
+
+
+CASES: dict[str, Callable[[str], None]] = {
+    case.__name__: case
+    for case in (
+        plain, collective, earlier_handler, callback, usr1, leaving, asyncio_loop, wakeup_descriptor, forked,
+        exit_status,
+    )
+}  # fmt: skip
+
+if __name__ == "__main__":
+    CASES[sys.argv[1]](sys.argv[2])
