@@ -15,6 +15,7 @@ from ranklog.journal.cursor import Cursor, save_cursor
 from ranklog.journal.layout import FACTS, find_runs, segment_name, store_bytes
 from ranklog.model.errors import InvalidArgumentError, RunNotFoundError
 from ranklog.model.record import Coverage, End, Event, Item, Metrics, Params
+from ranklog.view.export import metric_rows
 from ranklog.view.find import find_run
 from ranklog.view.plain import to_json, to_plain
 from ranklog.view.query import RunView
@@ -61,18 +62,27 @@ def test_the_lowest_coverage_of_a_metric_is_shown(start_attempt, run_dir):
     assert (row.op, row.coverage) == ("mean", low)
 
 
-def test_a_correction_and_a_later_attempt_replace_earlier_points_and_are_counted(start_attempt, run_dir):
+def test_an_attempt_that_goes_back_supersedes_what_was_logged_from_there_on_and_nothing_is_hidden(
+    start_attempt, run_dir
+):
     start_attempt().append([metrics(0, loss=1.0), metrics(1, loss=2.0), metrics(1, loss=2.5), metrics(2, loss=9.0)])
     start_attempt(attempt=1).append([metrics(1, loss=7.0), metrics(3, loss=4.0)])
     view = RunView(run_dir)
-    assert [(p.step, p.value, p.attempt) for p in view.series("loss")] == [
-        (0, 1.0, 0),
-        (1, 7.0, 1),
-        (2, 9.0, 0),
-        (3, 4.0, 1),
-    ]
-    assert view.metrics()[0].superseded == 2
+    assert [(p.step, p.value, p.attempt) for p in view.series("loss")] == [(0, 1.0, 0), (1, 7.0, 1), (3, 4.0, 1)]
+    assert [(p.step, p.value, p.attempt) for p in view.superseded("loss")] == [(1, 2.0, 0), (1, 2.5, 0), (2, 9.0, 0)]
+    assert view.metrics()[0].superseded == 3
     assert view.series("nothing") == []
+    rows = [(row[1], row[2], row[-1]) for row in metric_rows(run_dir)]
+    assert rows == [(0, 1.0, 0), (1, 2.0, 1), (1, 2.5, 1), (1, 7.0, 0), (2, 9.0, 1), (3, 4.0, 0)]
+
+
+def test_an_attempt_supersedes_only_names_that_it_logs_and_goes_on_where_it_does_not_go_back(start_attempt, run_dir):
+    start_attempt().append([metrics(step, loss=float(step)) for step in range(4)] + [metrics(9, epoch=0.5)])
+    start_attempt(attempt=1).append([metrics(step, loss=float(step)) for step in range(4, 6)])
+    view = RunView(run_dir)
+    assert [p.step for p in view.series("loss")] == [0, 1, 2, 3, 4, 5]
+    assert [p.step for p in view.series("epoch")] == [9]
+    assert [row.superseded for row in view.metrics()] == [0, 0]
 
 
 def test_parameters_items_and_events(start_attempt, run_dir):

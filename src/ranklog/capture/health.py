@@ -22,6 +22,7 @@ class Health:
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
         self._first: dict[str, Event] = {}
+        self._told: dict[str, int] = {}
 
     def warn(self, code: str, text: str) -> None:
         """Count trouble; the first of each code is given as a `RanklogWarning`."""
@@ -36,12 +37,20 @@ class Health:
             # Under `-W error` a warning would end the thread that met the trouble, or the training loop.
             sys.stderr.write(f"ranklog: {text}\n")
 
-    def events(self, rank: int | None = None) -> list[Event]:
-        """One event for each cause, those that came more often say how often; ``rank`` where they name none."""
+    def news(self, rank: int | None = None, *, last: bool = False) -> list[Event]:
+        """Events for causes that were not told yet, so that a run which is killed has them.
+
+        Args:
+            rank: For events that name none.
+            last: Nothing follows: causes that came again since they were told are told once more, with how often.
+        """
         with self._lock:
             out: list[Event] = []
             for code, first in self._first.items():
-                times = self._counts[code]
+                times, told = self._counts[code], self._told.get(code, 0)
+                if told and not (last and times > told):
+                    continue
+                self._told[code] = times
                 text = first.text if times == 1 else f"{first.text} ({times} times)"
                 out.append(Event(first.level, code, text, first.time_ns, rank if first.rank is None else first.rank))
             return out

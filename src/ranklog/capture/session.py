@@ -7,7 +7,6 @@ there are several ranks, and on rank 0 the journal and the forwarder. One deadli
 from __future__ import annotations
 
 import os
-import secrets as random_secrets
 import sys
 import threading
 import time
@@ -26,6 +25,7 @@ from ranklog.capture.health import Health
 from ranklog.capture.progress import TellingInbox, progress_of
 from ranklog.capture.recorder import Recorder
 from ranklog.capture.reducer import Reducer
+from ranklog.capture.requeue import choose_run_id, new_run_id
 from ranklog.capture.runs import claim_run
 from ranklog.capture.spill import kept_bytes, merge_meeting, still_open
 from ranklog.journal import layout
@@ -68,7 +68,7 @@ class Session:
         self._run_id = config.run_id
         gate = Gate(config.specs, rank=self.place.rank, world_size=self.place.world_size)
         if self.place.is_main and self._run_id is None:
-            self._run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{random_secrets.token_hex(3)}"
+            self._run_id = self._choose_run_id()
         self.reducer = Reducer(
             self.strategy,
             self.place,
@@ -93,6 +93,14 @@ class Session:
         self._thread = threading.Thread(target=self._run, name="ranklog-drain", daemon=True)
         self._thread.start()
         self.reducer.start()
+
+    def _choose_run_id(self) -> str:
+        """A new run's id, or that of the run which an earlier attempt of this job opened."""
+        if self.config.resume == "never":
+            return new_run_id()
+        # Without the number of the channel: the order of opening tells equal loggers apart.
+        program = "|".join([self.config.experiment, self.config.channel.partition("/")[0], sys.argv[0]])
+        return choose_run_id(self.config.directory, self.place, program)
 
     def _open_run(self, run_dir: Path) -> None:
         attempt = claim_run(
@@ -171,6 +179,7 @@ class Session:
                     first = False
                     self._warn_if_independent()
                 idle_s = DRAIN_BUSY_S if drained else min(idle_s * 1.5, DRAIN_IDLE_S)
+                self._tell_trouble()
                 now = time.monotonic()
                 if self.recorder is not None and now - synced >= SYNC_EVERY_S:
                     synced = now
@@ -181,9 +190,17 @@ class Session:
             except Exception as error:  # this thread must live as long as the run
                 self.health.warn("drain", f"{self.place}: {error!r}")
 
+    def _tell_trouble(self) -> None:
+        """Write trouble into the run while it lives: it may be killed."""
+        if news := self.health.news(None if self.place.is_main else self.place.rank):
+            with self._drain_lock:
+                self._emit(news)
+
     def _check_deliveries(self, run_dir: Path) -> None:
         """Say once for each backend that it makes trouble; the forwarder goes on trying."""
         for _, cursor in load_cursors(run_dir):
+            for segment, reason in cursor.damage.items():
+                self.health.warn(f"damage:{segment}", f"{segment} of {run_dir} cannot be read {reason}")
             if cursor.error is not None:
                 self.health.warn(
                     f"deliver:{cursor.backend}",
@@ -257,7 +274,7 @@ class Session:
         if not self.place.is_main:
             if reason:
                 self.health.warn("rank_failed", f"{self.place} ended with {reason}")
-            self.reducer.post(self.health.events(self.place.rank))
+            self.reducer.post(self.health.news(self.place.rank, last=True))
         if not self.reducer.close(max(deadline - time.monotonic(), 0.0)) and self.place.is_main:
             self.health.warn("late_ranks", f"{self.place}: other ranks did not close in time; coverage is marked")
             self._record(self.reducer.abandon())
@@ -290,6 +307,6 @@ class Session:
             return True
         if self.recorder.lost:
             self.health.warn("lost", f"{self.recorder.lost} records could not be journaled")
-        self._record([*self.health.events(), End(status, time.time_ns(), reason)])
+        self._record([*self.health.news(last=True), End(status, time.time_ns(), reason)])
         self.recorder.close()
         return self._forwarder.close(max(deadline - time.monotonic(), 0.0))

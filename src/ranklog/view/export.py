@@ -1,8 +1,8 @@
 """A run for other programs: every record as JSON lines, or the metrics as a long table.
 
-The table has a row a point, by name and step, with what counts now (a later record of the same step replaces the
-earlier one); the JSON lines hold everything, in the order of the journal. Contents above 32 KiB stay in ``blobs/``
-and are named by their SHA-256.
+The table has a row a point, by name and step; those that a later record of the same step replaced, or a later attempt
+that went back, come first and have a 1 in the column ``superseded``. The JSON lines hold everything, in the order of
+the journal. Contents above 32 KiB stay in ``blobs/`` and are named by their SHA-256.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ranklog.model.errors import MissingExtraError
 from ranklog.view.plain import to_json, to_plain
 from ranklog.view.query import RunView
 
-COLUMNS = ("name", "step", "value", "time_ns", "attempt", "op", "answered", "world_size", "contributed")
-Row = tuple[str, int, float, int, int, str | None, int | None, int | None, int | None]
+COLUMNS = ("name", "step", "value", "time_ns", "attempt", "op", "answered", "world_size", "contributed", "superseded")
+Row = tuple[str, int, float, int, int, str | None, int | None, int | None, int | None, int]
 
 
 def write_jsonl(run_dir: Path, file: TextIO) -> None:
@@ -50,7 +50,7 @@ def write_parquet(run_dir: Path, path: Path) -> None:
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtraError("parquet needs pyarrow: pip install pyarrow") from error
-    types = ("string", "int64", "float64", "int64", "int64", "string", "int64", "int64", "int64")
+    types = ("string", "int64", "float64", "int64", "int64", "string", "int64", "int64", "int64", "int64")
     columns = list(zip(*metric_rows(run_dir), strict=True)) or [()] * len(COLUMNS)
     arrays = [pyarrow.array(column, type=type_) for column, type_ in zip(columns, types, strict=True)]
     parquet.write_table(pyarrow.table(arrays, names=list(COLUMNS)), path)
@@ -60,7 +60,9 @@ def metric_rows(run_dir: Path) -> Iterator[Row]:
     """The long table of metrics: the fields of `COLUMNS`, by name and step."""
     view = RunView(run_dir)
     for name in view.names:
-        for point in view.series(name):
+        points = [(point.step, 1, point) for point in view.superseded(name)]
+        points += [(point.step, 0, point) for point in view.series(name)]
+        for step, superseded, point in sorted(points, key=lambda each: (each[0], -each[1])):
             covered = point.coverage
             coverage = (covered.answered, covered.world_size, covered.contributed) if covered else (None, None, None)
-            yield (name, point.step, point.value, point.time_ns, point.attempt, point.op, *coverage)
+            yield (name, step, point.value, point.time_ns, point.attempt, point.op, *coverage, superseded)

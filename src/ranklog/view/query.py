@@ -1,7 +1,8 @@
 """Everything about one run, read once from its journal: `RunView`.
 
 Guarantees: for one metric and step the record that was logged last counts, so a correction replaces what it
-corrects and a later attempt replaces an earlier one; how many points were replaced is counted, never hidden.
+corrects. An attempt that goes back to an earlier step supersedes the points of earlier attempts from there on
+(`ranklog.journal.rewind`). Points that do not count are kept apart, never hidden.
 Damage in the journal shows in `damage` and takes nothing else with it.
 """
 
@@ -14,6 +15,7 @@ import msgspec
 
 from ranklog.journal.layout import read_facts
 from ranklog.journal.reader import Damage, JournalReader, read_heads
+from ranklog.journal.rewind import Rewinds
 from ranklog.model.record import Attempt, Coverage, End, Entry, Event, Item, Metrics, Params
 from ranklog.model.spec import Scalar
 from ranklog.view.deliveries import Progress
@@ -43,7 +45,7 @@ class MetricRow(msgspec.Struct, frozen=True, kw_only=True):
         max: Highest value that is a number; NaN where there is none.
         op: The reduction of the value at the highest step, None for one rank's own.
         coverage: The lowest coverage of all its points, None for one rank's own.
-        superseded: Points that a later record of the same step replaced.
+        superseded: Points that a later record of the same step replaced, or a later attempt that went back.
     """
 
     name: str
@@ -100,7 +102,8 @@ class RunView:
         self.events: list[Event] = []
         self.end: End | None = None
         self._series: dict[str, dict[int, Point]] = {}
-        self._superseded: dict[str, int] = {}
+        self._superseded: dict[str, list[Point]] = {}
+        self._rewinds = Rewinds()
         self._attempt = 0
         progress = Progress(run_dir, self.attempts)
         reader = JournalReader(run_dir)
@@ -131,6 +134,10 @@ class RunView:
         points = self._series.get(name, {})
         return [points[step] for step in sorted(points)]
 
+    def superseded(self, name: str) -> list[Point]:
+        """Points of a metric that do not count any more, by step and in the order in which they were logged."""
+        return sorted(self._superseded.get(name, []), key=lambda point: point.step)
+
     def metrics(self) -> list[MetricRow]:
         """One row a metric, by name."""
         return [self._row(name) for name in self.names]
@@ -148,7 +155,7 @@ class RunView:
             max=max(numbers),
             op=points[-1].op,
             coverage=min(covered, key=lambda c: c.answered / max(1, c.world_size), default=None),
-            superseded=self._superseded.get(name, 0),
+            superseded=len(self._superseded.get(name, ())),
         )
 
     def _take(self, entry: Entry) -> None:
@@ -168,10 +175,14 @@ class RunView:
             self._attempt, self.end = record.attempt, None
 
     def _take_metrics(self, record: Metrics) -> None:
+        for name in self._rewinds.note(record.values, step=record.step, attempt=self._attempt):
+            points = self._series.get(name, {})
+            for step in [step for step in points if step >= record.step]:
+                self._superseded.setdefault(name, []).append(points.pop(step))
         for name, value in record.values.items():
             points = self._series.setdefault(name, {})
-            if record.step in points:
-                self._superseded[name] = self._superseded.get(name, 0) + 1
+            if (before := points.get(record.step)) is not None:
+                self._superseded.setdefault(name, []).append(before)
             points[record.step] = Point(record.step, value, record.time_ns, self._attempt, record.op, record.coverage)
 
 

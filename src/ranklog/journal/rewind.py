@@ -1,0 +1,46 @@
+"""Which points of a run are superseded: a later attempt went back to an earlier step and logged anew. Pure.
+
+In: metrics in the order of the journal, with the attempt that logged them. Out: for each name from which step on an
+attempt counts instead of the earlier ones. The rule is that of TensorBoard's ``purge_step``, name by name: when an
+attempt logs a name for the first time, at step s, all points of that name from s on that earlier attempts logged are
+superseded, also those that the attempt does not reach again: the training that made them was undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class Rewinds:
+    """Where each attempt began each name.
+
+    Example:
+        >>> rewinds = Rewinds()
+        >>> rewinds.note(["loss"], step=0, attempt=0)
+        []
+        >>> rewinds.note(["loss"], step=80, attempt=1)
+        ['loss']
+        >>> rewinds.is_superseded("loss", step=90, attempt=0), rewinds.is_superseded("loss", step=79, attempt=0)
+        (True, False)
+        >>> rewinds.is_superseded("loss", step=90, attempt=1)
+        False
+    """
+
+    def __init__(self) -> None:
+        self._began: dict[str, dict[int, int]] = {}
+
+    def note(self, names: Iterable[str], *, step: int, attempt: int) -> list[str]:
+        """Take notice of values that an attempt logged; returns the names that an attempt above 0 begins with it."""
+        begun: list[str] = []
+        for name in names:
+            began = self._began.setdefault(name, {})
+            if attempt not in began:
+                began[attempt] = step
+                if attempt:
+                    begun.append(name)
+        return begun
+
+    def is_superseded(self, name: str, *, step: int, attempt: int) -> bool:
+        """Whether a later attempt went back to this step or to one before it."""
+        began = self._began.get(name)
+        return began is not None and any(later > attempt and first <= step for later, first in began.items())
