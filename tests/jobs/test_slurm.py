@@ -4,15 +4,18 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from requeue_job import REQUEUES, STEPS
 from runtimes import environment
 
 from ranklog.journal.layout import find_runs
 from ranklog.model.record import Attempt, Coverage, Metrics
 from ranklog.testing import captured, series
+from ranklog.view.query import RunView
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,26 +28,68 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def slurm_conf(tmp_path: Path) -> Iterator[str]:
-    folder = tmp_path / "slurm"
+@pytest.fixture(scope="module")
+def slurm_conf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("cluster") / "slurm"
     subprocess.run([ROOT / "scripts" / "slurm-up.sh", folder], check=True, timeout=90)
     try:
-        listed = subprocess.run(
-            ["srun", "--mpi=list"],
-            env={**os.environ, "SLURM_CONF": str(folder / "slurm.conf")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if "pmix" not in listed.stdout + listed.stderr:
-            pytest.skip("this Slurm has no PMIx")
         yield str(folder / "slurm.conf")
     finally:
         subprocess.run([folder / "down.sh"], check=False, timeout=30)
 
 
+def ask(slurm_conf: str, *command: str, check: bool = True) -> str:
+    env = environment(SLURM_CONF=slurm_conf)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=check, timeout=60).stdout
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_job_that_is_requeued_three_times_is_one_run_with_one_continuous_series(
+    slurm_conf: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text(
+        f"#!/bin/bash\n#SBATCH -t5 -n1 --requeue --open-mode=append -o {tmp_path}/output\n"
+        f"srun -n1 {sys.executable} {Path(__file__).with_name('requeue_job.py')} {tmp_path}\n"
+    )
+    job = ask(slurm_conf, "sbatch", "--parsable", str(script)).strip()
+    for attempt in range(REQUEUES):
+        wait_until((tmp_path / f"left-{attempt}").exists)
+        ask(slurm_conf, "scontrol", "requeue", job)
+        # A requeued job would wait for two minutes; it can be told not to once the last attempt has ended.
+        wait_until(lambda: "PENDING" in ask(slurm_conf, "squeue", "-h", "-j", job, "-o", "%T"))
+        ask(slurm_conf, "scontrol", "update", f"JobId={job}", "StartTime=now")
+    wait_until(lambda: job not in ask(slurm_conf, "squeue", "-h", "-t", "PD,R,CG", "-o", "%i"))
+
+    (run_dir,) = find_runs(tmp_path)
+    view = RunView(run_dir)
+    assert view.summary.status == "FINISHED", (tmp_path / "output").read_text()
+    assert [(a.attempt, a.place.job_id, a.place.attempt) for a in view.attempts] == [
+        (number, job, number) for number in range(REQUEUES + 1)
+    ]
+    points = view.series("loss")
+    assert [point.step for point in points] == list(range(STEPS))
+    # Each attempt came to step first + 11, and its checkpoint was 5 steps behind that.
+    firsts = [6 * attempt for attempt in range(REQUEUES + 1)]
+    expected = [max(a for a, first in enumerate(firsts) if first <= step) for step in range(STEPS)]
+    assert [point.value for point in points] == expected
+    assert len(view.superseded("loss")) == 6 * REQUEUES
+    left = view.series("time_left")
+    assert [point.step for point in left] == list(range(REQUEUES + 1))
+    assert all(0 < point.value <= 300 for point in left)
+
+
 def test_srun_with_mpi4py_makes_one_run_of_both_nodes(slurm_conf: str, tmp_path: Path) -> None:
+    env = environment(SLURM_CONF=slurm_conf)
+    listed = subprocess.run(["srun", "--mpi=list"], env=env, capture_output=True, text=True, check=False)
+    if "pmix" not in listed.stdout + listed.stderr:
+        pytest.skip("this Slurm has no PMIx")
     command = [
         "srun",
         "-t2",
