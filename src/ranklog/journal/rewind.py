@@ -16,9 +16,9 @@ class Rewinds:
 
     Example:
         >>> rewinds = Rewinds()
-        >>> rewinds.note(["loss"], step=0, attempt=0)
+        >>> rewinds.note(["loss"], step=90, attempt=0)
         []
-        >>> rewinds.note(["loss"], step=80, attempt=1)
+        >>> rewinds.note(["loss", "new"], step=80, attempt=1)
         ['loss']
         >>> rewinds.is_superseded("loss", step=90, attempt=0), rewinds.is_superseded("loss", step=79, attempt=0)
         (True, False)
@@ -28,17 +28,20 @@ class Rewinds:
 
     def __init__(self) -> None:
         self._began: dict[str, dict[int, int]] = {}
+        self._highest: dict[str, int] = {}
 
     def note(self, names: Iterable[str], *, step: int, attempt: int) -> list[str]:
-        """Take notice of values that an attempt logged; returns the names that an attempt above 0 begins with it."""
-        begun: list[str] = []
+        """Take notice of values that an attempt logged; returns the names with which it now goes back."""
+        back: list[str] = []
         for name in names:
             began = self._began.setdefault(name, {})
+            highest = self._highest.get(name, step)
             if attempt not in began:
+                if began and step <= highest:
+                    back.append(name)
                 began[attempt] = step
-                if attempt:
-                    begun.append(name)
-        return begun
+            self._highest[name] = max(highest, step)
+        return back
 
     def is_superseded(self, name: str, *, step: int, attempt: int) -> bool:
         """Whether a later attempt went back to this step or to one before it."""

@@ -8,6 +8,8 @@ dropped in silence: what MLflow would change is marked by tags. These are:
   ``ranklog.coverage.partial_steps``: how many steps are below full coverage;
 - ``ranklog.infinite.<key>``: the metric was infinite, which MLflow stores as ±1.797e308; tells the last step;
 - ``param.<key>.<attempt>``: a parameter's changed value, since MLflow keeps the first one;
+- ``ranklog.superseded.<attempt>``: from which step on, name by name, this attempt's points count instead of those of
+  earlier attempts, which MLflow cannot delete; a point's attempt follows from its time;
 - ``ranklog.event.<code>``: text of the last event of that code; ``ranklog.attempt``: number of the attempt;
 - ``ranklog.name.<digest>``: a name that was too long for MLflow;
 - ``ranklog.delivered_metrics``: up to which entry of the journal the metrics are there.
@@ -21,7 +23,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,6 +35,7 @@ from ranklog.delivery.backends.mlflow_items import ItemStore, is_logged_model
 from ranklog.delivery.backends.mlflow_models import store_model
 from ranklog.delivery.backends.mlflow_names import cut_name_tag, to_key
 from ranklog.delivery.backends.mlflow_run import PAIRS_A_BATCH, MlflowRun, open_run
+from ranklog.journal.rewind import Rewinds
 from ranklog.model.record import Attempt, Coverage, Entry, Event, File, Item, Metrics, Params, Status
 from ranklog.model.spec import Scalar
 
@@ -55,6 +59,8 @@ class MlflowBackend:
 
     def __init__(self) -> None:
         self._attempt = 0
+        self._rewinds = Rewinds()
+        self._superseded: dict[int, list[str]] = {}
         self._params: dict[str, Scalar] = {}
         self._partial: dict[int, Coverage] = {}
         self._world_size = 0
@@ -64,7 +70,6 @@ class MlflowBackend:
         """Connect and make the run, or open the known one again."""
         self._context = context
         self._run = open_run(context)
-        self._attempt = context.attempt
         created, _, upto = self._run.tags.get(DELIVERED_TAG, "").partition("/")
         if created == str(context.facts.created_ns) and upto.isdecimal():
             self._next_metrics = int(upto)
@@ -76,6 +81,10 @@ class MlflowBackend:
                 self._params |= entry.record.values
             elif isinstance(entry.record, Metrics):
                 self._note_coverage(entry.record)
+                self._note_rewinds(entry.record)
+            elif isinstance(entry.record, Attempt):
+                self._attempt = entry.record.attempt
+        self._attempt = context.attempt
         self._items = ItemStore(context, self._run, earlier)
         return self._run.facts()
 
@@ -86,9 +95,12 @@ class MlflowBackend:
             Refused: MLflow does not take some of them; the others are stored.
         """
         refused: dict[int, str] = {}
-        _try_each(self._deliver_metrics, [e for e in entries if isinstance(e.record, Metrics)], refused)
-        for entry in entries:
-            if not isinstance(entry.record, Metrics):
+        for of_one_attempt in _by_attempt(entries):
+            others = [entry for entry in of_one_attempt if not isinstance(entry.record, Metrics)]
+            if others and isinstance(others[0].record, Attempt):
+                _try_each(self._deliver_other, [others.pop(0)], refused)
+            _try_each(self._deliver_metrics, [e for e in of_one_attempt if isinstance(e.record, Metrics)], refused)
+            for entry in others:
                 _try_each(self._deliver_other, [entry], refused)
         if refused:
             raise Refused("; ".join(sorted(set(refused.values()))), sorted(refused))
@@ -107,6 +119,7 @@ class MlflowBackend:
                 continue
             tags |= _marks(entry.record)
             self._note_coverage(entry.record)
+            tags |= self._note_rewinds(entry.record)
             if entry.ordinal < self._next_metrics:
                 continue
             for metric in _to_mlflow(entry.record):
@@ -140,6 +153,14 @@ class MlflowBackend:
         before = self._partial.get(record.step)
         if not coverage.full and (before is None or coverage.answered < before.answered):
             self._partial[record.step] = coverage
+
+    def _note_rewinds(self, record: Metrics) -> dict[str, str]:
+        back = self._rewinds.note(record.values, step=record.step, attempt=self._attempt)
+        if not back:
+            return {}
+        said = self._superseded.setdefault(self._attempt, [])
+        said.extend(f"{name} from step {record.step}" for name in back)
+        return {f"ranklog.superseded.{self._attempt}": "; ".join(said)}
 
     def _coverage_tags(self) -> dict[str, str]:
         if not self._world_size:
@@ -189,6 +210,14 @@ class MlflowBackend:
         if whole:
             content = msgspec.json.format(msgspec.json.encode(self._params))
             self._items.upload([File("params.json", len(content), "", content)])
+
+
+def _by_attempt(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Parts of the entries that each begin with an `Attempt`, but perhaps for the first."""
+    starts = [index for index, entry in enumerate(entries) if isinstance(entry.record, Attempt)]
+    for start, end in pairwise([0, *starts, len(entries)]):
+        if start < end:
+            yield entries[start:end]
 
 
 def _to_mlflow(record: Metrics) -> list[Metric]:

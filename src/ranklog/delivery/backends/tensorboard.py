@@ -6,6 +6,10 @@ file is rendered anew from the journal. For that a small file beside it holds ho
 entry comes next. What TensorBoard has no view for lies under ``artifacts/``, with a text that names it. Reduced values
 below full coverage are listed in the text ``ranklog/coverage``, events in ``ranklog/events``.
 
+Where an attempt goes back to an earlier step, what it supersedes (`ranklog.journal.rewind`) is there until the attempt
+ends; then the file is written anew without it, as a whole. TensorBoard's default loader shows the newest points at
+once; one that is already running with another loader shows the rest after a restart.
+
 TensorBoard takes the hparams that it reads first, so they have a file of their own that is written anew as a
 whole; a TensorBoard that is already running shows changed ones after a restart. Blocks for the disk.
 """
@@ -22,8 +26,9 @@ from ranklog.delivery.backends.base import Refused, RunContext
 from ranklog.delivery.backends.history import earlier_entries
 from ranklog.delivery.backends.tensorboard_file import EventFile, frame
 from ranklog.journal.layout import make_private_dir, write_private
+from ranklog.journal.rewind import Rewinds
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
-from ranklog.model.record import Entry, Params, Status
+from ranklog.model.record import Attempt, Entry, Metrics, Params, Status
 from ranklog.model.spec import Scalar
 
 if TYPE_CHECKING:
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 _BUFFER_BYTES = 4 * 1024 * 1024
 # Their names must not hold "tfevents": TensorBoard would read them.
 _PROGRESS = ".ranklog.json"
+_BESIDE = ".ranklog.anew"
 _ARTIFACTS = "artifacts"
 
 
@@ -42,11 +48,13 @@ class Progress(msgspec.Struct, frozen=True):
         created_ns: Creation of the run it belongs to.
         next_ordinal: First entry that is not in the file.
         size: Bytes of the file that are whole.
+        rewound: Whether it has points that a later attempt superseded.
     """
 
     created_ns: int
     next_ordinal: int
     size: int
+    rewound: bool = False
 
 
 class TensorBoardBackend:
@@ -61,6 +69,9 @@ class TensorBoardBackend:
         self._next = 0
         self._params: dict[str, Scalar] = {}
         self._last_ns = 0
+        self._attempt = 0
+        self._rewinds = Rewinds()
+        self._rewound = False
 
     def open(self, *, context: RunContext) -> dict[str, str]:
         """Open the run's event file, cut what a kill left behind, and render what is missing."""
@@ -81,6 +92,7 @@ class TensorBoardBackend:
         self._file = EventFile(self._folder / self._file_name("1"))
         progress = self._load_progress()
         self._next = progress.next_ordinal if self._file.keep(progress.size) else 0
+        self._rewound = progress.rewound
         if self._file.size == 0:
             self._file.append(frame(events.file_start(context.facts.created_ns)))
         try:
@@ -106,9 +118,58 @@ class TensorBoardBackend:
         """Note the status beside the hparams and close the file."""
         del timeout_s  # Nothing here waits for others.
         try:
+            if self._rewound and status is not None:
+                self._write_anew()
             self._write_hparams(status)
         finally:
             self._file.close()
+
+    def _write_anew(self) -> None:
+        """Write the event file without superseded points, beside it, then put it in its place."""
+        from ranklog.delivery.backends import tensorboard_events as events
+        from ranklog.delivery.backends.tensorboard_render import Renderer
+
+        path = self._folder / self._file_name("1")
+        beside = self._folder / _BESIDE
+        beside.unlink(missing_ok=True)
+        renderer = Renderer(self._context, self._folder / _ARTIFACTS)
+        file = EventFile(beside)
+        try:
+            buffer = bytearray(frame(events.file_start(self._context.facts.created_ns)))
+            attempt = 0
+            upto = msgspec.structs.replace(self._context, resumed_at=self._next)
+            for entry in earlier_entries(upto):
+                if isinstance(entry.record, Attempt):
+                    attempt = entry.record.attempt
+                left = self._without_superseded(entry, attempt)
+                try:
+                    for event in renderer.render(left) if left is not None else ():
+                        buffer += frame(event)
+                except Refused:
+                    continue  # on record from the first time
+                if len(buffer) >= _BUFFER_BYTES:
+                    file.append(bytes(buffer))
+                    buffer = bytearray()
+            file.append(bytes(buffer))
+        finally:
+            file.close()
+        beside.replace(path)
+        self._file.close()
+        self._file = EventFile(path)
+        self._rewound = False
+        self._save_progress(self._next)
+
+    def _without_superseded(self, entry: Entry, attempt: int) -> Entry | None:
+        """The entry with what still counts of its values; None where nothing does."""
+        record = entry.record
+        if not isinstance(record, Metrics):
+            return entry
+        left = {
+            name: value
+            for name, value in record.values.items()
+            if not self._rewinds.is_superseded(name, step=record.step, attempt=attempt)
+        }
+        return msgspec.structs.replace(entry, record=msgspec.structs.replace(record, values=left)) if left else None
 
     def _take(self, entries: Iterable[Entry]) -> None:
         refused: dict[int, str] = {}
@@ -117,6 +178,12 @@ class TensorBoardBackend:
         for entry in entries:
             if isinstance(entry.record, Params):
                 self._params |= entry.record.values
+            elif isinstance(entry.record, Attempt):
+                self._attempt = entry.record.attempt
+            elif isinstance(entry.record, Metrics):
+                record = entry.record
+                back = self._rewinds.note(record.values, step=record.step, attempt=self._attempt)
+                self._rewound = self._rewound or (bool(back) and entry.ordinal >= upto)
             self._last_ns = max(self._last_ns, entry.record.time_ns)
             if entry.ordinal < upto:
                 self._renderer.learn(entry)
@@ -139,7 +206,10 @@ class TensorBoardBackend:
         if upto == self._next:
             return
         self._file.append(bytes(buffer))
-        progress = Progress(self._context.facts.created_ns, upto, self._file.size)
+        self._save_progress(upto)
+
+    def _save_progress(self, upto: int) -> None:
+        progress = Progress(self._context.facts.created_ns, upto, self._file.size, self._rewound)
         write_private(self._folder / _PROGRESS, msgspec.json.encode(progress))
         self._next = upto
 

@@ -8,6 +8,8 @@ Takes entries of the journal, hands them to W&B's own client, which writes and u
   ``ranklog/answered`` and ``ranklog/world_size``; the lowest coverage of the run is in the summary as
   ``ranklog/coverage``, the status as ``ranklog/status``. A record that corrects an earlier one is a later row of the
   same ``step``: W&B's rows cannot be changed.
+- From the second attempt of a run on, each row has the column ``ranklog/attempt``: where an attempt went back to an
+  earlier step, its rows count instead of those without it, or with a lower one, of the same ``step`` and above.
 - Parameters are the run's config, nested again at their dots. Facts of the run are below ``ranklog`` there. Events
   are lines of the run's log.
 - A metric that has the name of one of W&B's own columns (``step``, ``_step``, ``_runtime``, ``_timestamp``,
@@ -52,6 +54,7 @@ class WandbBackend:
         self._next = 0
         self._broken = False
         self._server_has = 0
+        self._attempt = 0
         self._lowest: Coverage | None = None
 
     def open(self, *, context: RunContext) -> dict[str, str]:
@@ -61,6 +64,7 @@ class WandbBackend:
             InvalidArgumentError: online is asked for and there is no login.
         """
         self.__init__()  # type: ignore[misc]
+        self._attempt = context.attempt
         savedir = Path(str(context.spec.options["savedir"]))
         run_id = to_run_id(context.facts.run_id)
         make_private_dir(savedir)
@@ -115,6 +119,7 @@ class WandbBackend:
             case Params():
                 self._configure(record.values)
             case Attempt():
+                self._attempt = record.attempt
                 self._configure(_attempt_facts(record))
             case Event():
                 self._run.write_logs(f"[ranklog] {record.level}: {record.text}{_where(record)}")
@@ -135,6 +140,8 @@ class WandbBackend:
     def _log(self, row: dict[str, Any], record: Metrics | Item, ordinal: int) -> None:
         if ordinal >= self._server_has:
             row |= {"step": record.step, "_timestamp": record.time_ns / 1e9}
+            if self._attempt:
+                row["ranklog/attempt"] = self._attempt
             self._run.log(row, step=ordinal, commit=True)
 
     def _note_coverage(self, record: Metrics, row: dict[str, Any]) -> None:
