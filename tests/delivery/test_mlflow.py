@@ -3,12 +3,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +18,7 @@ import torch
 from items import T0_NS, Run, metrics, png
 from mlflow import MlflowClient
 from mlflow.entities import Metric
+from mlflow_server import serve
 
 from ranklog.delivery.backends.base import Refused
 from ranklog.delivery.backends.mlflow import MlflowBackend
@@ -455,39 +450,8 @@ def test_a_model_that_mlflow_did_not_save_is_a_folder_of_artifacts(opened: Opene
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """A real MLflow server on the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = tmp_path / "server"
-    home.mkdir()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{home}/mlflow.db",
-        "--artifacts-destination",
-        str(home / "a"),
-    ]
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--workers", "1"], cwd=home, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            _wait_until_it_answers(f"http://127.0.0.1:{port}/health", process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(timeout=30)
-
-
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError("the MLflow server did not start")
+    with serve(tmp_path / "server") as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.slow

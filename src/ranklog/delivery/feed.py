@@ -10,6 +10,7 @@ one thread.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ CLOSE_TIMEOUT_S = 60.0
 REOPEN_AFTER = 2
 LACKING_TRIES = 3
 REDELIVER = "redeliver_from"
+_NO_ACCESS = re.compile(r"\b(401|403|[Uu]nauthorized|UNAUTHENTICATED|PERMISSION_DENIED)\b")
 
 
 class Finish(msgspec.Struct, frozen=True):
@@ -324,6 +326,8 @@ class Feed:
         name = self.target.spec.backend
         if isinstance(error, ImportError) and "pip install" not in str(error):
             return f"backend {name} lacks a package ({describe(error)}): pip install 'ranklog[{name}]'"
+        if _NO_ACCESS.search(str(error)):
+            return f"{describe(error)}. Renew the token or key of {name}, then run `ranklog sync`"
         return describe(error)
 
     def _save(self) -> None:

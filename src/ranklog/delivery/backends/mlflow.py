@@ -34,7 +34,7 @@ from ranklog.delivery.backends.history import earlier_entries
 from ranklog.delivery.backends.mlflow_items import ItemStore, is_logged_model
 from ranklog.delivery.backends.mlflow_models import store_model
 from ranklog.delivery.backends.mlflow_names import cut_name_tag, to_key
-from ranklog.delivery.backends.mlflow_run import PAIRS_A_BATCH, MlflowRun, open_run
+from ranklog.delivery.backends.mlflow_run import PAIRS_A_BATCH, MlflowRun, is_too_large, open_run
 from ranklog.journal.rewind import Rewinds
 from ranklog.model.record import Attempt, Coverage, Entry, Event, File, Item, Metrics, Params, Status
 from ranklog.model.spec import Scalar
@@ -65,6 +65,7 @@ class MlflowBackend:
         self._partial: dict[int, Coverage] = {}
         self._world_size = 0
         self._next_metrics = 0
+        self._at_once = METRICS_A_BATCH
 
     def open(self, *, context: RunContext) -> dict[str, str]:
         """Connect and make the run, or open the known one again."""
@@ -138,9 +139,21 @@ class MlflowBackend:
         the mark spares that when a cursor was lost.
         """
         from mlflow.entities import RunTag
+        from mlflow.exceptions import MlflowException
 
-        mark = f"{self._context.facts.created_ns}/{upto}"
-        self._run.client.log_batch(self._run.run_id, metrics=batch, tags=[RunTag(DELIVERED_TAG, mark)])
+        mark = RunTag(DELIVERED_TAG, f"{self._context.facts.created_ns}/{upto}")
+        left = batch
+        while left:
+            part = left[: self._at_once]
+            last = len(part) == len(left)
+            try:
+                self._run.client.log_batch(self._run.run_id, metrics=part, tags=[mark] if last else [])
+            except MlflowException as error:
+                if self._at_once == 1 or not is_too_large(error):
+                    raise
+                self._at_once //= 2  # a proxy before the server takes only so much
+                continue
+            left = left[len(part) :]
         self._next_metrics = upto
 
     def _note_coverage(self, record: Metrics) -> None:
@@ -239,20 +252,18 @@ def _marks(record: Metrics) -> dict[str, str]:
 
 
 def _try_each(deliver: Callable[[Sequence[Entry]], None], entries: Sequence[Entry], refused: dict[int, str]) -> None:
-    """Deliver entries together; where MLflow calls one invalid, find it and note why."""
-    from mlflow.exceptions import MlflowException
-
+    """Deliver entries together; where MLflow calls one invalid or too large, find it and note why."""
     if not entries:
         return
     try:
         deliver(entries)
     except Refused as error:
         refused.update(dict.fromkeys(error.ordinals, error.reason))
-    except MlflowException as error:
-        if error.error_code != "INVALID_PARAMETER_VALUE":
+    except Exception as error:
+        if getattr(error, "error_code", "") != "INVALID_PARAMETER_VALUE" and not is_too_large(error):
             raise
         if len(entries) == 1:
-            refused[entries[0].ordinal] = error.message
+            refused[entries[0].ordinal] = str(getattr(error, "message", error))
             return
         middle = len(entries) // 2
         _try_each(deliver, entries[:middle], refused)

@@ -83,6 +83,12 @@ class MlflowRun(msgspec.Struct, frozen=True):
         return facts
 
 
+def is_too_large(error: Exception) -> bool:
+    """Whether a server, or a proxy before it, refused a request for its size (HTTP 413)."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status == 413 or "failed with error code 413" in str(error)
+
+
 def open_run(context: RunContext) -> MlflowRun:
     """Open the run of this context, or make it.
 

@@ -1,0 +1,47 @@
+"""A real MLflow server on the loopback interface."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def serve(home: Path, port: int | None = None) -> Iterator[int]:
+    """Run a server that keeps everything below ``home``; gives its port."""
+    if port is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+    home.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "a")]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--workers", "1"], cwd=home, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            _wait_until_it_answers(f"http://127.0.0.1:{port}/health", process)
+            yield port
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=30)
+
+
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError("the MLflow server did not start")
