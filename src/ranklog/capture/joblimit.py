@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -37,13 +38,12 @@ def end_time(environ: Mapping[str, str]) -> float | None:
 @functools.lru_cache(maxsize=1)
 def ask_slurm(job: str) -> float | None:
     """The end of a job as ``squeue`` tells it; None where it does not."""
+    squeue = shutil.which("squeue")
+    if squeue is None:  # as in a container without Slurm's programs
+        return None
     try:
-        # Where squeue lies is the cluster's business: it is looked for on the PATH.
         answer = subprocess.check_output(
-            ["squeue", "--noheader", "--format=%e", "--jobs", job],  # noqa: S607
-            stderr=subprocess.DEVNULL,
-            text=True,
-            timeout=ASK_S,
+            [squeue, "--noheader", "--format=%e", "--jobs", job], stderr=subprocess.DEVNULL, text=True, timeout=ASK_S
         )
         return datetime.fromisoformat(answer.strip()).timestamp()
     except (OSError, subprocess.SubprocessError, ValueError):
