@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ranklog.capture.blackbox import LastValues
 from ranklog.capture.drain import Drain, Parcel
 from ranklog.capture.encode import Content
 from ranklog.capture.health import Health
@@ -22,7 +23,14 @@ class Rig:
         self.rows: list[tuple[dict[str, float], int, str]] = []
         self.disk_full = False
         self.drain = Drain(
-            self.inbox, rows=self, emit=self.emit, store=self.store, health=Health(), rank=rank, shared=shared
+            self.inbox,
+            rows=self,
+            emit=self.emit,
+            store=self.store,
+            health=Health(),
+            rank=rank,
+            shared=shared,
+            last=LastValues(),
         )
 
     def emit(self, records: Sequence[Record]) -> None:

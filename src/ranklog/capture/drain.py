@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Protocol
 
 import msgspec
 
+from ranklog.capture.blackbox import LastValues
 from ranklog.capture.encode import Content
 from ranklog.capture.health import Health
 from ranklog.capture.snapshot import Value, resolve
 from ranklog.model.errors import RanklogError
-from ranklog.model.record import File, Item, Metrics, Record
+from ranklog.model.record import Event, File, Item, Metrics, Record
 
 Sample = tuple[dict[str, Value], int, int, int, str | None, float | None]
 """Values, step, time_ns, backends, reduction or None, weight or None."""
@@ -51,6 +53,7 @@ class Drain:
         health: Takes trouble.
         rank: This rank, for the names of its series.
         shared: Backends for which several ranks log series of their own.
+        last: Keeps the newest values, for the black box.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Drain:
         health: Health,
         rank: int,
         shared: int,
+        last: LastValues,
     ) -> None:
         self._inbox = inbox
         self._rows = rows
@@ -70,6 +74,9 @@ class Drain:
         self._store = store
         self._health = health
         self._shared = shared
+        self._last = last
+        self._rank = rank
+        self._nonfinite: set[str] = set()
         self._suffix = f"/rank_{rank:03d}"
         self._folder = f"rank_{rank:03d}/"
 
@@ -94,10 +101,14 @@ class Drain:
             except Exception as error:  # a device may fail in any way
                 self._health.warn("value", f"values of {', '.join(raw)} at step {step} cannot be read: {error}")
                 continue
+            self._last.note(values, step)
             if op is not None:
                 weight = 1.0 if weight is None else weight
                 self._rows.add(values, step=step, op=op, to=to, time_ns=time_ns, weight=weight)
-            elif to & self._shared:
+                continue
+            if not isfinite(sum(values.values())):
+                out.extend(self._first_nonfinite(values, step, time_ns))
+            if to & self._shared:
                 joined = None
                 out.extend(self._split(Metrics(step, time_ns, to, values)))
             elif joined is not None and joined_key == (step, to) and joined.keys().isdisjoint(values):
@@ -108,6 +119,23 @@ class Drain:
         if out:
             self._emit(out)
         return taken
+
+    def _first_nonfinite(self, values: dict[str, float], step: int, time_ns: int) -> list[Record]:
+        """An event at the first NaN or infinity of each name; those of reduced values come from the reduction."""
+        new = [name for name, value in values.items() if not isfinite(value) and name not in self._nonfinite]
+        self._nonfinite.update(new)
+        text = "first NaN or infinite value"
+        return [
+            Event(
+                "warning",
+                "nonfinite",
+                f"{name}: {text} at step {step}, on rank {self._rank}",
+                time_ns,
+                self._rank,
+                step,
+            )
+            for name in new
+        ]
 
     def _keep(self, entry: Parcel | Record) -> Sequence[Record]:
         """Store what a parcel brings; where the disk refuses, it goes back into the inbox for the next time."""

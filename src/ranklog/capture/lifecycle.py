@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
 
+from ranklog.capture import blackbox
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.gate import Gate
 from ranklog.capture.signals import FLUSH_S, Callback, Watch, check_signals
@@ -72,6 +73,7 @@ def register(logger: Closable) -> None:
         atexit.register(_close_all)
         os.register_at_fork(after_in_child=_fork_all)
         _hook_exits()
+    blackbox.listen()
     if threading.current_thread() is threading.main_thread():
         _watched()
 
@@ -80,6 +82,8 @@ def unregister(logger: Closable) -> None:
     """Forget a logger that is closed."""
     global _watch  # noqa: PLW0603 - there is one watch a process
     _open.discard(logger)
+    if not _open:
+        blackbox.stop_listening()
     if not _open and _watch is not None and threading.current_thread() is threading.main_thread():
         _watch.stop()
         _watch = None
@@ -147,6 +151,7 @@ def _fork_all() -> None:
     watch, _watch = _watch, None
     if watch is not None:
         watch.leave_in_child()
+    blackbox.stop_listening()
     for logger in list(_open):
         logger._fork()
     _open.clear()

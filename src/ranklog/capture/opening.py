@@ -115,11 +115,13 @@ class OpenLogger:
         self._attach(None, None)
         if session is None:
             return
-        lifecycle.unregister(self)
-        if self._now is not None:
-            self._now.close()
-            self._now = None
-        session.close(status, timeout_s=exit_timeout, reason=reason)
+        try:
+            if self._now is not None:
+                self._now.close()
+                self._now = None
+            session.close(status, timeout_s=exit_timeout, reason=reason)
+        finally:
+            lifecycle.unregister(self)
 
     @contextmanager
     def start_logging(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from ranklog.capture.blackbox import BlackBox, cause_of
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.drain import Drain, Parcel, Sample
 from ranklog.capture.encode import Content
@@ -61,6 +62,7 @@ class Session:
         progress = progress_of(self.strategy)
         self.inbox: deque[Sample | Parcel | Record] = deque() if progress is None else TellingInbox(progress)
         self.health = Health()
+        self._black_box = BlackBox(self.place)
         self._stop = threading.Event()
         self._drain_lock = threading.Lock()
         self.recorder: Recorder | None = None
@@ -89,6 +91,7 @@ class Session:
             health=self.health,
             rank=self.place.rank,
             shared=gate.shared,
+            last=self._black_box.values,
         )
         self._thread = threading.Thread(target=self._run, name="ranklog-drain", daemon=True)
         self._thread.start()
@@ -234,7 +237,7 @@ class Session:
         deadline = time.monotonic() + timeout_s
         self.drain()
         with self._drain_lock:
-            self._emit([msgspec.structs.replace(event, rank=self.place.rank)])
+            self._emit([msgspec.structs.replace(event, rank=self.place.rank), *self._black_box.items(event.text)])
         # Reduced values come where the other ranks got the signal, too, or log on.
         self.reducer.flush(max(deadline - time.monotonic(), 0.0), helping=False)
         self.drain()
@@ -271,6 +274,8 @@ class Session:
             self.health.warn("late_disk", f"{self.place}: the disk is slow; what waits for it is not in the journal")
             return
         self.drain()
+        if reason or self.reducer.meeting is not None:
+            self._emit(self._black_box.items(cause_of(reason) or "the ranks could no longer talk"))
         if not self.place.is_main:
             if reason:
                 self.health.warn("rank_failed", f"{self.place} ended with {reason}")

@@ -17,6 +17,8 @@ from ranklog.view.plain import Plain, to_json, to_plain
 from ranklog.view.query import MetricRow, RunView
 
 _LATEST = 20
+_RANKS = 4
+_LAST_LINES = 40
 
 
 def show(
@@ -46,6 +48,7 @@ def _plain(view: RunView) -> dict[str, Plain]:
         "metrics": to_plain(view.metrics()),
         "items": to_plain(view.items),
         "events": to_plain(view.events),
+        "last_lines": {str(rank): text for rank, text in sorted(view.last_lines.items())},
         "end": to_plain(view.end),
         "damage": to_plain(view.damage),
     }
@@ -99,8 +102,22 @@ def _print_tables(console: Console, view: RunView) -> None:
         if delivery.refused:
             refused = [(ordinal, clean(reason)) for ordinal, reason in delivery.refused.items()][-_LATEST:]
             _print_table(console, f"REFUSED BY {clean(delivery.backend).upper()}", "REASON", rows=refused)
+    _print_last_lines(console, view)
     if view.damage:
         _print_table(console, "DAMAGE", "AT BYTE", "WHAT", rows=[_damage(each) for each in view.damage])
+
+
+def _print_last_lines(console: Console, view: RunView) -> None:
+    for rank, text in sorted(view.last_lines.items())[:_RANKS]:
+        console.print()
+        console.print(f"LAST LINES OF RANK {rank}", style="bold")
+        lines = text.splitlines()
+        if len(lines) > _LAST_LINES:
+            console.print(f"… {len(lines) - _LAST_LINES} more; --json has all", style="dim")
+        for line in lines[-_LAST_LINES:]:
+            console.print(clean(line), soft_wrap=True)
+    if len(view.last_lines) > _RANKS:
+        console.print(f"and of {len(view.last_lines) - _RANKS} more ranks; --json has all", style="dim")
 
 
 def _damage(damage: Damage) -> tuple[str, str, str]:

@@ -17,6 +17,8 @@ from ranklog.model.spec import BackendSpec, Scalar
 
 PROTOCOL = 1
 EVERY_BACKEND = -1
+LAST_LINES = "ranklog/last_lines/"
+"""Names of the texts that a rank leaves when it ends badly begin with it."""
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 

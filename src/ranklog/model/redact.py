@@ -44,6 +44,16 @@ def split_userinfo(url: str) -> SafeUrl:
     return SafeUrl(safe, unquote(user) or None, unquote(password) or None)
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether a variable or argument of that name holds a secret.
+
+    Example:
+        >>> is_secret_name("WANDB_API_KEY"), is_secret_name("tokenizer")
+        (True, False)
+    """
+    return bool(_SECRET_NAME.search(_CAMEL.sub("_", name)))
+
+
 def mask_text(text: str) -> str:
     """Mask the user and password of every URL in a text.
 
@@ -69,7 +79,7 @@ def mask_command(argv: Sequence[str]) -> tuple[str, ...]:
             hide_next = False
             continue
         name, equals, _ = arg.partition("=")
-        secret = bool(_SECRET_NAME.search(_CAMEL.sub("_", name)))
+        secret = is_secret_name(name)
         hide_next = secret and not equals and name.startswith("-")
         out.append(f"{name}={MASK}" if secret and equals else mask_text(arg))
     return tuple(out)

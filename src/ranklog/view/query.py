@@ -16,7 +16,7 @@ import msgspec
 from ranklog.journal.layout import read_facts
 from ranklog.journal.reader import Damage, JournalReader, read_heads
 from ranklog.journal.rewind import Rewinds
-from ranklog.model.record import Attempt, Coverage, End, Entry, Event, Item, Metrics, Params
+from ranklog.model.record import LAST_LINES, Attempt, Coverage, End, Entry, Event, Item, Metrics, Params
 from ranklog.model.spec import Scalar
 from ranklog.view.deliveries import Progress
 from ranklog.view.summary import RunSummary, attempts_of, status_of
@@ -86,6 +86,7 @@ class RunView:
         params: Parameters; a later value of a name replaces the earlier one.
         items: What was logged beside metrics and parameters.
         events: Events of the run.
+        last_lines: What processes that ended badly said last, by rank.
         end: Record that ended the last attempt, if it ended in an orderly way.
         damage: What cannot be read.
 
@@ -100,6 +101,7 @@ class RunView:
         self.params: dict[str, Scalar] = {}
         self.items: list[ItemRow] = []
         self.events: list[Event] = []
+        self.last_lines: dict[int, str] = {}
         self.end: End | None = None
         self._series: dict[str, dict[int, Point]] = {}
         self._superseded: dict[str, list[Point]] = {}
@@ -166,6 +168,8 @@ class RunView:
             self.params.update(record.values)
         elif isinstance(record, Item):
             self.items.append(_item_row(entry.ordinal, record))
+            if record.name.startswith(LAST_LINES) and record.files[0].data is not None:
+                self.last_lines[record.rank] = record.files[0].data.decode(errors="replace")
         elif isinstance(record, Event):
             self.events.append(record)
         elif isinstance(record, End):

@@ -1,0 +1,223 @@
+"""The black box of a process: its last lines of output and its last metrics, kept in memory until something ends badly.
+
+In: what Python code of this process writes to standard output and error while a logger is open (not what C code
+writes), and the values that this rank logged. Out: one small text for the run, when the process fails, gets a signal
+or loses the other ranks. Bounded in memory and in the run: `SIZE_CHARS` a rank, less where there are many ranks.
+
+Output is listened to by a ``write`` of its own on the stream objects, taken away again when the last logger closes;
+the streams, their descriptors and what they show stay as they are.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+from ranklog.model.place import Place
+from ranklog.model.record import EVERY_BACKEND, LAST_LINES, File, Item
+from ranklog.model.redact import MASK, is_secret_name, mask_text
+from ranklog.model.text import storable
+
+SIZE_CHARS = 16_000
+WORLD_CHARS = 4_000_000
+LEAST_CHARS = 500
+PIECES = 600
+_PIECE_CHARS = 2000
+_METRICS = 50
+_SECRET_CHARS = 6
+_NO_SECRETS = ("PWD", "OLDPWD")  # the working directory, not a password
+
+STACKS = "RANKLOG_STACKS"
+
+
+class Listener:
+    """Listens to the standard streams of this process; for the main thread to start and stop."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[str] = deque(maxlen=PIECES)
+        self._listened: list[tuple[TextIO, Callable[[str], int], Callable[[str], int] | None]] = []
+        for stream in (sys.stdout, sys.stderr):
+            self._listen(stream)
+
+    def _listen(self, stream: TextIO | None) -> None:
+        if stream is None:  # as under pythonw
+            return
+        before, pieces = stream.write, self._pieces
+
+        def write(text: str, /) -> int:
+            if isinstance(text, str):
+                pieces.append(text if len(text) <= _PIECE_CHARS else text[-_PIECE_CHARS:])
+            return before(text)
+
+        try:
+            others = vars(stream).get("write")
+            stream.write = write  # type: ignore[method-assign]
+        except (AttributeError, TypeError):  # an object that takes no attributes is not listened to
+            return
+        self._listened.append((stream, write, others))
+
+    def stop(self) -> None:
+        """Let the streams be as they were, unless somebody else has changed them since."""
+        for stream, write, others in self._listened:
+            if vars(stream).get("write") is not write:
+                continue
+            if others is None:
+                del stream.write
+            else:
+                stream.write = others  # type: ignore[method-assign]
+
+    def lines(self) -> list[str]:
+        """The last lines; of one that was written over, as a progress bar is, what stood there last."""
+        text = "".join(tuple(self._pieces))
+        return [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
+
+
+class LastValues:
+    """The newest value of each of the metrics that this rank logged last."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, tuple[int, float]] = {}
+
+    def note(self, values: Mapping[str, float], step: int) -> None:
+        """Take notice of values."""
+        for name, value in values.items():
+            self._values.pop(name, None)
+            self._values[name] = (step, value)
+        while len(self._values) > _METRICS:
+            del self._values[next(iter(self._values))]
+
+    def lines(self) -> list[str]:
+        """A line a metric, the newest last."""
+        return [f"{name} = {value:.6g} at step {step}" for name, (step, value) in list(self._values.items())]
+
+
+class BlackBox:
+    """Makes the texts of one session.
+
+    Args:
+        place: This process.
+
+    Attributes:
+        values: The newest values of this rank.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.values = LastValues()
+        self._place = place
+        self._told: list[str] = []
+
+    def items(self, why: str) -> list[Item]:
+        """The text as an item; none when it was made for the same cause before."""
+        import hashlib  # here and below: a script that ends well need not wait for these
+
+        if why in self._told:
+            return []
+        self._told.append(why)
+        text = compose(
+            why,
+            last_lines(),
+            self.values.lines(),
+            stacks_if_asked(os.environ),
+            size=share_chars(self._place.world_size),
+            environ=os.environ,
+        )
+        name = f"{LAST_LINES}rank_{self._place.rank:03d}"
+        data = text.encode()
+        file = File(f"{name}.txt", len(data), hashlib.sha256(data).hexdigest(), data)
+        step = len(self._told) - 1
+        media = "text/plain; charset=utf-8"
+        return [Item("text", name, step, time.time_ns(), EVERY_BACKEND, self._place.rank, media, (file,))]
+
+
+_listener: Listener | None = None
+
+
+def listen() -> None:
+    """Begin to listen to this process's output; without effect while that goes on."""
+    global _listener  # noqa: PLW0603 - a process has one standard output
+    if _listener is None:
+        _listener = Listener()
+
+
+def stop_listening() -> None:
+    """Forget the output, and listen no more."""
+    global _listener  # noqa: PLW0603 - a process has one standard output
+    if _listener is not None:
+        _listener.stop()
+        _listener = None
+
+
+def last_lines() -> list[str]:
+    """The last lines of this process's output; none where nobody listens."""
+    return [] if _listener is None else _listener.lines()
+
+
+def cause_of(reason: str) -> str:
+    """The reason of a failure, with the traceback of the exception that is being handled, if one is."""
+    error = sys.exception() if sys.version_info >= (3, 11) else sys.exc_info()[1]
+    if error is None:
+        return reason
+    import traceback
+
+    return "".join(traceback.format_exception(error)).rstrip("\n")
+
+
+def share_chars(world_size: int) -> int:
+    """Characters that one rank may keep in the run.
+
+    Example:
+        >>> share_chars(8), share_chars(1000), share_chars(100_000)
+        (16000, 4000, 500)
+    """
+    return max(LEAST_CHARS, min(SIZE_CHARS, WORLD_CHARS // world_size))
+
+
+def compose(
+    why: str, lines: list[str], metrics: list[str], stacks: str, *, size: int, environ: Mapping[str, str]
+) -> str:
+    """The text of a black box: at most ``size`` characters, secrets masked; pure.
+
+    Example:
+        >>> print(compose("SIGTERM", ["epoch 1", "key abcdef"], ["loss = 1 at step 3"], "", size=200,
+        ...               environ={"API_KEY": "abcdef"}))
+        SIGTERM
+        --- last metrics
+        loss = 1 at step 3
+        --- last lines
+        epoch 1
+        key ***
+    """
+    parts = [why]
+    if metrics:
+        parts += ["--- last metrics", *metrics]
+    if stacks:
+        parts += ["--- stacks", stacks]
+    head = _masked("\n".join(parts), environ)[: size // 2]
+    title = "\n--- last lines\n"
+    tail = _masked("\n".join(lines).strip("\n"), environ)
+    room = size - len(head) - len(title)
+    return storable(head + title + tail[-room:] if tail and room > 0 else head)
+
+
+def _masked(text: str, environ: Mapping[str, str]) -> str:
+    for name, value in environ.items():
+        if len(value) >= _SECRET_CHARS and name not in _NO_SECRETS and is_secret_name(name):
+            text = text.replace(value, MASK)
+    return mask_text(text)
+
+
+def stacks_if_asked(environ: Mapping[str, str]) -> str:
+    """The stacks of all threads, where ``RANKLOG_STACKS=1`` asks for them."""
+    if environ.get(STACKS, "0") in ("", "0"):
+        return ""
+    import tempfile
+
+    with tempfile.TemporaryFile("w+") as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+        file.seek(0)
+        return file.read()
