@@ -42,6 +42,9 @@ class Forwarder(Protocol):
     def wake(self) -> None:
         """Say that there is more; never blocks, never raises."""
 
+    def is_gone(self) -> bool:
+        """Whether it has come to an end by itself, which it should not while the trainer lives."""
+
     def close(self, timeout_s: float) -> bool:
         """Let it finish; whether all was delivered in time. Ends it in any case."""
 
@@ -89,6 +92,9 @@ class _Nothing:
     def wake(self) -> None:
         """Nobody listens: `ranklog sync` delivers later."""
 
+    def is_gone(self) -> bool:
+        return False
+
     def close(self, timeout_s: float) -> bool:
         return True
 
@@ -104,6 +110,9 @@ class _Thread:
 
     def wake(self) -> None:
         self._inner.wake()
+
+    def is_gone(self) -> bool:
+        return bool(self._inner.over)
 
     def close(self, timeout_s: float) -> bool:
         return bool(self._inner.close(timeout_s=timeout_s))
@@ -145,6 +154,9 @@ class _Child:
         except OSError:
             # A full pipe already says it; a child that is gone is told about when the run closes.
             pass
+
+    def is_gone(self) -> bool:
+        return self._process.poll() is not None
 
     def forget(self) -> None:
         # First out of reach: a late wake-up must not write to a descriptor that something else got by then.

@@ -40,6 +40,7 @@ DRAIN_BUSY_S = 0.1
 DRAIN_IDLE_S = 0.5
 SYNC_EVERY_S = 1.0
 CHECK_EVERY_S = 5.0
+REVIVE_EVERY_S = 60.0
 RANKS_SHARE = 0.7
 MERGE_AT_CLOSE_BYTES = 32 * 1024 * 1024
 RANKS_AFTER_FAILURE_S = 3.0
@@ -67,6 +68,7 @@ class Session:
         self._drain_lock = threading.Lock()
         self.recorder: Recorder | None = None
         self._forwarder: Forwarder | None = None
+        self._revived_s = float("-inf")
         self._run_id = config.run_id
         gate = Gate(config.specs, rank=self.place.rank, world_size=self.place.world_size)
         if self.place.is_main and self._run_id is None:
@@ -114,7 +116,10 @@ class Session:
             specs=self.config.specs,
         )
         self.recorder = Recorder(run_dir, attempt, self._wake, self.health)
-        self._forwarder = start_forwarder(
+        self._forwarder = self._start_forwarder(run_dir)
+
+    def _start_forwarder(self, run_dir: Path) -> Forwarder:
+        return start_forwarder(
             self.config.forward,
             run_dir,
             secrets=self.config.secrets,
@@ -190,8 +195,18 @@ class Session:
                 if self.recorder is not None and now - checked >= CHECK_EVERY_S:
                     checked = now
                     self._check_deliveries(self.recorder.run_dir)
+                    self._revive_forwarder(self.recorder.run_dir, now)
             except Exception as error:  # this thread must live as long as the run
                 self.health.warn("drain", f"{self.place}: {error!r}")
+
+    def _revive_forwarder(self, run_dir: Path, now: float) -> None:
+        """Start another forwarder where the one that was there is gone, for example killed for its memory."""
+        if self._forwarder is None or not self._forwarder.is_gone() or now - self._revived_s < REVIVE_EVERY_S:
+            return
+        self._revived_s = now
+        self.health.warn("forwarder", "the process that delivers to the backends ended; another one goes on")
+        self._forwarder.forget()
+        self._forwarder = self._start_forwarder(run_dir)
 
     def _tell_trouble(self) -> None:
         """Write trouble into the run while it lives: it may be killed."""

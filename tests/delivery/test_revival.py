@@ -1,0 +1,70 @@
+"""A forwarder that is killed while training goes on is followed by another one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("tensorboard")
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ranklog import TensorBoardLogger
+from ranklog.capture import session
+from ranklog.model.errors import RanklogWarning
+from ranklog.view.query import RunView
+
+
+def forwarders() -> list[psutil.Process]:
+    found = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in found if "ranklog.delivery" in child.cmdline()]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ranklog.model.errors.RanklogWarning")
+def test_what_was_logged_before_and_after_it_was_killed_is_delivered_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "CHECK_EVERY_S", 0.1)
+    logger = TensorBoardLogger(tmp_path)
+    with logger.start_logging(exit_timeout=60):
+        run_dir = logger.run_dir
+        for step in range(100):
+            logger.log(float(step), "loss", step=step)
+        assert logger.wait_delivered(60)
+        (first,) = forwarders()
+        os.kill(first.pid, signal.SIGKILL)
+        for step in range(100, 200):
+            logger.log(float(step), "loss", step=step)
+        assert logger.wait_delivered(60)
+        (second,) = forwarders()
+        assert second.pid != first.pid
+    view = RunView(run_dir)
+    assert view.summary.deliveries[0].status == "FINISHED"
+    assert [event.code for event in view.events] == ["forwarder"]
+    folder = view.summary.deliveries[0].known["folder"]
+    found = EventAccumulator(folder, size_guidance={"scalars": 0}).Reload().Scalars("loss")
+    assert [(point.step, point.value) for point in found] == [(step, float(step)) for step in range(200)]
+
+
+@pytest.mark.slow
+def test_one_that_dies_again_and_again_is_not_started_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "CHECK_EVERY_S", 0.05)
+    logger = TensorBoardLogger(tmp_path)
+    with pytest.warns(RanklogWarning, match="another one goes on"), logger.start_logging(exit_timeout=5):
+        killed = set()
+        while len(killed) < 2:
+            for process in forwarders():
+                killed.add(process.pid)
+                os.kill(process.pid, signal.SIGKILL)
+            time.sleep(0.02)
+        logger.log(1.0, "loss", step=0)
+        assert not logger.wait_delivered(2)
+        assert not forwarders()
