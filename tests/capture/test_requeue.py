@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,13 @@ def test_the_environment_may_name_the_run(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("RANKLOG_RUN_ID", "named")
     monkeypatch.setattr("ranklog.capture.requeue._named", iter([1, 2]))
     assert [train(tmp_path, 0, 2), train(tmp_path, 0, 2)] == ["named", "named-2"]
+
+
+def test_a_resumed_run_says_once_that_metrics_without_a_step_count_anew(tmp_path: Path) -> None:
+    for attempt in range(2):
+        logger = JournalLogger(tmp_path, run_id="again")
+        with warnings.catch_warnings(record=True) as told, logger.start_logging():
+            warnings.simplefilter("always")
+            logger.log(1.0, "loss")
+            logger.log(1.0, "loss")
+        assert [str(each.message).count("give step=") for each in told] == [1] * attempt

@@ -22,6 +22,9 @@ from ranklog.model.kinds import check_kind, check_name, check_op
 from ranklog.model.record import Params
 
 STEP_LIMIT = 2**63
+RESUMED_WITHOUT_STEP = (
+    "metrics without step= count from 0 again in a resumed run, and supersede what was logged before: give step="
+)
 
 
 class Logger(OpenLogger):
@@ -187,7 +190,10 @@ class Logger(OpenLogger):
         session = self._session
         if session is None or not values:
             return
-        step = self._count(values) if step is None else step
+        if step is None:
+            step = self._count(values)
+            if session.resumed:
+                session.health.warn("steps", RESUMED_WITHOUT_STEP)
         if type(step) is not int or not -STEP_LIMIT < step < STEP_LIMIT:
             step = _check_step(step)
         if weight is not None:

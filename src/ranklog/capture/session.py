@@ -67,6 +67,7 @@ class Session:
         self._stop = threading.Event()
         self._drain_lock = threading.Lock()
         self.recorder: Recorder | None = None
+        self.resumed = False
         self._forwarder: Forwarder | None = None
         self._revived_s = float("-inf")
         self._run_id = config.run_id
@@ -115,6 +116,7 @@ class Session:
             place=self.place,
             specs=self.config.specs,
         )
+        self.resumed = attempt.attempt > 0
         self.recorder = Recorder(run_dir, attempt, self._wake, self.health)
         self._forwarder = self._start_forwarder(run_dir)
 
