@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,10 @@ from hypothesis import strategies as st
 
 from ranklog import JournalLogger
 from ranklog.capture.requeue import Opened, job_key, next_run
+from ranklog.journal.alive import this_host
+from ranklog.journal.writer import JournalWriter
 from ranklog.model.place import Place
+from ranklog.model.record import PROTOCOL, Attempt
 from ranklog.view.query import RunView
 
 
@@ -67,6 +74,20 @@ def test_what_tells_jobs_apart(environ: dict[str, str], place: Place, expected: 
     assert job_key(environ, place, "agent") == expected
 
 
+@pytest.fixture
+def start_other() -> Iterator[Callable[[Path], None]]:
+    """Begins an attempt of a run in the name of another process that lives."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+
+    def start(run_dir: Path) -> None:
+        attempt = Attempt(PROTOCOL, run_dir.name, 1, Place(), this_host(), process.pid, time.time_ns(), ())
+        JournalWriter(run_dir, attempt).close()
+
+    yield start
+    process.kill()
+    process.wait(10)
+
+
 def train(savedir: Path, first: int, last: int) -> str:
     logger = JournalLogger(savedir)
     with logger.start_logging():
@@ -119,3 +140,13 @@ def test_a_resumed_run_says_once_that_metrics_without_a_step_count_anew(tmp_path
             logger.log(1.0, "loss")
             logger.log(1.0, "loss")
         assert [str(each.message).count("give step=") for each in told] == [1] * attempt
+
+
+def test_a_run_that_another_process_still_writes_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_other: Callable[[Path], None]
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    first = train(tmp_path, 0, 2)
+    start_other(tmp_path / "runs" / first)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert train(tmp_path, 0, 2) != first

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ranklog.journal.layout import find_runs
 from ranklog.model.record import Attempt, Metrics
 from ranklog.testing import captured, series
 from ranklog.testing.conformance import CHECKS
@@ -61,7 +62,7 @@ def run_job(mode: str, folder: Path, **extra: str) -> None:
 
 
 def runs_of(folder: Path) -> list[Path]:
-    return sorted((folder / "runs").iterdir())
+    return list(find_runs(folder))
 
 
 def means_are_right(folder: Path) -> None:

@@ -18,12 +18,14 @@ from pathlib import Path
 
 import msgspec
 
-from ranklog.journal.alive import this_host
+from ranklog.journal.alive import is_alive, this_host
 from ranklog.journal.layout import FACTS, make_private_dir, write_private
+from ranklog.journal.reader import read_heads
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.place import Place
 from ranklog.model.redact import mask_text
 from ranklog.model.spec import check_run_id
+from ranklog.world.ray import in_ray_worker
 
 FOLDER = ".jobs"
 _named = itertools.count(1)
@@ -105,13 +107,14 @@ def choose_run_id(directory: Path, place: Place, program: str) -> str:
     if named := check_run_id(os.environ.get("RANKLOG_RUN_ID") or None):
         number = next(_named)
         return named if number == 1 else f"{named}-{number}"
-    key = job_key(os.environ, place, _parent())
+    # Ray starts workers in any order, and trials at once: nothing tells which is which of the attempt before.
+    key = None if in_ray_worker() else job_key(os.environ, place, _parent())
     if key is None:
         return fresh
     digest = hashlib.sha256(mask_text(f"{key}|{program}").encode(errors="replace")).hexdigest()[:16]
     path = directory / FOLDER / f"{digest}.json"
     run_id, opened = next_run(_load(path), place.attempt, fresh)
-    if run_id != fresh and not (directory / run_id / FACTS).exists():
+    if run_id != fresh and not _can_go_on(directory / run_id):
         run_id, opened = (
             fresh,
             msgspec.structs.replace(opened, runs=tuple(fresh if each == run_id else each for each in opened.runs)),
@@ -122,6 +125,15 @@ def choose_run_id(directory: Path, place: Place, program: str) -> str:
     except OSError:
         pass  # the run's own directory will say what is wrong with this disk
     return run_id
+
+
+def _can_go_on(run_dir: Path) -> bool:
+    """Whether a run is there and no process of this host writes it, as one does that was started beside this one."""
+    heads = read_heads(run_dir) if (run_dir / FACTS).exists() else []
+    if not heads:
+        return False
+    last = heads[-1].attempt
+    return last.pid == os.getpid() or not is_alive(last.host, last.pid, last.time_ns)
 
 
 def _parent() -> str:
