@@ -68,6 +68,7 @@ def kill(times: int, seed: int, savedir: Path) -> Kills:
     acknowledged = -1
     zygote = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.soak.kill_job", str(savedir)],
+        cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
