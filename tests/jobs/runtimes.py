@@ -40,6 +40,7 @@ def environment(**extra: str) -> dict[str, str]:
             "TORCH_EXTENSIONS_DIR": str(BIN.parent / "torch_extensions"),
             "OMPI_MCA_btl": "self,sm",
             "MASTER_ADDR": "127.0.0.1",
+            "HOROVOD_GLOO_TIMEOUT_SECONDS": "120",  # Horovod's own patience of 30 s is short on a busy machine
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ADDRESS": "local",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's way to say that all nodes are 127.0.0.1

@@ -28,7 +28,12 @@ def run_job(ranks: int, trial: str, *arguments: str) -> str:
     command += ["--network-interfaces", "lo", sys.executable, str(JOB), trial, *arguments]
     process = subprocess.Popen(
         command,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "GLOO_SOCKET_IFNAME": "lo",
+            "HOROVOD_GLOO_TIMEOUT_SECONDS": "120",  # Horovod's own patience of 30 s is short on a busy machine
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -54,6 +54,9 @@ class Drain:
         rank: This rank, for the names of its series.
         shared: Backends for which several ranks log series of their own.
         last: Keeps the newest values, for the black box.
+
+    Attributes:
+        put_back: Items that could not be stored the last time, which lie in the inbox again.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Drain:
         self._store = store
         self._health = health
         self._shared = shared
+        self.put_back = 0
         self._last = last
         self._rank = rank
         self._nonfinite: set[str] = set()
@@ -85,6 +89,7 @@ class Drain:
         taken = len(self._inbox)
         if not taken:
             return 0
+        self.put_back = 0
         popleft = self._inbox.popleft
         out: list[Record] = []
         joined: dict[str, float] | None = None
@@ -149,7 +154,10 @@ class Drain:
             files = tuple(c if isinstance(c, File) else self._store(c, small) for c in entry.contents)
         except (OSError, RanklogError) as error:
             self._inbox.append(entry)
-            self._health.warn("store", f"{entry.item.kind} {entry.item.name!r} cannot be stored yet: {error}")
+            self.put_back += 1
+            text = f"{entry.item.kind} {entry.item.name!r} cannot be stored yet, and is tried again: {error}"
+            cure = ". Free space or quota there" if isinstance(error, OSError) else ""
+            self._health.warn("store", text + cure)
             return ()
         return self._split(msgspec.structs.replace(entry.item, files=files))
 

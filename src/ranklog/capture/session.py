@@ -247,7 +247,7 @@ class Session:
         reduced = self.reducer.flush(max(deadline - time.monotonic(), 0.0))
         self.drain()
         synced = self.recorder.sync() if self.recorder is not None else True
-        return reduced and synced
+        return reduced and synced and not self._drain.put_back
 
     def secure(self, event: Event, timeout_s: float) -> None:
         """At a signal, from any thread: note it, and bring all that was logged before into the journal."""
@@ -328,7 +328,11 @@ class Session:
         if self.recorder is None or self._forwarder is None:
             return True
         if self.recorder.lost:
-            self.health.warn("lost", f"{self.recorder.lost} records could not be journaled")
+            self.health.warn("lost_records", f"{self.recorder.lost} records could not be journaled")
         self._record([*self.health.news(last=True), End(status, time.time_ns(), reason)])
+        told = self.recorder.lost
         self.recorder.close()
+        if (lost := self.recorder.lost - told) > 0:
+            # Only this can tell: the journal takes no more.
+            self.health.warn("lost_at_end", f"{lost} records are lost: the disk refused them until the end")
         return self._forwarder.close(max(deadline - time.monotonic(), 0.0))
