@@ -39,7 +39,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def train(library: Path, tmp_path: Path, call: str, error: int, skip: int, *, lifts: bool) -> Told:
+def train(
+    library: Path, tmp_path: Path, call: str, error: int, skip: int, *, lifts: bool, buffer_mib: str = "64"
+) -> Told:
     environ: dict[str, Any] = {
         "LD_PRELOAD": str(library),
         "FAULT_BELOW": str(tmp_path / "logs"),
@@ -47,6 +49,7 @@ def train(library: Path, tmp_path: Path, call: str, error: int, skip: int, *, li
         "FAULT_ERROR": str(error),
         "FAULT_SKIP": str(skip),
         "FAULT_WHILE": str(tmp_path / "fault"),
+        "RANKLOG_BUFFER_MIB": buffer_mib,
         "PATH": "/usr/bin:/bin",
     }
     command = [sys.executable, str(JOB), str(tmp_path / "logs"), "lifts" if lifts else "stays"]
@@ -124,3 +127,21 @@ def test_when_space_never_returns_training_ends_well_and_what_is_lost_is_counted
         assert run.names == []
     else:
         assert len(run.series("loss")) == STEPS
+
+
+def test_what_exceeds_the_buffer_is_counted_in_the_run_once_the_disk_is_well_and_shown_by_ls(
+    library: Path, tmp_path: Path
+) -> None:
+    told = train(library, tmp_path, "write", ENOSPC, 0, lifts=True, buffer_mib="0.01")
+    assert (told.raised, told.flushed) == ([], [False, True])
+    run = view(tmp_path)
+    steps = [point.step for point in run.series("loss")]
+    assert steps[-1] == STEPS - 1, "the disk is well again"
+    assert 0 < len(steps) < STEPS
+    (dropped,) = [event for event in run.events if event.code == "dropped" and "records were lost" in event.text]
+    # Up to the middle: a step is a record, as are a text and what was told.
+    missing = STEPS - len(steps) + len(TEXTS) - len([item for item in run.items if item.kind == "text"])
+    assert int(dropped.text.split()[0]) == missing
+    command = [sys.executable, "-m", "ranklog.cli", "ls", str(tmp_path / "logs")]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"{missing} records" in " ".join(listed.split())

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from ranklog.capture.backlog import buffer_bytes
 from ranklog.capture.blackbox import LastValues
 from ranklog.capture.encode import Content
 from ranklog.capture.health import Health
@@ -57,6 +58,7 @@ class Drain:
 
     Attributes:
         put_back: Items that could not be stored the last time, which lie in the inbox again.
+        dropped: Items that were given up, since their contents exceeded what may wait in memory.
     """
 
     def __init__(
@@ -78,6 +80,9 @@ class Drain:
         self._health = health
         self._shared = shared
         self.put_back = 0
+        self.dropped = 0
+        self._held: deque[tuple[Parcel, int]] = deque()
+        self._limit_bytes = buffer_bytes()
         self._last = last
         self._rank = rank
         self._nonfinite: set[str] = set()
@@ -121,9 +126,21 @@ class Drain:
             else:
                 joined, joined_key = values, (step, to)
                 out.append(Metrics(step, time_ns, to, values))
+        self._put_back()
         if out:
             self._emit(out)
         return taken
+
+    def _put_back(self) -> None:
+        """Leave what could not be stored for the next time; the oldest is given up where that is too much."""
+        excess = sum(size for _, size in self._held) - self._limit_bytes
+        while excess > 0:
+            excess -= self._held.popleft()[1]
+            self.dropped += 1
+            self._health.warn("dropped_items", "the disk refuses for so long that items are given up, the oldest first")
+        self.put_back = len(self._held)
+        self._inbox.extend(parcel for parcel, _ in self._held)
+        self._held.clear()
 
     def _first_nonfinite(self, values: dict[str, float], step: int, time_ns: int) -> list[Record]:
         """An event at the first NaN or infinity of each name; those of reduced values come from the reduction."""
@@ -146,15 +163,12 @@ class Drain:
         """Store what a parcel brings; where the disk refuses, it goes back into the inbox for the next time."""
         if not isinstance(entry, Parcel):
             return (entry,)
+        inline = sum(len(c.source) for c in entry.contents if isinstance(c, Content) and isinstance(c.source, bytes))
         try:
-            inline = sum(
-                len(c.source) for c in entry.contents if isinstance(c, Content) and isinstance(c.source, bytes)
-            )
             small = inline <= INLINE_TOTAL_BYTES
             files = tuple(c if isinstance(c, File) else self._store(c, small) for c in entry.contents)
         except (OSError, RanklogError) as error:
-            self._inbox.append(entry)
-            self.put_back += 1
+            self._held.append((entry, inline))
             text = f"{entry.item.kind} {entry.item.name!r} cannot be stored yet, and is tried again: {error}"
             cure = ". Free space or quota there" if isinstance(error, OSError) else ""
             self._health.warn("store", text + cure)

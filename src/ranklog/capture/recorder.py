@@ -1,21 +1,25 @@
 """The one owner of the journal's writer on rank 0: every record of the run passes through `write`.
 
 Guarantees: records are journaled in the order of the calls; trouble with the disk never raises, is warned once,
-and the records wait in memory (up to `MAX_WAITING`, counted as lost beyond) for the next try. Called from ranklog's
-own threads, never from training.
+and the records wait in memory for the next try, within the bound of `ranklog.capture.backlog`; what exceeds it is
+counted as lost, and the run says so once the disk takes records again. Called from ranklog's own threads, never from
+training.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ranklog.capture.backlog import Backlog, buffer_bytes
 from ranklog.capture.health import Health
 from ranklog.journal.writer import JournalWriter
-from ranklog.model.record import Attempt, Record
+from ranklog.model.record import Attempt, Event, Record
 
-MAX_WAITING = 500_000
+DROPPED = "dropped"
+"""Code of the event that says how many records were lost to a disk that refused."""
 
 
 class Recorder:
@@ -36,7 +40,9 @@ class Recorder:
         self.lost = 0
         self._wake = wake
         self._lock = threading.Lock()
-        self._waiting: list[Record] = []
+        self._backlog = Backlog(buffer_bytes())
+        self._waiting = self._backlog.records
+        self._dropped = 0
         self._health = health
         self._closed = False
         self._writer = JournalWriter(run_dir, attempt)
@@ -64,10 +70,12 @@ class Recorder:
         finally:
             # Also where a Ctrl-C comes in between: what was written must not be written again.
             written = self._writer.taken - taken
-            del self._waiting[:written]
+            self._backlog.take_out(written)
         if bad:
             self._write_one_by_one()
         self._trim()
+        if self._dropped and not self._waiting:
+            self._tell_dropped()
         if written:
             self._wake()
 
@@ -82,14 +90,26 @@ class Recorder:
             except (ValueError, OverflowError, TypeError) as error:
                 self.lost += 1
                 self._health.warn("record", f"a record cannot be stored and is left out: {error}")
-            del self._waiting[0]
+            self._backlog.take_out(1)
         self._wake()
 
     def _trim(self) -> None:
-        excess = len(self._waiting) - MAX_WAITING
-        if excess > 0:
-            del self._waiting[-excess:]
-            self.lost += excess
+        if not self._waiting:
+            return
+        dropped = self._backlog.trim()
+        if dropped:
+            self.lost += dropped
+            self._dropped += dropped
+            self._health.warn(
+                "buffer_full", "the disk refuses for so long that records are left out; see RANKLOG_BUFFER_MIB"
+            )
+
+    def _tell_dropped(self) -> None:
+        """The disk takes records again: the run itself says what it lacks."""
+        text = f"{self._dropped} records were lost while the disk of the journal refused"
+        self._dropped = 0
+        self._waiting.append(Event("warning", DROPPED, text, time.time_ns()))
+        self._write_waiting()
 
     def _warn(self, error: OSError) -> None:
         self._health.warn(

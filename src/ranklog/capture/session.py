@@ -70,6 +70,7 @@ class Session:
         self.resumed = False
         self._forwarder: Forwarder | None = None
         self._revived_s = float("-inf")
+        self._lost_told = 0
         self._run_id = config.run_id
         gate = Gate(config.specs, rank=self.place.rank, world_size=self.place.world_size)
         if self.place.is_main and self._run_id is None:
@@ -247,7 +248,9 @@ class Session:
         reduced = self.reducer.flush(max(deadline - time.monotonic(), 0.0))
         self.drain()
         synced = self.recorder.sync() if self.recorder is not None else True
-        return reduced and synced and not self._drain.put_back
+        lost = self._drain.dropped + (self.recorder.lost if self.recorder is not None else 0)
+        kept, self._lost_told = lost == self._lost_told, lost
+        return reduced and synced and kept and not self._drain.put_back
 
     def secure(self, event: Event, timeout_s: float) -> None:
         """At a signal, from any thread: note it, and bring all that was logged before into the journal."""

@@ -64,6 +64,7 @@ def _print(runs: list[RunSummary]) -> None:
             _backends_text(run.deliveries),
         )
         troubles += trouble_texts(run.deliveries, name)
+        troubles += [Text.assemble((f"{name}: ", "bold"), clean(loss)) for loss in run.losses]
     console = out()
     console.print(listing)
     for trouble in troubles:

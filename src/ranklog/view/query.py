@@ -19,7 +19,7 @@ from ranklog.journal.rewind import Rewinds
 from ranklog.model.record import LAST_LINES, Attempt, Coverage, End, Entry, Event, Item, Metrics, Params
 from ranklog.model.spec import Scalar
 from ranklog.view.deliveries import Progress
-from ranklog.view.summary import RunSummary, attempts_of, status_of
+from ranklog.view.summary import RunSummary, attempts_of, losses_of, status_of
 
 
 class Point(msgspec.Struct, frozen=True, gc=False):
@@ -124,6 +124,7 @@ class RunView:
             last_ns=last_ns,
             records=total,
             deliveries=deliveries,
+            losses=losses_of(self.events),
         )
 
     @property

@@ -6,7 +6,7 @@ shows as damage. The status is the one in the journal; without one, the trainer'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ import msgspec
 from ranklog.journal.alive import is_alive
 from ranklog.journal.layout import read_facts
 from ranklog.journal.reader import Head, JournalReader, Position, read_heads
-from ranklog.model.record import Attempt, End, RunFacts
+from ranklog.model.record import Attempt, End, Event, Record, RunFacts
 from ranklog.view.deliveries import Delivery, Progress
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED", "RUNNING", "UNKNOWN"]
@@ -32,6 +32,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         last_ns: Wall-clock time of the last record.
         records: Records in the journal.
         deliveries: How far each backend is; `accepted` counts only what had to be read for `waiting`.
+        losses: What the run itself says that it lost, as far as it was read: the last segment at least.
     """
 
     run_dir: str
@@ -41,6 +42,17 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     last_ns: int
     records: int
     deliveries: tuple[Delivery, ...]
+    losses: tuple[str, ...] = ()
+
+
+LOSSES = ("dropped", "dropped_items", "lost", "lost_records")
+"""Codes of events that say that something was lost."""
+
+
+def losses_of(records: Iterable[Record]) -> tuple[str, ...]:
+    """What a run says that it lost, the last word on each."""
+    found = {r.code: r.text for r in records if isinstance(r, Event) and r.code in LOSSES}
+    return tuple(found.values())
 
 
 def summarise(run_dir: Path) -> RunSummary:
@@ -54,11 +66,14 @@ def summarise(run_dir: Path) -> RunSummary:
     last_ns, end, total = facts.created_ns, None, 0
     attempts = attempts_of(heads)
     progress = Progress(run_dir, attempts)
+    events: list[Record] = []
     for entry in JournalReader(run_dir, _start(heads, progress.lowest)).poll():
         record = entry.record
         last_ns, total = max(last_ns, record.time_ns), entry.ordinal + 1
         if isinstance(record, (End, Attempt)):
             end = record if isinstance(record, End) else None
+        elif isinstance(record, Event):
+            events.append(record)
         progress.count(entry)
     deliveries = progress.deliveries()
     return RunSummary(
@@ -69,6 +84,7 @@ def summarise(run_dir: Path) -> RunSummary:
         last_ns=last_ns,
         records=total,
         deliveries=deliveries,
+        losses=losses_of(events),
     )
 
 

@@ -1,0 +1,97 @@
+"""What waits for a disk that refuses, within a bound: pure but for reading the environment once.
+
+In: records that could not be written, oldest first. Out: the same, or fewer where they exceed the bound: items with
+their contents go first, the oldest before the others, then the newest metrics; ends and events stay. What went is
+counted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ranklog.model.errors import InvalidArgumentError
+from ranklog.model.record import Item, Metrics, Params, Record
+
+BUFFER_MIB = 64.0
+_RECORD_BYTES = 200
+_VALUE_BYTES = 100
+
+
+def buffer_bytes() -> int:
+    """How many bytes may wait for a disk: 64 MiB, or ``RANKLOG_BUFFER_MIB``.
+
+    Raises:
+        InvalidArgumentError: the variable is no positive number.
+    """
+    given = os.environ.get("RANKLOG_BUFFER_MIB")
+    try:
+        mib = float(given) if given else BUFFER_MIB
+    except ValueError:
+        mib = 0.0
+    if not 0.0 < mib < 1e9:
+        raise InvalidArgumentError(f"RANKLOG_BUFFER_MIB={given!r} is not allowed: give mebibytes above 0")
+    return int(mib * 2**20)
+
+
+def size_of(record: Record) -> int:
+    """Roughly the bytes that a record takes in memory."""
+    if isinstance(record, Metrics):
+        return _RECORD_BYTES + _VALUE_BYTES * len(record.values)
+    if isinstance(record, Params):
+        return _RECORD_BYTES + sum(_VALUE_BYTES + len(str(value)) for value in record.values.values())
+    if isinstance(record, Item):
+        return _RECORD_BYTES + sum(_VALUE_BYTES + len(file.data or b"") for file in record.files)
+    return _RECORD_BYTES
+
+
+class Backlog:
+    """Records that wait, oldest first.
+
+    Args:
+        limit_bytes: Bound of what is kept, by `size_of`.
+
+    Attributes:
+        records: The records.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.records: list[Record] = []
+        self._limit_bytes = limit_bytes
+        self._sizes: list[int] = []
+        self._total = 0
+
+    def measure(self) -> None:
+        """Take notice of records that were added to `records` since the last time."""
+        new = [size_of(record) for record in self.records[len(self._sizes) :]]
+        self._sizes += new
+        self._total += sum(new)
+
+    def take_out(self, count: int) -> None:
+        """The first ``count`` were written."""
+        del self.records[:count]
+        self._total -= sum(self._sizes[:count])
+        del self._sizes[:count]
+
+    def trim(self) -> int:
+        """Leave out what exceeds the bound; returns how many records that were."""
+        self.measure()
+        if self._total <= self._limit_bytes:
+            return 0
+        gone = set(self._surplus())
+        self.records[:] = [record for index, record in enumerate(self.records) if index not in gone]
+        self._sizes = [size for index, size in enumerate(self._sizes) if index not in gone]
+        self._total = sum(self._sizes)
+        return len(gone)
+
+    def _surplus(self) -> Sequence[int]:
+        items = [index for index, record in enumerate(self.records) if isinstance(record, Item)]
+        others = [index for index, record in enumerate(self.records) if isinstance(record, (Metrics, Params))]
+        excess = self._total - self._limit_bytes
+        gone: list[int] = []
+        for index in [*items, *reversed(others)]:
+            if excess <= 0:
+                break
+            gone.append(index)
+            excess -= self._sizes[index]
+        return gone
