@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import msgspec
 import pytest
 
-from ranklog.delivery.lock import LOCK, SILENT_S, DeliveryLock, Holder, LockedError
+from ranklog.delivery import lock as lock_module
+from ranklog.delivery.lock import LEASE_S, LOCK, DeliveryLock, Holder, LockedError, this_machine
 from ranklog.journal.alive import is_alive, this_host
 
 
@@ -43,16 +45,16 @@ def test_losing_and_taking_it_again_shows_in_the_number(tmp_path):
 def test_the_lock_of_a_process_that_is_gone_is_taken_over(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait(30)
-    put(tmp_path, Holder(this_host(), gone.pid, time.time_ns(), "x"))
+    put(tmp_path, Holder(this_host(), gone.pid, time.time_ns(), "x", this_machine()))
     DeliveryLock(tmp_path).ensure()
 
 
 def test_a_pid_that_was_given_to_another_process_since_does_not_hold_it(tmp_path):
-    put(tmp_path, Holder(this_host(), os.getpid(), time.time_ns() - 10**9 * 86400 * 365 * 5, "x"))
+    put(tmp_path, Holder(this_host(), os.getpid(), time.time_ns() - 10**9 * 86400 * 365 * 5, "x", this_machine()))
     DeliveryLock(tmp_path).ensure()
 
 
-@pytest.mark.parametrize(("silent_s", "held"), [(0.0, True), (SILENT_S - 60, True), (SILENT_S + 60, False)])
+@pytest.mark.parametrize(("silent_s", "held"), [(0.0, True), (LEASE_S - 60, True), (LEASE_S + 60, False)])
 def test_another_host_holds_it_as_long_as_it_shows_life(tmp_path, silent_s, held):
     put(tmp_path, Holder("another-host", 1, time.time_ns(), "x"), silent_s)
     lock = DeliveryLock(tmp_path)
@@ -61,6 +63,83 @@ def test_another_host_holds_it_as_long_as_it_shows_life(tmp_path, silent_s, held
             lock.ensure()
     else:
         lock.ensure()
+
+
+def test_a_machine_of_the_same_name_with_another_boot_or_pid_namespace_is_another_one(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait(30)
+    put(tmp_path, Holder(this_host(), gone.pid, time.time_ns(), "x", "another boot"))
+    with pytest.raises(LockedError):
+        DeliveryLock(tmp_path).ensure()
+    put(tmp_path, Holder(this_host(), gone.pid, time.time_ns(), "x", "another boot"), LEASE_S + 1)
+    DeliveryLock(tmp_path).ensure()
+
+
+def test_a_clock_that_differs_from_the_file_servers_does_not_matter(tmp_path, monkeypatch):
+    put(tmp_path, Holder("another-host", 1, time.time_ns(), "x"))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 86400)
+    with pytest.raises(LockedError):
+        DeliveryLock(tmp_path).ensure()
+
+
+def test_a_holder_renews_its_lease_while_it_does_nothing_else_and_no_longer(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock_module, "RENEW_S", 0.01)
+    before = threading.active_count()
+    lock = DeliveryLock(tmp_path)
+    lock.ensure()
+    path = tmp_path / LOCK
+    os.utime(path, (time.time() - LEASE_S - 60,) * 2)
+    deadline_s = time.monotonic() + 10
+    while path.stat().st_mtime < time.time() - 60:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    lock.release()
+    assert threading.active_count() == before
+
+
+def test_a_lock_that_was_taken_over_is_not_renewed_by_its_old_holder(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock_module, "RENEW_S", 0.01)
+    lock = DeliveryLock(tmp_path)
+    lock.ensure()
+    put(tmp_path, Holder("another-host", 1, time.time_ns(), "x"), 1000)
+    time.sleep(0.1)  # long enough for several renewals, which is what must not come
+    assert time.time() - (tmp_path / LOCK).stat().st_mtime > 900
+    lock.release()
+    assert (tmp_path / LOCK).exists(), "it is another one's"
+
+
+def test_many_that_find_a_stale_lock_at_once_end_with_one_holder(tmp_path):
+    for _ in range(20):
+        put(tmp_path, Holder("another-host", 1, time.time_ns(), "x"), LEASE_S + 60)
+        locks = [DeliveryLock(tmp_path) for _ in range(8)]
+        together = threading.Barrier(len(locks))
+        got: list[DeliveryLock] = []
+
+        def take(lock, together=together, got=got):
+            together.wait()
+            try:
+                lock.ensure()
+                got.append(lock)
+            except LockedError:
+                pass
+
+        threads = [threading.Thread(target=take, args=(lock,)) for lock in locks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        holding = []
+        for lock in got:
+            try:
+                lock.ensure()
+                holding.append(lock)
+            except LockedError:
+                pass
+        assert len(holding) == 1
+        for lock in locks:
+            lock.release()
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("silent_s", "held"), [(0.0, True), (60.0, False)])

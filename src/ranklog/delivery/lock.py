@@ -1,9 +1,11 @@
 """``delivery.lock`` in the run directory: one deliverer a run, be it the live forwarder or ``ranklog sync``.
 
-A file made with O_EXCL that names host and process, so it works on shared file systems without lock support.
-Guarantees: a lock whose process is gone on this host is taken over at once; one of another host after
-`SILENT_S` without a sign of life, which the holder gives when it delivers. A holder calls `ensure` before
-each batch, so one that was taken for dead stops instead of delivering twice.
+A file made with O_EXCL that names machine and process, so it works on network file systems without lock support. Two
+processes are on one machine when host name, boot id and pid namespace are equal: containers and clusters give names and
+pids twice. Guarantees: a lock whose process is gone on this machine is taken over at once. One of another machine is a
+lease: its holder renews it by a thread of its own, every `RENEW_S`, and it is taken over `LEASE_S` after the last
+renewal, by the clock of the file server, which all machines share. A holder calls `ensure` before each batch, so one
+that was taken for dead stops instead of delivering twice.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import secrets
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -21,8 +24,8 @@ from ranklog.journal.layout import create_private
 from ranklog.model.errors import RanklogError
 
 LOCK = "delivery.lock"
-SILENT_S = 300.0
-_TOUCH_S = 30.0
+LEASE_S = 300.0
+RENEW_S = 30.0
 _WRITING_S = 5.0
 
 
@@ -31,12 +34,31 @@ class LockedError(RanklogError):
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Content of the lock file: who delivers."""
+    """Content of the lock file: who delivers.
+
+    Attributes:
+        host: Name of the host.
+        pid: Number of the process there.
+        time_ns: When it took the lock.
+        token: Tells this lock from all others.
+        machine: Boot id and pid namespace, in which the pid means something.
+    """
 
     host: str
     pid: int
     time_ns: int
     token: str
+    machine: str = ""
+
+
+def this_machine() -> str:
+    """Boot id and pid namespace of this process; what the kernel does not tell is left out."""
+    found = []
+    with suppress(OSError):
+        found.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip())
+    with suppress(OSError):
+        found.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 - not a path but "pid:[number]"
+    return " ".join(found)
 
 
 class DeliveryLock:
@@ -48,10 +70,11 @@ class DeliveryLock:
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / LOCK
-        self._me = Holder(this_host(), os.getpid(), time.time_ns(), secrets.token_hex(8))
-        self._touched_s = 0.0
+        self._me = Holder(this_host(), os.getpid(), time.time_ns(), secrets.token_hex(8), this_machine())
         self._epoch = 0
         self._threads = threading.Lock()
+        self._released = threading.Event()
+        self._renewer: threading.Thread | None = None
 
     def ensure(self) -> int:
         """Hold the lock; returns a number that is another one after the lock was lost and taken again.
@@ -64,6 +87,7 @@ class DeliveryLock:
             if not self._held():
                 self._acquire()
                 self._epoch += 1
+                self._keep_renewing()
             return self._epoch
 
     def _acquire(self) -> None:
@@ -77,20 +101,27 @@ class DeliveryLock:
         raise LockedError(self._who(_read(self._path)))
 
     def _held(self) -> bool:
-        """Whether the lock is still this one; also gives the sign of life for others."""
         holder = _read(self._path)
-        if holder is None or holder.token != self._me.token:
-            return False
-        now_s = time.monotonic()
-        if now_s - self._touched_s >= _TOUCH_S:
-            os.utime(self._path)
-            self._touched_s = now_s
-        return True
+        return holder is not None and holder.token == self._me.token
+
+    def _keep_renewing(self) -> None:
+        if self._renewer is None:
+            self._renewer = threading.Thread(target=self._renew, name="ranklog-lease", daemon=True)
+            self._renewer.start()
+
+    def _renew(self) -> None:
+        """Give a sign of life while the lock is held, also while a batch takes long or a backend is waited for."""
+        while not self._released.wait(RENEW_S):
+            with suppress(OSError):
+                if self._held():
+                    os.utime(self._path)
 
     def release(self) -> None:
         """Give the lock back, when it is still this one; may be called twice."""
-        holder = _read(self._path)
-        if holder is not None and holder.token == self._me.token:
+        self._released.set()
+        if self._renewer is not None:
+            self._renewer.join()
+        if self._held():
             self._path.unlink(missing_ok=True)
 
     def _create(self) -> bool:
@@ -100,21 +131,28 @@ class DeliveryLock:
             return False
         with os.fdopen(fd, "wb") as file:
             file.write(msgspec.json.encode(self._me))
-        self._touched_s = time.monotonic()
         return True
 
     def _is_stale(self, holder: Holder | None) -> bool:
-        silent_s = self._silent_s()
         if holder is None:
-            return silent_s > _WRITING_S
-        alive = is_alive(holder.host, holder.pid, holder.time_ns)
-        return silent_s > SILENT_S if alive is None else not alive
+            return self._silent_s() > _WRITING_S
+        alive = is_alive(holder.host, holder.pid, holder.time_ns) if holder.machine == self._me.machine else None
+        return self._silent_s() > LEASE_S if alive is None else not alive
 
     def _silent_s(self) -> float:
+        """Seconds since the last sign of life, by the clock that stamps the files."""
         try:
-            return time.time() - self._path.stat().st_mtime
+            return self._server_time() - self._path.stat().st_mtime
         except FileNotFoundError:
             return float("inf")
+
+    def _server_time(self) -> float:
+        probe = self._path.with_name(f".{LOCK}.{self._me.token}.now")
+        os.close(create_private(probe))
+        try:
+            return probe.stat().st_mtime
+        finally:
+            probe.unlink()
 
     def _remove_stale(self, judged: Holder | None) -> None:
         """Move the judged lock away; one that somebody else took meanwhile is put back."""
@@ -123,10 +161,11 @@ class DeliveryLock:
             self._path.rename(aside)
         except FileNotFoundError:
             return
-        if _read(aside) == judged:
-            aside.unlink()
-        else:
-            aside.rename(self._path)
+        if _read(aside) != judged:
+            # A link, since a rename would replace the lock that a third one may have made by now.
+            with suppress(FileExistsError):
+                self._path.hardlink_to(aside)
+        aside.unlink()
 
     def _who(self, holder: Holder | None) -> str:
         who = f"process {holder.pid} on {holder.host}" if holder else "another process"
