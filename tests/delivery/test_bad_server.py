@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("mlflow")
 
-from faulty_proxy import Fault, Proxy, die_after_delivery, hang, refuse, too_large
+from faulty_proxy import Fault, Handler, Proxy, die_after_delivery, hang, refuse, too_large
 from mlflow import MlflowClient
 from mlflow_server import serve
 
@@ -101,14 +101,36 @@ def test_training_ends_in_time_and_sync_makes_the_run_complete_once_the_server_i
     assert is_complete(proxy, run_dir)
 
 
+def test_a_sync_that_is_asked_to_slow_down_does_so_and_does_not_give_up(proxy: Proxy, tmp_path: Path) -> None:
+    answered: list[float] = []
+
+    def busy(handler: Handler, body: bytes) -> bool:
+        answered.append(time.monotonic())
+        return len(answered) <= 6 and refuse(429, Retry_After="0")(handler, body)
+
+    logger = MLFlowLogger(tmp_path, experiment_name=tmp_path.name, tracking_uri=proxy.url, forward="later")
+    with logger.start_logging():
+        for step in range(STEPS):
+            logger.log(float(step), "loss", step=step)
+        logger.save_hyperparameters({"lr": 0.1})
+        run_dir = logger.run_dir
+    proxy.fault = busy
+    pump = pump_of(run_dir)
+    for _ in pump.run(Finish(), tries=1):
+        pass
+    pump.close()
+    assert is_complete(proxy, run_dir)
+    assert answered[6] - answered[0] > 0.5, "it waited longer from time to time"
+
+
 def test_a_server_that_comes_back_while_training_goes_on_has_everything_at_its_end(
     proxy: Proxy, tmp_path: Path
 ) -> None:
     refused: list[str] = []
 
-    def at_first(handler: object, body: bytes) -> bool:
+    def at_first(handler: Handler, body: bytes) -> bool:
         refused.append("")
-        return len(refused) < 4 and refuse(503)(handler, body)  # type: ignore[arg-type]
+        return len(refused) < 4 and refuse(503)(handler, body)
 
     proxy.fault = at_first
     run_dir = train(proxy, tmp_path, exit_timeout=30)
@@ -138,11 +160,10 @@ def test_a_token_that_is_not_accepted_is_told_once_and_stays_in_the_list_of_runs
 
 
 def test_metrics_that_the_server_refuses_are_set_aside_and_the_rest_goes_on(proxy: Proxy, tmp_path: Path) -> None:
-    def picky(handler: object, body: bytes) -> bool:
+    def picky(handler: Handler, body: bytes) -> bool:
         if b"poison" not in body:
             return False
-        answer: Callable[..., None] = handler.answer  # type: ignore[attr-defined]
-        answer(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "poison is not welcome"}')
+        handler.answer(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "poison is not welcome"}')
         return True
 
     proxy.fault = picky

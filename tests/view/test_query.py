@@ -7,10 +7,13 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from ranklog import JournalLogger
+from ranklog.capture import session
 from ranklog.journal.cursor import Cursor, save_cursor
 from ranklog.journal.layout import FACTS, find_runs, segment_name, store_bytes
 from ranklog.model.errors import InvalidArgumentError, RunNotFoundError
@@ -108,16 +111,32 @@ def test_the_status_is_the_one_in_the_journal(start_attempt, run_dir, status, go
 def test_without_an_end_a_run_is_running_killed_or_unknown_as_its_process_is(start_attempt, tmp_path, gone):
     start_attempt("here", pid=os.getpid())
     start_attempt("gone", pid=gone)
-    start_attempt("elsewhere", host="another-host")
+    for name, silent_s in (("fresh", 0), ("silent", 600), ("lost", 1000)):
+        start_attempt(name, host="another-host")
+        os.utime(tmp_path / name / segment_name(0), (time.time() - silent_s,) * 2)
     start_attempt("closed", host="another-host")
     save_cursor(tmp_path / "closed", 0, Cursor(backend="recording", next_ordinal=1, status="KILLED"))
     found = {path.name: (summarise(path).status, RunView(path).summary.status) for path in find_runs(tmp_path)}
     assert found == {
         "here": ("RUNNING", "RUNNING"),
         "gone": ("KILLED", "KILLED"),
-        "elsewhere": ("UNKNOWN", "UNKNOWN"),
+        "fresh": ("RUNNING", "RUNNING"),
+        "silent": ("UNKNOWN", "UNKNOWN"),
+        "lost": ("KILLED", "KILLED"),
         "closed": ("KILLED", "KILLED"),
     }
+
+
+def test_a_live_run_gives_a_sign_of_life_while_it_logs_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "BEAT_EVERY_S", 0.05)
+    logger = JournalLogger(tmp_path)
+    with logger.start_logging():
+        segment = logger.run_dir / segment_name(0)
+        os.utime(segment, (0, 0))
+        deadline_s = time.monotonic() + 10
+        while segment.stat().st_mtime < time.time() - 60:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
 
 
 def test_a_run_that_goes_on_after_an_end_is_not_over(start_attempt, run_dir):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ranklog.capture.backlog import Backlog, buffer_bytes
@@ -133,6 +134,11 @@ class Recorder:
                 self._warn(error)
                 return False
             return not self._waiting
+
+    def beat(self) -> None:
+        """Show other hosts that this run is alive."""
+        with self._lock, suppress(OSError):
+            self._writer.beat()
 
     def close(self) -> None:
         """Close the journal; nothing may be written afterwards."""

@@ -41,6 +41,7 @@ DRAIN_IDLE_S = 0.5
 SYNC_EVERY_S = 1.0
 CHECK_EVERY_S = 5.0
 REVIVE_EVERY_S = 60.0
+BEAT_EVERY_S = 60.0
 RANKS_SHARE = 0.7
 MERGE_AT_CLOSE_BYTES = 32 * 1024 * 1024
 RANKS_AFTER_FAILURE_S = 3.0
@@ -180,7 +181,7 @@ class Session:
             self.recorder.write(records)
 
     def _run(self) -> None:
-        synced = checked = time.monotonic()
+        synced = checked = beaten = time.monotonic()
         idle_s = DRAIN_BUSY_S
         first = True
         while not self._stop.wait(idle_s):
@@ -195,6 +196,9 @@ class Session:
                 if self.recorder is not None and now - synced >= SYNC_EVERY_S:
                     synced = now
                     self.recorder.sync()
+                if self.recorder is not None and now - beaten >= BEAT_EVERY_S:
+                    beaten = now
+                    self.recorder.beat()
                 if self.recorder is not None and now - checked >= CHECK_EVERY_S:
                     checked = now
                     self._check_deliveries(self.recorder.run_dir)

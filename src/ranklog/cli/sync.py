@@ -1,51 +1,30 @@
-"""``ranklog sync``: delivers what is left of runs, to their own backends or to another one."""
+"""``ranklog sync``: delivers what is left of runs, to their own backends or to other ones."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, TextIO
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from ranklog.capture.spill import append_merged
 from ranklog.cli.ls import amount_text, trouble_texts
+from ranklog.cli.outcome import Outcome, labels_of, merge_kept, outcome_of, targets_for
 from ranklog.cli.output import clean, complain, out, runs_directory, status_text, table
-from ranklog.cli.sync_to import Destination, parse_destination
+from ranklog.cli.sync_to import Destination, parse_destinations
+from ranklog.cli.watch import follow
 from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
 from ranklog.journal.layout import find_runs
-from ranklog.model.errors import RanklogError, RunNotFoundError
-from ranklog.view.deliveries import Delivery, deliveries_of
+from ranklog.model.errors import RunNotFoundError
 from ranklog.view.find import find_run
 from ranklog.view.plain import to_json
-from ranklog.view.summary import RunStatus, RunSummary, summarise
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one run.
-
-    Attributes:
-        run_id: The run.
-        status: How it stands.
-        deliveries: The backends it was to be delivered to.
-        trouble: Why nothing could be delivered, for example since another process does.
-    """
-
-    run_id: str
-    status: RunStatus
-    deliveries: tuple[Delivery, ...]
-    trouble: str | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is left."""
-        return self.trouble is None and all(delivery.has_all for delivery in self.deliveries)
+from ranklog.view.summary import summarise
 
 
 def sync(
@@ -54,30 +33,40 @@ def sync(
         typer.Argument(metavar="[RUN]...", help="Paths or run ids; default all runs.", show_default=False),
     ] = None,
     to: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="BACKEND=VALUE",
-            help="Deliver there instead: mlflow=URI, tensorboard=DIR, wandb=PROJECT or console=DIR.",
+            help="Deliver there instead: mlflow=URI, tensorboard=DIR, wandb=PROJECT or console=DIR. May be repeated.",
             show_default=False,
         ),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until interrupted: deliver what comes while jobs run.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Pause between two looks with --watch.", min=0.1)
+    ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array, one object a run.")] = False,
 ) -> None:
     """Deliver what is left of runs to their backends; runs that are still written may be synced too.
 
     Each backend remembers how far it is, so a sync that is broken off goes on where it was.
 
-    Example: `ranklog sync` or `ranklog sync 20260301-1200 --to mlflow=https://mlflow.example.org`
+    Example: `ranklog sync` or `ranklog sync 20260301-1200 --to mlflow=https://mlflow.example.org`; on a login node, for
+    jobs on nodes without internet: `ranklog sync --watch`
 
     Exit status: 0 all is delivered; 1 something is left or cannot be read, the table says why; 2 the call was wrong.
     """
-    destination = parse_destination(to) if to is not None else None
+    destinations = parse_destinations(to or [])
     outcomes = []
     # Lines of the console backend must not get between lines of JSON.
     stream = sys.stderr if as_json else sys.stdout
-    with _progress() as progress:
-        for run_dir in _chosen(runs or []):
-            outcomes.append(_deliver(run_dir, destination, progress, stream))
+    if watch:
+        outcomes = follow(lambda: _chosen(runs or []), destinations, every_s=every, console=stream)
+    else:
+        with _progress() as progress:
+            for run_dir in _chosen(runs or []):
+                outcomes.append(_deliver(run_dir, destinations, progress, stream))
     if as_json:
         typer.echo(to_json(outcomes, indent=1))
     else:
@@ -104,15 +93,15 @@ def _chosen(names: list[str]) -> list[Path]:
     return list(chosen)
 
 
-def _deliver(run_dir: Path, destination: Destination | None, progress: Progress, console: TextIO) -> Outcome:
+def _deliver(run_dir: Path, destinations: Sequence[Destination], progress: Progress, console: TextIO) -> Outcome:
     before = summarise(run_dir)
-    targets = [destination.target(run_dir)] if destination else None
-    labels = {target.label for target in targets} if targets else None
+    targets = targets_for(run_dir, destinations)
+    labels = labels_of(targets)
     try:
         pump = Pump(run_dir, targets=targets, console=console)
     except LockedError as error:
-        return _outcome(before, labels, str(error))
-    merged = _merge_kept(run_dir, before)
+        return outcome_of(before, labels, str(error))
+    merged = merge_kept(run_dir, before)
     task = progress.add_task(clean(run_dir.name), total=before.records * len(pump.feeds))
     try:
         # A run whose process is gone is over, even if its journal has no end.
@@ -121,24 +110,7 @@ def _deliver(run_dir: Path, destination: Destination | None, progress: Progress,
     finally:
         pump.close()
         progress.remove_task(task)
-    return _outcome(summarise(run_dir), labels, merged)
-
-
-def _merge_kept(run_dir: Path, before: RunSummary) -> str | None:
-    """Put what ranks kept when they could no longer talk into the journal; returns trouble."""
-    if before.status not in ("FINISHED", "FAILED", "KILLED"):
-        return None  # the run's own process may still write
-    try:
-        append_merged(run_dir)
-    except (OSError, RanklogError) as error:
-        return f"what its ranks kept cannot be merged: {error}"
-    return None
-
-
-def _outcome(summary: RunSummary, labels: set[str] | None, trouble: str | None = None) -> Outcome:
-    counted = deliveries_of(Path(summary.run_dir))
-    deliveries = tuple(d for d in counted if (d.backend in labels if labels else not d.extra))
-    return Outcome(run_id=summary.facts.run_id, status=summary.status, deliveries=deliveries, trouble=trouble)
+    return outcome_of(summarise(run_dir), labels, merged)
 
 
 def _print(outcomes: list[Outcome]) -> None:

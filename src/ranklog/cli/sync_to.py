@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -59,6 +60,23 @@ def parse_destination(text: str) -> Destination:
     if safe.password is not None:
         os.environ["MLFLOW_TRACKING_PASSWORD"] = safe.password
     return Destination(backend, safe.url)
+
+
+def parse_destinations(texts: Sequence[str]) -> list[Destination]:
+    """Read several; see `parse_destination`.
+
+    Raises:
+        InvalidArgumentError: for what is none, for one given twice, and for two that bring a user or password.
+    """
+    with_user = [text for text in texts if split_userinfo(text.partition("=")[2]).user is not None]
+    if len(with_user) > 1:
+        raise InvalidArgumentError(
+            f"{len(with_user)} of the --to have a user in their URI, but one process holds one: sync to one at a time"
+        )
+    found = [parse_destination(text) for text in texts]
+    if len(set(found)) < len(found):
+        raise InvalidArgumentError("the same --to was given twice: leave one out")
+    return found
 
 
 def _usual_options(run_dir: Path, backend: str) -> dict[str, Scalar]:

@@ -22,7 +22,7 @@ from ranklog.delivery.backends.base import Backend, Refused, RunContext
 from ranklog.delivery.contents import lacking_contents
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.note import describe, details, note
-from ranklog.delivery.retry import Retry
+from ranklog.delivery.retry import Retry, asked_wait, is_throttled
 from ranklog.delivery.targets import Target, is_for
 from ranklog.journal.cursor import adopt_cursor, save_cursor
 from ranklog.journal.layout import read_facts, segment_name
@@ -105,8 +105,13 @@ class Feed:
 
     @property
     def failures(self) -> int:
-        """Failed tries in a row."""
+        """Failed tries in a row; those that a server asked to repeat later do not count."""
         return self._retry.failures
+
+    @property
+    def throttled(self) -> int:
+        """Tries in a row that a server asked to repeat later."""
+        return self._retry.throttled
 
     def step(self, finish: Finish | None = None) -> Step:
         """Deliver one batch if there is one; with `Finish`, close the backend when there is none."""
@@ -308,7 +313,10 @@ class Feed:
 
     def _failed(self, error: BaseException) -> Step:
         self._hopeless = self._backend is None and isinstance(error, (ImportError, InvalidArgumentError))
-        self._retry.failed(self._clock(), rarely=self._hopeless)
+        if is_throttled(error):
+            self._retry.slow_down(self._clock(), asked_wait(error))
+        else:
+            self._retry.failed(self._clock(), rarely=self._hopeless)
         self.cursor.failures += 1
         self.cursor.error = self._explain(error)
         note(self._run_dir, f"{self.target.label}: try {self._retry.failures} failed\n{details(error)}")

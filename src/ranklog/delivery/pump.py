@@ -22,6 +22,7 @@ from ranklog.delivery.targets import Target, targets_of
 from ranklog.journal.reader import read_heads
 
 TRIES = 3
+THROTTLED_TRIES = 30
 
 
 class Pump:
@@ -66,14 +67,17 @@ class Pump:
         return [feed.step(finish) for feed in self.feeds]
 
     def run(self, finish: Finish, *, tries: int = TRIES, stop: threading.Event | None = None) -> Iterator[Feed]:
-        """Deliver what there is; yields a feed after each step, gives it up after ``tries`` failures."""
+        """Deliver what there is; yields a feed after each step, gives it up after ``tries`` failures.
+
+        A server that asks for patience gets it `THROTTLED_TRIES` times in a row.
+        """
         stop = stop or threading.Event()
         left = list(self.feeds)
         while left and not stop.is_set():
             due_s = []
             for feed in tuple(left):
                 step = feed.step(finish)
-                if step.done or step.hopeless or feed.failures >= tries:
+                if step.done or step.hopeless or feed.failures >= tries or feed.throttled >= THROTTLED_TRIES:
                     left.remove(feed)
                 elif step.due_s is not None:
                     due_s.append(step.due_s)

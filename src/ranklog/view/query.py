@@ -19,7 +19,7 @@ from ranklog.journal.rewind import Rewinds
 from ranklog.model.record import LAST_LINES, Attempt, Coverage, End, Entry, Event, Item, Metrics, Params
 from ranklog.model.spec import Scalar
 from ranklog.view.deliveries import Progress
-from ranklog.view.summary import RunSummary, attempts_of, losses_of, status_of
+from ranklog.view.summary import RunSummary, attempts_of, losses_of, silent_s, status_of
 
 
 class Point(msgspec.Struct, frozen=True, gc=False):
@@ -119,7 +119,7 @@ class RunView:
         self.summary = RunSummary(
             run_dir=str(run_dir),
             facts=facts,
-            status=status_of(self.attempts, self.end, deliveries),
+            status=status_of(self.attempts, self.end, deliveries, silent_s(run_dir)),
             attempts=len(self.attempts),
             last_ns=last_ns,
             records=total,

@@ -1,11 +1,14 @@
 """What a list of runs shows of one, cheaply: heads of the segments, the last segment, the cursors.
 
 Nothing here raises for what a file holds: a run whose facts cannot be read is left out by `find_runs`, damage
-shows as damage. The status is the one in the journal; without one, the trainer's process is looked for.
+shows as damage. The status is the one in the journal; without one, the trainer's process is looked for, or, on another
+host, its sign of life: the time of change of its journal.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,10 +16,13 @@ from typing import Literal
 import msgspec
 
 from ranklog.journal.alive import is_alive
-from ranklog.journal.layout import read_facts
+from ranklog.journal.layout import read_facts, segments
 from ranklog.journal.reader import Head, JournalReader, Position, read_heads
 from ranklog.model.record import Attempt, End, Event, Record, RunFacts
 from ranklog.view.deliveries import Delivery, Progress
+
+FRESH_S = 180.0
+LOST_S = 900.0
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED", "RUNNING", "UNKNOWN"]
 
@@ -79,7 +85,7 @@ def summarise(run_dir: Path) -> RunSummary:
     return RunSummary(
         run_dir=str(run_dir),
         facts=facts,
-        status=status_of(attempts, end, deliveries),
+        status=status_of(attempts, end, deliveries, silent_s(run_dir)),
         attempts=len(attempts),
         last_ns=last_ns,
         records=total,
@@ -103,8 +109,22 @@ def attempts_of(heads: Sequence[Head]) -> list[Attempt]:
     return found
 
 
-def status_of(attempts: Sequence[Attempt], end: End | None, deliveries: Sequence[Delivery]) -> RunStatus:
-    """How the run ended; a run without an end is killed when its process is gone or its forwarder said so."""
+def silent_s(run_dir: Path) -> float:
+    """Seconds since the last sign of life, which a live trainer gives at least each minute."""
+    listing = segments(run_dir)
+    try:
+        return time.time() - listing[-1][1].stat().st_mtime if listing else math.inf
+    except FileNotFoundError:
+        return math.inf
+
+
+def status_of(
+    attempts: Sequence[Attempt], end: End | None, deliveries: Sequence[Delivery], silent_s: float
+) -> RunStatus:
+    """How the run ended; one without an end is killed when its process is gone, or silent where that cannot be seen.
+
+    Its own forwarder, which closed it as killed, has seen it.
+    """
     if end is not None:
         return end.status
     if not attempts:
@@ -113,4 +133,8 @@ def status_of(attempts: Sequence[Attempt], end: End | None, deliveries: Sequence
     alive = is_alive(last.host, last.pid, last.time_ns)
     if alive is not None:
         return "RUNNING" if alive else "KILLED"
-    return "KILLED" if any(d.status == "KILLED" and d.waiting == 0 for d in deliveries) else "UNKNOWN"
+    if any(d.status == "KILLED" and d.waiting == 0 for d in deliveries):
+        return "KILLED"
+    if silent_s <= FRESH_S:
+        return "RUNNING"
+    return "KILLED" if silent_s > LOST_S else "UNKNOWN"
