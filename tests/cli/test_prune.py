@@ -58,6 +58,7 @@ def runs(tmp_path: Path, start_attempt: Start) -> Path:
     save_cursor(refused, 0, cursor)
     damaged = run("damaged") / segment_name(0)
     damaged.write_bytes(damaged.read_bytes()[:-3] + b"xxx")
+    start_attempt("damaged", backends=(console,), attempt=1).append([End("FINISHED", OLD_NS)])
     start_attempt("plain", backends=("journal",)).append([End("FINISHED", OLD_NS)])
     return tmp_path
 
