@@ -28,16 +28,32 @@ def job_environment(**extra: str) -> dict[str, str]:
 
 
 def torchrun(
-    ranks: int, script: str | Path, *arguments: str, cwd: Path, timeout_s: float = 120, **extra: str
+    ranks: int,
+    script: str | Path,
+    *arguments: str,
+    cwd: Path,
+    timeout_s: float = 120,
+    options: Sequence[str] = (),
+    **extra: str,
 ) -> Finished:
-    """Run a script, given as text or path, on several ranks; the output of all comes back together."""
+    """Run a script, given as text or path, on several ranks; the output of all comes back together.
+
+    Args:
+        ranks: How many.
+        script: What each runs.
+        arguments: Its arguments.
+        cwd: Where.
+        timeout_s: Seconds until it counts as hung.
+        options: Further ones of torchrun.
+        extra: Further environment variables.
+    """
     if isinstance(script, str):
         path = cwd / "train.py"
         path.write_text(textwrap.dedent(script))
     else:
         path = script
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", str(path), *arguments]
+    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", *options, str(path), *arguments]
     process = subprocess.Popen(
         command, cwd=cwd, env=job_environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,

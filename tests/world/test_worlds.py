@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from ranklog.world.fake import FakeWorld
 from ranklog.world.gloo import GlooGroup
 from ranklog.world.hierarchy import layout
 from ranklog.world.single import SeveredWorld, SingleStrategy, SingleWorld
-from ranklog.world.torch import TorchWorld
+from ranklog.world.torch import TorchWorld, connect_over
 
 JOB = Path(__file__).with_name("torch_job.py")
 
@@ -125,6 +126,30 @@ class HungGroup:
 
     def is_completed(self) -> bool:
         return False
+
+
+def test_ranks_that_are_restarted_do_not_meet_those_of_the_attempt_before_in_the_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dist = pytest.importorskip("torch.distributed")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+    def rank(number: int, attempt: int) -> World:
+        place = Place(rank=number, world_size=2, attempt=attempt)
+        other = dist.TCPStore("127.0.0.1", store.port, is_master=False, wait_for_workers=False)
+        return connect_over(lambda: other, place, channel="c", timeout_s=20)
+
+    def together(attempt: int) -> None:
+        with ThreadPoolExecutor(2) as threads:
+            worlds = list(threads.map(rank, range(2), [attempt] * 2))
+            sums = threads.map(lambda world: world.all_reduce(np.ones(1), op="sum", timeout_s=20), worlds)
+            assert [values.tolist() for values in sums] == [[2.0], [2.0]]
+            for world in worlds:
+                world.close()
+
+    for attempt in range(3):
+        together(attempt)
 
 
 def test_a_torch_group_that_does_not_keep_its_time_limit_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

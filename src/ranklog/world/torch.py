@@ -180,7 +180,8 @@ def connect_over(
     dist = sys.modules["torch.distributed"]
     end_s = time.monotonic() + timeout_s
     try:
-        store = dist.PrefixStore(f"ranklog/{channel}", find_store())
+        # torchrun's agent keeps its store over restarts, with what the ranks of the attempt before wrote.
+        store = dist.PrefixStore(f"ranklog/{place.attempt}/{channel}", find_store())
         by_node = place.world_size >= hierarchy_from
         _await_all(store, place, end_s - time.monotonic(), stop, tell_node=by_node)
         # From here all ranks are on their way, so what is left of the caller's time is not the measure.
