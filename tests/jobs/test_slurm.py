@@ -85,6 +85,19 @@ def test_a_job_that_is_requeued_three_times_is_one_run_with_one_continuous_serie
     assert all(0 < point.value <= 300 for point in left)
 
 
+def test_the_signal_that_slurm_sends_before_the_time_limit_calls_the_callback(slurm_conf: str, tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text(
+        f"#!/bin/bash\n#SBATCH -t1 -n1 --signal=B:USR1@55 -o {tmp_path}/output\n"
+        f"exec {sys.executable} {Path(__file__).with_name('signal_job.py')} usr1 {tmp_path}\n"
+    )
+    job = ask(slurm_conf, "sbatch", "--parsable", str(script)).strip()
+    wait_until(lambda: job not in ask(slurm_conf, "squeue", "-h", "-t", "PD,R,CG", "-o", "%i"))
+    view = RunView(tmp_path / "runs" / "signalled")
+    assert view.summary.status == "FINISHED", (tmp_path / "output").read_text()
+    assert [point.value for point in view.series("after")] == [1.0]
+
+
 def test_srun_with_mpi4py_makes_one_run_of_both_nodes(slurm_conf: str, tmp_path: Path) -> None:
     env = environment(SLURM_CONF=slurm_conf)
     listed = subprocess.run(["srun", "--mpi=list"], env=env, capture_output=True, text=True, check=False)
