@@ -2,8 +2,8 @@
 
 python -m benchmarks.soak.bad_server [--seconds 60]
 
-A real MLflow server stands behind a proxy that misbehaves. One training a fault logs a thousand steps a second. Then the
-proxy is well again and `ranklog sync` delivers; what MLflow's client returns is compared with what was logged.
+A real MLflow server stands behind a proxy that misbehaves. One training a fault logs a thousand steps a second. Then
+the proxy is well again and `ranklog sync` delivers; what MLflow's client returns is compared with what was logged.
 """
 
 from __future__ import annotations
