@@ -20,9 +20,9 @@ from ranklog.capture.blackbox import BlackBox, cause_of
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.drain import Drain, Parcel, Sample
 from ranklog.capture.encode import Content
-from ranklog.capture.forwarder import Forwarder, start_forwarder
 from ranklog.capture.gate import Gate
 from ranklog.capture.health import Health
+from ranklog.capture.outlet import Outlet
 from ranklog.capture.progress import TellingInbox, progress_of
 from ranklog.capture.recorder import Recorder
 from ranklog.capture.reducer import Reducer
@@ -30,7 +30,6 @@ from ranklog.capture.requeue import choose_run_id, new_run_id
 from ranklog.capture.runs import claim_run
 from ranklog.capture.spill import kept_bytes, merge_meeting, still_open
 from ranklog.journal import layout
-from ranklog.journal.cursor import load_cursors
 from ranklog.model.errors import RanklogError
 from ranklog.model.record import End, Event, File, Record, Status
 from ranklog.world.launch import independent_tasks
@@ -39,8 +38,6 @@ from ranklog.world.strategies import resolve_strategy
 DRAIN_BUSY_S = 0.1
 DRAIN_IDLE_S = 0.5
 SYNC_EVERY_S = 1.0
-CHECK_EVERY_S = 5.0
-REVIVE_EVERY_S = 60.0
 BEAT_EVERY_S = 60.0
 RANKS_SHARE = 0.7
 MERGE_AT_CLOSE_BYTES = 32 * 1024 * 1024
@@ -69,8 +66,7 @@ class Session:
         self._drain_lock = threading.Lock()
         self.recorder: Recorder | None = None
         self.resumed = False
-        self._forwarder: Forwarder | None = None
-        self._revived_s = float("-inf")
+        self._outlet: Outlet | None = None
         self._lost_told = 0
         self._run_id = config.run_id
         gate = Gate(config.specs, rank=self.place.rank, world_size=self.place.world_size)
@@ -120,20 +116,11 @@ class Session:
         )
         self.resumed = attempt.attempt > 0
         self.recorder = Recorder(run_dir, attempt, self._wake, self.health)
-        self._forwarder = self._start_forwarder(run_dir)
-
-    def _start_forwarder(self, run_dir: Path) -> Forwarder:
-        return start_forwarder(
-            self.config.forward,
-            run_dir,
-            secrets=self.config.secrets,
-            console=any(spec.backend == "console" for spec in self.config.specs),
-            health=self.health,
-        )
+        self._outlet = Outlet(self.config, run_dir, self.health)
 
     def _wake(self) -> None:
-        if self._forwarder is not None:
-            self._forwarder.wake()
+        if self._outlet is not None:
+            self._outlet.wake()
 
     def run_id(self, timeout_s: float) -> str:
         """Id of the run, on every rank; on others than 0 it comes through the communicator.
@@ -181,7 +168,7 @@ class Session:
             self.recorder.write(records)
 
     def _run(self) -> None:
-        synced = checked = beaten = time.monotonic()
+        synced = beaten = time.monotonic()
         idle_s = DRAIN_BUSY_S
         first = True
         while not self._stop.wait(idle_s):
@@ -199,38 +186,16 @@ class Session:
                 if self.recorder is not None and now - beaten >= BEAT_EVERY_S:
                     beaten = now
                     self.recorder.beat()
-                if self.recorder is not None and now - checked >= CHECK_EVERY_S:
-                    checked = now
-                    self._check_deliveries(self.recorder.run_dir)
-                    self._revive_forwarder(self.recorder.run_dir, now)
+                if self._outlet is not None:
+                    self._outlet.look(now)
             except Exception as error:  # this thread must live as long as the run
                 self.health.warn("drain", f"{self.place}: {error!r}")
-
-    def _revive_forwarder(self, run_dir: Path, now: float) -> None:
-        """Start another forwarder where the one that was there is gone, for example killed for its memory."""
-        if self._forwarder is None or not self._forwarder.is_gone() or now - self._revived_s < REVIVE_EVERY_S:
-            return
-        self._revived_s = now
-        self.health.warn("forwarder", "the process that delivers to the backends ended; another one goes on")
-        self._forwarder.forget()
-        self._forwarder = self._start_forwarder(run_dir)
 
     def _tell_trouble(self) -> None:
         """Write trouble into the run while it lives: it may be killed."""
         if news := self.health.news(None if self.place.is_main else self.place.rank):
             with self._drain_lock:
                 self._emit(news)
-
-    def _check_deliveries(self, run_dir: Path) -> None:
-        """Say once for each backend that it makes trouble; the forwarder goes on trying."""
-        for _, cursor in load_cursors(run_dir):
-            for segment, reason in cursor.damage.items():
-                self.health.warn(f"damage:{segment}", f"{segment} of {run_dir} cannot be read {reason}")
-            if cursor.error is not None:
-                self.health.warn(
-                    f"deliver:{cursor.backend}",
-                    f"{cursor.backend} does not accept yet: {cursor.error}. Everything is journaled and tried again.",
-                )
 
     def _warn_if_independent(self) -> None:
         """Several tasks that no process group joined when the first record came may be trainings of their own."""
@@ -270,8 +235,8 @@ class Session:
 
     def forget(self) -> None:
         """In a forked child: let go of what belongs to the parent, without a trace."""
-        if self._forwarder is not None:
-            self._forwarder.forget()
+        if self._outlet is not None:
+            self._outlet.forget()
 
     def close(self, status: Status, *, timeout_s: float, reason: str = "") -> bool:
         """End the run in this process; whether all was delivered within the time."""
@@ -282,8 +247,8 @@ class Session:
             self._collect(time.monotonic() + ranks_s, reason)
         finally:
             delivered = self._end(status, reason, deadline)
-        if not delivered and self.recorder is not None:
-            self._check_deliveries(self.recorder.run_dir)
+        if not delivered and self.recorder is not None and self._outlet is not None:
+            self._outlet.tell_trouble()
             sys.stderr.write(
                 f"ranklog: run {self._run_id} is journaled, but not delivered to every backend within {timeout_s:g} s. "
                 f"Deliver the rest with:  ranklog sync {self.recorder.run_dir}\n"
@@ -332,7 +297,7 @@ class Session:
             self.health.warn("spill", f"what other ranks kept in {run_dir} cannot be merged: {error}")
 
     def _end(self, status: Status, reason: str, deadline: float) -> bool:
-        if self.recorder is None or self._forwarder is None:
+        if self.recorder is None or self._outlet is None:
             return True
         if self.recorder.lost:
             self.health.warn("lost_records", f"{self.recorder.lost} records could not be journaled")
@@ -342,4 +307,4 @@ class Session:
         if (lost := self.recorder.lost - told) > 0:
             # Only this can tell: the journal takes no more.
             self.health.warn("lost_at_end", f"{lost} records are lost: the disk refused them until the end")
-        return self._forwarder.close(max(deadline - time.monotonic(), 0.0))
+        return self._outlet.close(max(deadline - time.monotonic(), 0.0))
