@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ from ranklog.model.errors import RanklogWarning
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ranklog.model.errors.RanklogWarning")]
 
 STEPS = 300
+RUNS = 4
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +124,40 @@ def test_a_sync_that_is_asked_to_slow_down_does_so_and_does_not_give_up(proxy: P
     pump.close()
     assert is_complete(proxy, run_dir)
     assert answered[6] - answered[0] > 0.5, "it waited longer from time to time"
+
+
+def test_many_runs_of_one_user_are_synced_to_a_server_that_takes_few_requests_a_second(
+    proxy: Proxy, tmp_path: Path
+) -> None:
+    taken: list[float] = []
+
+    def limited(handler: Handler, body: bytes) -> bool:
+        now = time.monotonic()
+        if sum(now - each < 1.0 for each in taken) >= 3:
+            return refuse(429, Retry_After="1")(handler, body)
+        taken.append(now)
+        return False
+
+    runs = []
+    for number in range(RUNS):
+        logger = MLFlowLogger(
+            tmp_path,
+            experiment_name=tmp_path.name,
+            tracking_uri=proxy.url,
+            forward="later",
+            run_id=f"array-{number}",
+        )
+        with logger.start_logging():
+            logger.log(float(number), "loss", step=0)
+            runs.append(logger.run_dir)
+    proxy.fault = limited
+    command = [sys.executable, "-m", "ranklog.cli", "sync", str(tmp_path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    refused = len(proxy.requests) - len(taken)
+    assert refused > 0, "the server did ask for patience"
+    proxy.fault = None
+    assert [points(proxy, run_dir) for run_dir in runs] == [[(0, float(number))] for number in range(RUNS)]
 
 
 def test_a_server_that_comes_back_while_training_goes_on_has_everything_at_its_end(
