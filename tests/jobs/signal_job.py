@@ -54,8 +54,7 @@ def earlier_handler(savedir: str) -> None:
     logger = open_logger(savedir)
     log_some(logger)
     say("ready")
-    while not ended.is_set():
-        signal.pause()
+    ended.wait(FOREVER_S)
     logger.destroy_logger_context()
     say(f"handler put back: {signal.getsignal(signal.SIGTERM).__name__ == '<lambda>'}")  # type: ignore[union-attr]
 
@@ -79,8 +78,7 @@ def usr1(savedir: str) -> None:
     logger.on_preempt(called.set, signals=["SIGUSR1"])
     log_some(logger)
     say("ready")
-    while not called.is_set():
-        signal.pause()
+    called.wait(FOREVER_S)
     logger.log_metrics({"after": 1.0}, step=0)
     logger.destroy_logger_context()
 
@@ -88,6 +86,14 @@ def usr1(savedir: str) -> None:
 def leaving(savedir: str) -> None:
     logger = open_logger(savedir)
     logger.on_preempt(lambda: sys.exit(0))
+    log_some(logger)
+    say("ready")
+    time.sleep(FOREVER_S)
+
+
+def closing(savedir: str) -> None:
+    logger = open_logger(savedir)
+    logger.on_preempt(logger.destroy_logger_context)
     log_some(logger)
     say("ready")
     time.sleep(FOREVER_S)
@@ -113,7 +119,6 @@ def wakeup_descriptor(savedir: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: None)
     logger = open_logger(savedir)
     say("ready")
-    signal.pause()
     theirs.setblocking(True)
     say(f"byte {theirs.recv(1)[0]}")
     logger.destroy_logger_context()
@@ -142,7 +147,7 @@ def exit_status(savedir: str) -> None:
 CASES: dict[str, Callable[[str], None]] = {
     case.__name__: case
     for case in (
-        plain, collective, earlier_handler, callback, usr1, leaving, asyncio_loop, wakeup_descriptor, forked,
+        plain, collective, earlier_handler, callback, usr1, leaving, closing, asyncio_loop, wakeup_descriptor, forked,
         exit_status,
     )
 }  # fmt: skip

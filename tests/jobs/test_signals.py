@@ -121,6 +121,12 @@ def test_a_callback_that_exits_ends_the_program_in_its_own_way(tmp_path: Path, j
     assert (job.process.returncode, job.view.summary.status, job.loss) == (0, "FINISHED", ALL)
 
 
+def test_a_callback_may_close_the_logger_and_sigterm_still_ends_the_process(tmp_path: Path, jobs: list[Job]) -> None:
+    job = start("closing", tmp_path, jobs)
+    job.end(signal.SIGTERM)
+    assert (job.process.returncode, job.view.summary.status, job.loss) == (-signal.SIGTERM, "FINISHED", ALL)
+
+
 def test_an_event_loop_that_takes_the_wakeup_descriptor_takes_nothing_from_the_journal(
     tmp_path: Path, jobs: list[Job]
 ) -> None:

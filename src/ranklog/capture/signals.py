@@ -69,6 +69,7 @@ class Watch:
         self._came = 0
         self._handled = 0
         self._leaving = False
+        self._stopped = False
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._fd_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._thread = threading.Thread(target=self._watch, name="ranklog-signals", daemon=True)
@@ -106,6 +107,9 @@ class Watch:
         before = self._before.get(which)
         if callable(before):
             before(number, frame)
+        elif self._stopped and which == signal.SIGTERM and before == signal.SIG_DFL:
+            # A callback closed the last logger, which put the default back: what is left is to let it happen.
+            os.kill(self._pid, number)
 
     def _wake_if_passed_over(self, number: int) -> None:
         """Another owner of the wake-up descriptor, for example asyncio, does not pass its bytes on."""
@@ -139,8 +143,8 @@ class Watch:
             return
         if self._callbacks.get(number):
             with self._changed:
-                self._changed.wait_for(lambda: self._handled >= self._came)
-                if self._leaving:
+                self._changed.wait_for(lambda: self._handled >= self._came or self._stopped)
+                if self._leaving or self._stopped:
                     return
             self._bring_in(number)
         import ctypes  # here: scripts that are never ended so need not pay for it
@@ -158,6 +162,10 @@ class Watch:
     def stop(self) -> None:
         """Put back what was there before, unless somebody has replaced it since; in the main thread."""
         self._restore()
+        with self._changed:
+            # Perhaps by a callback, which the thread waits for.
+            self._stopped = True
+            self._changed.notify_all()
         os.write(self._writer, bytes([_STOP]))
         self._thread.join()
         os.close(self._reader)
