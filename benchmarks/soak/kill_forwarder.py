@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import random
 import signal
 import subprocess
@@ -21,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -73,9 +73,11 @@ def kill_forwarders(steps: int, seed: int, savedir: Path, tracking_uri: str) -> 
         try:
             training.wait(chance.uniform(0.1, LONGEST_LIFE_S))
         except subprocess.TimeoutExpired:
-            os.kill(forwarder.pid, signal.SIGKILL)
-            kills += 1
-            forwarder.wait(10)
+            # It may have come to its end by itself, with the training.
+            with suppress(psutil.NoSuchProcess):
+                forwarder.send_signal(signal.SIGKILL)
+                kills += 1
+                forwarder.wait(10)
     said = json.loads(training.stdout.read())
     run_dir = savedir / "runs" / "beside"
     _sync(run_dir)

@@ -31,7 +31,8 @@ def attempt(savedir: Path, number: int) -> Path:
     """One attempt: `loss` goes back to where its checkpoint was, `epoch` has an axis of its own and goes on."""
     logger = LoggersCollection(
         [
-            MLFlowLogger(savedir, forward="later", run_id="rewound"),
+            # Named, since MLflow's own calls in other tests leave a URI in the environment.
+            MLFlowLogger(savedir, tracking_uri=f"sqlite:///{savedir}/m.db", forward="later", run_id="rewound"),
             TensorBoardLogger(savedir, forward="later", run_id="rewound"),
             WandBLogger(savedir, project_name="p", offline_mode=True, forward="later", run_id="rewound"),
         ]

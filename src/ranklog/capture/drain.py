@@ -3,6 +3,7 @@
 In: `Sample` tuples and `Parcel` items, in the order of the calls. Out: records of this rank's own values, and rows
 for the reduction buffer. Values that were deferred are read here, contents are stored here: this thread may wait
 for a device or a disk. Consecutive calls of one step become one record, so that a step is a row in every backend.
+Items that the disk refuses wait, and items of one name keep their order: the newest is the one that stays.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Drain:
         last: Keeps the newest values, for the black box.
 
     Attributes:
-        put_back: Items that could not be stored the last time, which lie in the inbox again.
+        put_back: Items that could not be stored the last time, which lie in the inbox again. While another thread
+            tries once more they still count: who flushes must not take them for stored.
         dropped: Items that were given up, since their contents exceeded what may wait in memory.
     """
 
@@ -82,6 +84,7 @@ class Drain:
         self.put_back = 0
         self.dropped = 0
         self._held: deque[tuple[Parcel, int]] = deque()
+        self._held_names: set[str] = set()
         self._limit_bytes = buffer_bytes()
         self._last = last
         self._rank = rank
@@ -94,7 +97,6 @@ class Drain:
         taken = len(self._inbox)
         if not taken:
             return 0
-        self.put_back = 0
         popleft = self._inbox.popleft
         out: list[Record] = []
         joined: dict[str, float] | None = None
@@ -126,9 +128,11 @@ class Drain:
             else:
                 joined, joined_key = values, (step, to)
                 out.append(Metrics(step, time_ns, to, values))
-        self._put_back()
-        if out:
-            self._emit(out)
+        try:
+            if out:
+                self._emit(out)
+        finally:
+            self._put_back()
         return taken
 
     def _put_back(self) -> None:
@@ -139,8 +143,10 @@ class Drain:
             self.dropped += 1
             self._health.warn("dropped_items", "the disk refuses for so long that items are given up, the oldest first")
         self.put_back = len(self._held)
-        self._inbox.extend(parcel for parcel, _ in self._held)
+        # In front: what the training thread logged since is newer.
+        self._inbox.extendleft(parcel for parcel, _ in reversed(self._held))
         self._held.clear()
+        self._held_names.clear()
 
     def _first_nonfinite(self, values: dict[str, float], step: int, time_ns: int) -> list[Record]:
         """An event at the first NaN or infinity of each name; those of reduced values come from the reduction."""
@@ -164,11 +170,15 @@ class Drain:
         if not isinstance(entry, Parcel):
             return (entry,)
         inline = sum(len(c.source) for c in entry.contents if isinstance(c, Content) and isinstance(c.source, bytes))
+        if entry.item.name in self._held_names:
+            self._held.append((entry, inline))
+            return ()
         try:
             small = inline <= INLINE_TOTAL_BYTES
             files = tuple(c if isinstance(c, File) else self._store(c, small) for c in entry.contents)
         except (OSError, RanklogError) as error:
             self._held.append((entry, inline))
+            self._held_names.add(entry.item.name)
             text = f"{entry.item.kind} {entry.item.name!r} cannot be stored yet, and is tried again: {error}"
             cure = ". Free space or quota there" if isinstance(error, OSError) else ""
             self._health.warn("store", text + cure)
