@@ -1,6 +1,6 @@
 """Row 6: what `log` and the end of a training cost while the backend hangs, refuses or dies in the midst of answers.
 
-python -m benchmarks.soak.bad_server [--seconds 60]
+python -m benchmarks.soak.bad_server [--seconds 60] [--only FAULT]
 
 A real MLflow server stands behind a proxy that misbehaves. One training a fault logs a thousand steps a second. Then
 the proxy is well again and `ranklog sync` delivers; what MLflow's client returns is compared with what was logged.
@@ -124,15 +124,18 @@ def _points(run_dir: Path) -> list[tuple[int, float]]:
 def main() -> None:
     """Run the trials and write their result."""
     sys.path.insert(0, str(ROOT / "tests" / "delivery"))
-    from faulty_proxy import Proxy, die_after_delivery, hang, refuse
+    from faulty_proxy import Proxy, die_after_delivery, drop, hang, refuse
     from mlflow_server import serve
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
-    seconds: float = parser.parse_args().seconds
+    parser.add_argument("--only", default="")
+    given = parser.parse_args()
+    seconds: float = given.seconds
     warnings.simplefilter("ignore")
     faults = {
         "none": lambda handler, body: False,
+        "down": drop,
         "hangs": hang,
         "500": refuse(500),
         "429": refuse(429, Retry_After="2"),
@@ -142,11 +145,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder) / "mlflow") as port:
         proxy = Proxy(port)
         for name, fault in faults.items():
+            if given.only not in ("", name):
+                continue
             found.append(trial(name, fault, proxy, Path(folder) / name, seconds))
             print(found[-1], file=sys.stderr)
         proxy.stop()
     text = json.dumps({"seconds": seconds, "trials": msgspec.to_builtins(found)}, indent=1)
-    (RESULTS / "bad_server.json").write_text(text + "\n")
+    name = f"bad_server-{given.only}.json" if given.only else "bad_server.json"
+    (RESULTS / name).write_text(text + "\n")
     print(text)
 
 

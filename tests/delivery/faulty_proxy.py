@@ -110,6 +110,14 @@ def hang(handler: Handler, body: bytes) -> bool:
     return True
 
 
+def drop(handler: Handler, body: bytes) -> bool:
+    """Closes the connection without a word, as a server that is down behind a balancer does."""
+    del body
+    handler.close_connection = True
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    return True
+
+
 def die_after_delivery(handler: Handler, body: bytes) -> bool:
     """Passes the request on and closes the connection in the midst of the answer: the client cannot know."""
     upstream = http.client.HTTPConnection("127.0.0.1", handler.server.upstream_port, timeout=60)

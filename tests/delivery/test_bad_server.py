@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("mlflow")
 
-from faulty_proxy import Fault, Handler, Proxy, die_after_delivery, hang, refuse, too_large
+from faulty_proxy import Fault, Handler, Proxy, die_after_delivery, drop, hang, refuse, too_large
 from mlflow import MlflowClient
 from mlflow_server import serve
 
@@ -90,8 +90,8 @@ def is_complete(proxy: Proxy, run_dir: Path) -> bool:
 
 @pytest.mark.parametrize(
     "fault",
-    [hang, refuse(500), refuse(503), refuse(401), refuse(429, Retry_After="1"), die_after_delivery],
-    ids=["hangs", "500", "503", "401", "429", "dies in the midst of its answers"],
+    [drop, hang, refuse(500), refuse(503), refuse(401), refuse(429, Retry_After="1"), die_after_delivery],
+    ids=["drops", "hangs", "500", "503", "401", "429", "dies in the midst of its answers"],
 )
 def test_training_ends_in_time_and_sync_makes_the_run_complete_once_the_server_is_well(
     fault: Fault, proxy: Proxy, tmp_path: Path

@@ -178,7 +178,8 @@ class Drain:
             files = tuple(c if isinstance(c, File) else self._store(c, small) for c in entry.contents)
         except (OSError, RanklogError) as error:
             self._held.append((entry, inline))
-            self._held_names.add(entry.item.name)
+            if isinstance(error, OSError):  # a run directory that is out of reach may stay so: small items go on
+                self._held_names.add(entry.item.name)
             text = f"{entry.item.kind} {entry.item.name!r} cannot be stored yet, and is tried again: {error}"
             cure = ". Free space or quota there" if isinstance(error, OSError) else ""
             self._health.warn("store", text + cure)
