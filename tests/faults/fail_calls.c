@@ -1,9 +1,11 @@
 /* Makes system calls fail as a full, broken or read-only disk makes them fail; loaded with LD_PRELOAD.
  *
  * FAULT_BELOW  directory: only paths and descriptors below it are concerned
- * FAULT_CALL   open | write | fsync | rename
+ * FAULT_CALL   of open, write, fsync, rename, ftruncate, one or several with commas
  * FAULT_ERROR  number of an errno, or 0: writes come short by half
- * FAULT_SKIP   that many calls of the kind succeed before
+ * FAULT_SKIP   that many of these calls succeed before
+ * FAULT_TIMES  that many fail then; all if not given
+ * FAULT_TORN   if given, each second write that fails has come short by half before, as where space runs out in it
  * FAULT_WHILE  file: calls fail only while it is there ("space returns" when it is removed)
  */
 #define _GNU_SOURCE
@@ -21,14 +23,15 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static int skipped;
+static int counted, torn;
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 static int below(const char *path)
 {
     const char *root = getenv("FAULT_BELOW");
-    return root && path && strncmp(path, root, strlen(root)) == 0;
+    size_t length = root ? strlen(root) : 0;
+    return length && path && strncmp(path, root, length) == 0 && (path[length] == 0 || path[length] == '/');
 }
 
 static int below_fd(int fd)
@@ -42,16 +45,28 @@ static int below_fd(int fd)
     return below(path);
 }
 
+/* Whether `call` is among the chosen ones. */
+static int chosen(const char *call)
+{
+    const char *at = getenv("FAULT_CALL");
+    size_t length = strlen(call);
+    for (; at && *at; at += strcspn(at, ","), at += *at == ',')
+        if (strcspn(at, ",") == length && strncmp(at, call, length) == 0)
+            return 1;
+    return 0;
+}
+
 /* Whether this call is to fail; sets errno. `mine` says whether it concerns a path below the directory. */
 static int strikes(const char *call, int mine)
 {
-    const char *chosen = getenv("FAULT_CALL"), *lasting = getenv("FAULT_WHILE");
-    if (!mine || !chosen || strcmp(chosen, call) != 0)
+    const char *times = getenv("FAULT_TIMES");
+    if (!mine || !chosen(call))
         return 0;
-    if (__atomic_fetch_add(&skipped, 1, __ATOMIC_SEQ_CST) < atoi(getenv("FAULT_SKIP")))
+    /* Not open or stat: they may be our own. The job makes the file when it has opened its run: calls count from then. */
+    if (syscall(SYS_faccessat, AT_FDCWD, getenv("FAULT_WHILE"), F_OK) != 0)
         return 0;
-    /* Not open or stat: they may be our own. */
-    if (syscall(SYS_faccessat, AT_FDCWD, lasting, F_OK) != 0)
+    int number = __atomic_fetch_add(&counted, 1, __ATOMIC_SEQ_CST) - atoi(getenv("FAULT_SKIP"));
+    if (number < 0 || (times && number >= atoi(times)))
         return 0;
     errno = atoi(getenv("FAULT_ERROR"));
     return 1;
@@ -81,34 +96,69 @@ OPEN(open64, 0, NOTHING, NOTHING)
 OPEN(openat, 1, AT_ARGUMENT, AT_PASS)
 OPEN(openat64, 1, AT_ARGUMENT, AT_PASS)
 
+/* How much of a write is done: all, a part, or none (-1, with errno). */
+static ssize_t part(int fd, size_t size)
+{
+    ssize_t half = size > 1 ? size / 2 : size;
+    if (!strikes("write", below_fd(fd)))
+        return size;
+    if (errno == 0 || (getenv("FAULT_TORN") && __atomic_fetch_add(&torn, 1, __ATOMIC_SEQ_CST) % 2 == 0))
+        return half;
+    return -1;
+}
+
 ssize_t write(int fd, const void *data, size_t size)
 {
-    if (strikes("write", below_fd(fd))) {
-        if (errno)
-            return -1;
-        size = size > 1 ? size / 2 : size;
-    }
-    return REAL(write)(fd, data, size);
+    ssize_t length = part(fd, size);
+    return length < 0 ? -1 : REAL(write)(fd, data, length);
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset)
 {
-    if (strikes("write", below_fd(fd))) {
-        if (errno)
-            return -1;
-        size = size > 1 ? size / 2 : size;
+    ssize_t length = part(fd, size);
+    return length < 0 ? -1 : REAL(pwrite64)(fd, data, length, offset);
+}
+
+int ftruncate64(int fd, off64_t length)
+{
+    return strikes("ftruncate", below_fd(fd)) ? -1 : REAL(ftruncate64)(fd, length);
+}
+
+/* A sync that fails. As with a file system that learns of a quota only then, the kernel may have dropped what was not
+ * on disk yet, and the next sync succeeds: with FAULT_LOSES such bytes of the journal are zeros afterwards. */
+static int sync_fails(int fd)
+{
+    static off64_t safe;
+    static const char zeros[1 << 16];
+    struct stat64 file;
+    char link[64];
+    int failed = strikes("fsync", below_fd(fd)), error = errno;
+    if (!getenv("FAULT_LOSES") || fstat64(fd, &file) != 0 || !(fcntl(fd, F_GETFL) & O_APPEND))
+        return failed;
+    if (failed) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        int other = REAL(open64)(link, O_WRONLY | O_CLOEXEC, 0);
+        for (off64_t at = safe; at < file.st_size; at += sizeof zeros) {
+            size_t length = file.st_size - at < (off64_t)sizeof zeros ? file.st_size - at : (off64_t)sizeof zeros;
+            if (REAL(pwrite64)(other, zeros, length, at) < 0)
+                abort();
+        }
+        close(other);
+    } else {
+        safe = file.st_size;
     }
-    return REAL(pwrite64)(fd, data, size, offset);
+    errno = error;
+    return failed;
 }
 
 int fsync(int fd)
 {
-    return strikes("fsync", below_fd(fd)) ? -1 : REAL(fsync)(fd);
+    return sync_fails(fd) ? -1 : REAL(fsync)(fd);
 }
 
 int fdatasync(int fd)
 {
-    return strikes("fsync", below_fd(fd)) ? -1 : REAL(fdatasync)(fd);
+    return sync_fails(fd) ? -1 : REAL(fdatasync)(fd);
 }
 
 int rename(const char *from, const char *to)

@@ -246,7 +246,8 @@ class Logger(OpenLogger):
         from ranklog.capture.items import make_parcel
 
         parcel = make_parcel(session, item, identifier, kind, step=step, to=mask, options=options)
-        session.inbox.append(parcel)
+        if parcel is not None:
+            session.inbox.append(parcel)
 
     @staticmethod
     def _pairs(items: Any, identifiers: Sequence[str]) -> Iterator[tuple[Any, str]]:

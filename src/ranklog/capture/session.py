@@ -68,6 +68,7 @@ class Session:
         self.resumed = False
         self._outlet: Outlet | None = None
         self._lost_told = 0
+        self._lost_items = 0
         self._run_id = config.run_id
         gate = Gate(config.specs, rank=self.place.rank, world_size=self.place.world_size)
         if self.place.is_main and self._run_id is None:
@@ -163,6 +164,11 @@ class Session:
             return layout.store_file(run_dir, content.path, source, inline=inline)
         return layout.store_bytes(run_dir, content.path, source, inline=inline)
 
+    def lose_item(self, text: str) -> None:
+        """Count an item that the disk refused while it was logged."""
+        self._lost_items += 1
+        self.health.warn("lost_items", f"{text}. Free space or quota there")
+
     def _record(self, records: Sequence[Record]) -> None:
         if self.recorder is not None and records:
             self.recorder.write(records)
@@ -216,10 +222,11 @@ class Session:
         self.drain()
         reduced = self.reducer.flush(max(deadline - time.monotonic(), 0.0))
         self.drain()
+        waiting = self._drain.put_back  # before the sync: an item that is stored in between is not on disk yet
         synced = self.recorder.sync() if self.recorder is not None else True
-        lost = self._drain.dropped + (self.recorder.lost if self.recorder is not None else 0)
+        lost = self._lost_items + self._drain.dropped + (self.recorder.lost if self.recorder is not None else 0)
         kept, self._lost_told = lost == self._lost_told, lost
-        return reduced and synced and kept and not self._drain.put_back
+        return reduced and synced and kept and not waiting
 
     def secure(self, event: Event, timeout_s: float) -> None:
         """At a signal, from any thread: note it, and bring all that was logged before into the journal."""

@@ -4,7 +4,9 @@ Guarantees: records are in the order of the calls; `append` returns after the ke
 survive a kill of the process), `sync` after the disk has them. One writer a segment: the file is opened with
 O_EXCL and never reopened; a new attempt opens the next segment. A failed append leaves no half frame behind
 and raises OSError; the same records may be appended again. A frame with a record that cannot be encoded is not
-written at all and raises ValueError. Whatever `append` raises, `taken` tells what was written. Not thread-safe:
+written at all and raises ValueError. After a sync that failed the kernel may have dropped what it had, and calls the
+next one good: what was appended since the last good sync is kept in memory, and written again to its place first.
+Whatever `append` raises, `taken` tells what was written. Not thread-safe:
 the owner serialises calls.
 """
 
@@ -42,7 +44,8 @@ class JournalWriter:
         self._segment_bytes = segment_bytes
         self._fd = -1
         self._size = 0
-        self._dirty = False
+        self._unsynced: list[bytes] = []  # about a second of frames, and a segment at most
+        self._doubted = False
         self.taken = 0
         make_private_dir(run_dir)
         existing = segments(run_dir)
@@ -69,7 +72,8 @@ class JournalWriter:
             raise
         before = self._fd
         self._segment += 1
-        self._fd, self._size, self._dirty = fd, len(frame), False
+        self._fd, self._size = fd, len(frame)
+        self._unsynced, self._doubted = [], False
         self.ordinal += 1
         # Last: a disk that refuses to sync the old segment must not take the new one with it.
         _close_synced(before)
@@ -87,6 +91,8 @@ class JournalWriter:
         start = 0
         while start < len(records):
             if self._size >= self._segment_bytes or self._fd < 0:
+                if self._doubted:
+                    self.sync()  # or never: what the next segment brings must not make it forgotten
                 self._open_next()
             frame, count = fill_frame(records, start, self.ordinal)
             try:
@@ -95,7 +101,7 @@ class JournalWriter:
                 self._undo()
                 raise
             self._size += len(frame)
-            self._dirty = True
+            self._unsynced.append(frame)
             self.ordinal += count
             self.taken += count
             start += count
@@ -107,12 +113,34 @@ class JournalWriter:
             # A torn frame stays at this segment's end; readers cut it, and the next append opens a new one.
             os.close(self._fd)
             self._fd = -1
+            self._doubted = False
 
     def sync(self) -> None:
-        """Ask the disk to keep what was appended."""
-        if self._dirty and self._fd >= 0:
+        """Ask the disk to keep what was appended.
+
+        Raises:
+            OSError: the disk refused; the next call tries again.
+        """
+        if not self._unsynced or self._fd < 0:
+            return
+        try:
+            if self._doubted:
+                self._write_again()
             os.fdatasync(self._fd)
-            self._dirty = False
+        except BaseException:
+            self._doubted = True
+            raise
+        self._unsynced, self._doubted = [], False
+
+    def _write_again(self) -> None:
+        data = b"".join(self._unsynced)
+        # Another descriptor: with O_APPEND Linux appends whatever offset is given.
+        fd = os.open(self._run_dir / segment_name(self._segment), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.lseek(fd, self._size - len(data), os.SEEK_SET)
+            _write_all(fd, data)
+        finally:
+            os.close(fd)
 
     def beat(self) -> None:
         """Give the segment a new time of change, for those who cannot see this process."""
@@ -121,8 +149,12 @@ class JournalWriter:
 
     def close(self) -> None:
         """Sync and close the segment; may be called twice."""
-        fd, self._fd = self._fd, -1
-        _close_synced(fd)
+        try:
+            self.sync()
+        finally:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)
 
 
 def _first_ordinal(run_dir: Path) -> int:

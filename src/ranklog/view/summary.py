@@ -51,7 +51,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     losses: tuple[str, ...] = ()
 
 
-LOSSES = ("dropped", "dropped_items", "lost", "lost_records")
+LOSSES = ("dropped", "dropped_items", "lost", "lost_items", "lost_records")
 """Codes of events that say that something was lost."""
 
 
