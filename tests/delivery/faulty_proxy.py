@@ -1,4 +1,4 @@
-"""A reverse proxy in front of a real server that misbehaves on demand, as proxies and overloaded servers do."""
+"""A proxy in front of a real server that misbehaves on demand, as proxies and overloaded servers do."""
 
 from __future__ import annotations
 
@@ -26,8 +26,12 @@ class Handler(BaseHTTPRequestHandler):
             return
         upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream_port, timeout=60)
         try:
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
-            upstream.request(self.command, self.path, body, headers)
+            # As a forward proxy it is told the whole URL.
+            path = self.path.partition("://")[2]
+            path = f"/{path.partition('/')[2]}" if path else self.path
+            left_out = ("connection", "host", "proxy-connection")
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
+            upstream.request(self.command, path, body, headers)
             answer = upstream.getresponse()
             content = answer.read()
         finally:

@@ -104,6 +104,20 @@ def test_training_ends_in_time_and_sync_makes_the_run_complete_once_the_server_i
     assert is_complete(proxy, run_dir)
 
 
+def test_a_server_that_only_a_proxy_of_the_environment_reaches_is_reached(
+    proxy: Proxy, upstream: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy.url)
+    logger = MLFlowLogger(tmp_path, experiment_name=tmp_path.name, tracking_uri="http://mlflow.invalid")
+    with logger.start_logging(exit_timeout=30):
+        logger.log(1.0, "loss", step=0)
+        run_dir = logger.run_dir
+    monkeypatch.delenv("http_proxy")
+    client = MlflowClient(tracking_uri=f"http://127.0.0.1:{upstream}")
+    history = client.get_metric_history(cursor(run_dir).known["run_id"], "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 1.0)]
+
+
 def test_a_sync_that_is_asked_to_slow_down_does_so_and_does_not_give_up(proxy: Proxy, tmp_path: Path) -> None:
     answered: list[float] = []
 
