@@ -26,6 +26,7 @@ from ranklog.world.base import ENDING, Floats, ReduceOp
 _FIRST_ASK_S = 0.0001
 _LAST_ASK_S = 0.01
 _SOURCE_PLACE = re.compile(r"^\[[^]]*\.(cc|cpp|h):\d+\] ")
+_STOPPED_S = 1.0  # no pause between two questions is nearly as long
 _OVERDUE_S = 5.0  # gloo keeps its time limits itself; so long after one it is taken for hung
 
 
@@ -113,10 +114,16 @@ class GlooGroup:
             pause_s = _FIRST_ASK_S
             # Asked, not waited for: a daemon thread that the end of the interpreter meets inside a C++ wait takes
             # the whole process down ("terminate called without an active exception").
+            asked_s = time.monotonic()
             while not work.is_completed():
+                now_s = time.monotonic()
+                if now_s - asked_s > _STOPPED_S:
+                    # This process was stopped itself: gloo's threads need a moment to see that their time is over.
+                    end_s += now_s - asked_s
+                asked_s = now_s
                 if ENDING.is_set():
                     raise RuntimeError("the process ends")  # noqa: TRY301
-                if time.monotonic() > end_s:
+                if now_s > end_s:
                     raise TimeoutError(f"no answer {_OVERDUE_S:g} s after its time limit of {timeout_s:g} s")  # noqa: TRY301
                 time.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, _LAST_ASK_S)
