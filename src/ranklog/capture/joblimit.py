@@ -1,4 +1,4 @@
-"""When the job ends: what the scheduler says about this job's time limit.
+"""When the job was submitted, started and will be ended: what the scheduler says.
 
 In: the environment, and where it says too little ``squeue``, which is asked once. Out: seconds.
 """
@@ -13,15 +13,35 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 
+import msgspec
+
 ASK_S = 5.0
+_SQUEUE_FORMAT = "%V|%S|%e"
+
+
+class JobTimes(msgspec.Struct, frozen=True):
+    """Moments of a job in seconds since the epoch; None where the scheduler does not tell."""
+
+    submitted_s: float | None = None
+    started_s: float | None = None
+    ends_s: float | None = None
 
 
 def time_left() -> float | None:
     """Seconds until this job's end; None where no scheduler tells."""
     end_s = end_time(os.environ)
     if end_s is None and (job := os.environ.get("SLURM_JOB_ID")):
-        end_s = ask_slurm(job)
+        end_s = ask_slurm(job).ends_s
     return None if end_s is None else end_s - time.time()
+
+
+def job_times(environ: Mapping[str, str]) -> JobTimes:
+    """All that is told about this job's times; asks Slurm."""
+    job = environ.get("SLURM_JOB_ID")
+    if not job:
+        return JobTimes()
+    told = ask_slurm(job)
+    return msgspec.structs.replace(told, ends_s=end_time(environ) or told.ends_s)
 
 
 def end_time(environ: Mapping[str, str]) -> float | None:
@@ -36,15 +56,36 @@ def end_time(environ: Mapping[str, str]) -> float | None:
 
 
 @functools.lru_cache(maxsize=1)
-def ask_slurm(job: str) -> float | None:
-    """The end of a job as ``squeue`` tells it; None where it does not."""
+def ask_slurm(job: str) -> JobTimes:
+    """The times of a job as ``squeue`` tells them."""
     squeue = shutil.which("squeue")
     if squeue is None:  # as in a container without Slurm's programs
-        return None
+        return JobTimes()
+    command = [squeue, "--noheader", f"--format={_SQUEUE_FORMAT}", "--jobs", job]
     try:
-        answer = subprocess.check_output(
-            [squeue, "--noheader", "--format=%e", "--jobs", job], stderr=subprocess.DEVNULL, text=True, timeout=ASK_S
-        )
-        return datetime.fromisoformat(answer.strip()).timestamp()
-    except (OSError, subprocess.SubprocessError, ValueError):
+        answer = subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True, timeout=ASK_S)
+    except (OSError, subprocess.SubprocessError):
+        return JobTimes()
+    return parse_times(answer)
+
+
+def parse_times(answer: str) -> JobTimes:
+    """Read what ``squeue`` answered; what is no time (``N/A``, ``UNLIMITED``) is not told.
+
+    Example:
+        >>> parse_times("N/A|N/A|NONE")
+        JobTimes(submitted_s=None, started_s=None, ends_s=None)
+        >>> times = parse_times("2026-03-01T12:00:00|2026-03-01T12:00:30|2026-03-01T13:00:30")
+        >>> times.started_s - times.submitted_s, times.ends_s - times.started_s
+        (30.0, 3600.0)
+    """
+    lines = answer.strip().splitlines()
+    parts = (lines[0].split("|") if lines else []) + [""] * 3
+    return JobTimes(*map(_seconds, parts[:3]))
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except ValueError:
         return None

@@ -102,6 +102,7 @@ class Reducer:
         record: Takes records on rank 0.
         health: Takes trouble.
         directory: Where run directories lie.
+        greeting: What this rank tells rank 0 once they can talk.
     """
 
     def __init__(
@@ -114,9 +115,11 @@ class Reducer:
         record: Callable[[Sequence[Record]], None],
         health: Health,
         directory: Path,
+        greeting: Sequence[Record] = (),
     ) -> None:
         self.buffer = Buffer(place.rank)
         self._directory = directory
+        self._greeting = greeting
         self._sink = SpillSink(place, self._run_dir)
         self._strategy = strategy
         self._place = place
@@ -192,6 +195,8 @@ class Reducer:
         try:
             world = self._connect()
             self._adopt(world)
+            if self._rounds is not None and not isinstance(world, SeveredWorld):
+                self._rounds.post(self._greeting)
             idle = isinstance(world, SeveredWorld) and self._settled()
             if self._rounds is not None and not (idle and self._closing):
                 self._meet(self._rounds, quiet=isinstance(world, SeveredWorld))

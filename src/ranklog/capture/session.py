@@ -20,6 +20,7 @@ from ranklog.capture.blackbox import BlackBox, cause_of
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.drain import Drain, Parcel, Sample
 from ranklog.capture.encode import Content
+from ranklog.capture.facts import job_facts, rank_facts
 from ranklog.capture.gate import Gate
 from ranklog.capture.health import Health
 from ranklog.capture.outlet import Outlet
@@ -40,6 +41,7 @@ DRAIN_IDLE_S = 0.5
 SYNC_EVERY_S = 1.0
 BEAT_EVERY_S = 60.0
 RANKS_SHARE = 0.7
+FACTS_S = 1.0
 MERGE_AT_CLOSE_BYTES = 32 * 1024 * 1024
 RANKS_AFTER_FAILURE_S = 3.0
 
@@ -70,9 +72,11 @@ class Session:
         self._lost_told = 0
         self._lost_items = 0
         self._run_id = config.run_id
+        self._facts: threading.Thread | None = None
         gate = Gate(config.specs, rank=self.place.rank, world_size=self.place.world_size)
         if self.place.is_main and self._run_id is None:
             self._run_id = self._choose_run_id()
+        me = rank_facts(self.place)
         self.reducer = Reducer(
             self.strategy,
             self.place,
@@ -81,9 +85,11 @@ class Session:
             record=self.inbox.extend,
             health=self.health,
             directory=config.directory,
+            greeting=() if self.place.is_main else [me],
         )
         if self.place.is_main:
             self._open_run(self.run_dir())
+            self._record([me])
         self._emit = self._record if self.place.is_main else self.reducer.post
         self._drain = Drain(
             self.inbox,
@@ -98,6 +104,9 @@ class Session:
         self._thread = threading.Thread(target=self._run, name="ranklog-drain", daemon=True)
         self._thread.start()
         self.reducer.start()
+        if self.place.is_main:
+            self._facts = threading.Thread(target=self._note_job, name="ranklog-facts", daemon=True)
+            self._facts.start()
 
     def _choose_run_id(self) -> str:
         """A new run's id, or that of the run which an earlier attempt of this job opened."""
@@ -118,6 +127,15 @@ class Session:
         self.resumed = attempt.attempt > 0
         self.recorder = Recorder(run_dir, attempt, self._wake, self.health)
         self._outlet = Outlet(self.config, run_dir, self.health)
+
+    def _note_job(self) -> None:
+        try:
+            facts = job_facts(os.environ)
+            with self._drain_lock:
+                if not self._stop.is_set():
+                    self._record([facts])
+        except Exception as error:  # what is noted about a job must not disturb it
+            self.health.warn("facts", f"{self.place}: what the job is could not be noted: {error!r}")
 
     def _wake(self) -> None:
         if self._outlet is not None:
@@ -264,6 +282,8 @@ class Session:
 
     def _collect(self, deadline: float, reason: str) -> None:
         """Bring what this rank logged, and on rank 0 what the others did, to its place."""
+        if self._facts is not None:
+            self._facts.join(min(FACTS_S, max(deadline - time.monotonic(), 0.0)))
         self._stop.set()
         self._thread.join(max(deadline - time.monotonic(), 0.0))
         if self._thread.is_alive():

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from ranklog.model.facts import JobFacts, RankFacts
 from ranklog.model.place import Place
 from ranklog.model.spec import BackendSpec, Scalar
 
@@ -149,7 +150,7 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     reason: str = ""
 
 
-Record = Attempt | Metrics | Params | Item | Event | End
+Record = Attempt | Metrics | Params | Item | Event | End | RankFacts | JobFacts
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -176,6 +177,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
         created_ns: When it was created.
         ranklog_version: Version that created it.
         command: The command line, secrets masked.
+        group: Runs of one group belong together, for example those of a job array; empty for none.
     """
 
     protocol: int
@@ -184,3 +186,4 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
     ranklog_version: str
     command: tuple[str, ...] = ()
+    group: str = ""

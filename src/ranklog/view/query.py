@@ -16,6 +16,7 @@ import msgspec
 from ranklog.journal.layout import read_facts
 from ranklog.journal.reader import Damage, JournalReader, read_heads
 from ranklog.journal.rewind import Rewinds
+from ranklog.model.facts import JobFacts, RankFacts
 from ranklog.model.record import LAST_LINES, Attempt, Coverage, End, Entry, Event, Item, Metrics, Params
 from ranklog.model.spec import Scalar
 from ranklog.view.deliveries import Progress
@@ -83,6 +84,8 @@ class RunView:
         run_dir: The run directory.
         summary: What a list of runs shows.
         attempts: Who wrote, in order.
+        ranks: The ranks of the last attempt that told of themselves, by rank.
+        jobs: What belongs to an attempt as a whole, by its number.
         params: Parameters; a later value of a name replaces the earlier one.
         items: What was logged beside metrics and parameters.
         events: Events of the run.
@@ -98,6 +101,8 @@ class RunView:
         self.run_dir = run_dir
         facts = read_facts(run_dir)
         self.attempts: list[Attempt] = attempts_of(read_heads(run_dir))
+        self.ranks: dict[int, RankFacts] = {}
+        self.jobs: dict[int, JobFacts] = {}
         self.params: dict[str, Scalar] = {}
         self.items: list[ItemRow] = []
         self.events: list[Event] = []
@@ -175,9 +180,14 @@ class RunView:
             self.events.append(record)
         elif isinstance(record, End):
             self.end = record
+        elif isinstance(record, RankFacts):
+            self.ranks[record.rank] = record
+        elif isinstance(record, JobFacts):
+            self.jobs[self._attempt] = record
         elif record.attempt != self._attempt or self.end is not None:
             # The run went on after an end.
             self._attempt, self.end = record.attempt, None
+            self.ranks.clear()
 
     def _take_metrics(self, record: Metrics) -> None:
         for name in self._rewinds.note(record.values, step=record.step, attempt=self._attempt):

@@ -1,0 +1,77 @@
+"""What a run notes once about the ranks and the job behind it, as records of the journal.
+
+In: what `ranklog.capture.facts` finds out on each rank. Out: to views and backends. Plain data, secrets masked before.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RankFacts(msgspec.Struct, frozen=True, array_like=True, tag="rank", gc=False):
+    """One rank of an attempt, as it sees itself.
+
+    Attributes:
+        rank: Global rank.
+        time_ns: When it was noted.
+        host: Name of its host.
+        node_rank: Index of its node.
+        local_rank: Rank on the node.
+        pid: Process id on the host.
+        device: What it computes on: ``cuda:1`` as this process numbers its GPUs, or ``cpu``.
+        device_model: Name of the GPU; empty where there is none or it is not told.
+        cpu: Name of the processor; empty where the kernel does not tell.
+        cores: Logical CPUs that it may run on.
+        memory_bytes: Memory that it may use, the node's or its control group's; 0 where it is not told.
+    """
+
+    rank: int
+    time_ns: int
+    host: str
+    node_rank: int
+    local_rank: int
+    pid: int
+    device: str
+    device_model: str
+    cpu: str
+    cores: int
+    memory_bytes: int
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} ({self.host}, {self.device})"
+
+
+class Git(msgspec.Struct, frozen=True, array_like=True):
+    """The state of the code: commit, branch (empty when detached), and whether files differ (None: not found out)."""
+
+    commit: str
+    branch: str
+    dirty: bool | None
+
+
+class JobFacts(msgspec.Struct, frozen=True, array_like=True, tag="job"):
+    """What belongs to one attempt as a whole; rank 0 finds it out.
+
+    Attributes:
+        time_ns: When it was noted.
+        command: The command line, secrets masked.
+        directory: Working directory.
+        versions: Versions of Python, of ranklog and of the frameworks that the program had imported by then.
+        git: State of the repository that the working directory is in, None where there is none.
+        scheduler: Name of the scheduler, empty without one.
+        facts: What it tells about the job: ``partition``, ``account``, ``nodes``, ``restarts`` and the like.
+        submitted_ns: When the job was submitted or requeued; this and the next two None where it is not told.
+        started_ns: When it was started.
+        ends_ns: When it will be ended at the latest.
+    """
+
+    time_ns: int
+    command: tuple[str, ...]
+    directory: str
+    versions: dict[str, str]
+    git: Git | None
+    scheduler: str = ""
+    facts: dict[str, str] = {}
+    submitted_ns: int | None = None
+    started_ns: int | None = None
+    ends_ns: int | None = None
