@@ -21,6 +21,7 @@ from ranklog.capture.config import SessionConfig
 from ranklog.capture.drain import Drain, Parcel, Sample
 from ranklog.capture.encode import Content
 from ranklog.capture.facts import job_facts, rank_facts
+from ranklog.capture.farewell import tell_efficiency
 from ranklog.capture.gate import Gate
 from ranklog.capture.health import Health
 from ranklog.capture.outlet import Outlet
@@ -42,6 +43,7 @@ SYNC_EVERY_S = 1.0
 BEAT_EVERY_S = 60.0
 RANKS_SHARE = 0.7
 FACTS_S = 1.0
+FAREWELL_S = 5.0
 MERGE_AT_CLOSE_BYTES = 32 * 1024 * 1024
 RANKS_AFTER_FAILURE_S = 3.0
 
@@ -278,6 +280,8 @@ class Session:
                 f"ranklog: run {self._run_id} is journaled, but not delivered to every backend within {timeout_s:g} s. "
                 f"Deliver the rest with:  ranklog sync {self.recorder.run_dir}\n"
             )
+        if self.recorder is not None and status == "FINISHED":
+            tell_efficiency(self.recorder.run_dir, os.environ, min(deadline - time.monotonic(), FAREWELL_S))
         return delivered
 
     def _collect(self, deadline: float, reason: str) -> None:

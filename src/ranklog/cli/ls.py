@@ -49,7 +49,9 @@ def ls(
 
 
 def _print(runs: list[RunSummary]) -> None:
-    listing = table("RUN", "EXPERIMENT", "STATUS", "LAST", "RECORDS", "BACKENDS", right=("LAST", "RECORDS"))
+    grouped = any(run.facts.group for run in runs)
+    columns = ("RUN", "EXPERIMENT", *(("GROUP",) if grouped else ()), "STATUS", "LAST", "RECORDS", "BACKENDS")
+    listing = table(*columns, right=("LAST", "RECORDS"))
     # Never cut: people copy it.
     listing.columns[0].min_width = max(len(run.facts.run_id) for run in runs)
     troubles: list[Text] = []
@@ -58,6 +60,7 @@ def _print(runs: list[RunSummary]) -> None:
         listing.add_row(
             Text(name, no_wrap=True),
             clean(run.facts.experiment),
+            *((clean(run.facts.group),) if grouped else ()),
             status_text(run.status),
             Text(age(run.last_ns), no_wrap=True),
             f"{run.records:,}",

@@ -64,6 +64,24 @@ def age(time_ns: int) -> str:
     return f"{seconds:.0f} s ago"
 
 
+def duration(seconds: float) -> str:
+    """A length of time in one or two units.
+
+    Example:
+        >>> duration(0.04), duration(42.3), duration(95), duration(3 * 3600 + 120), duration(200_000)
+        ('0.04 s', '42 s', '1 min 35 s', '3 h 2 min', '2 d 7 h')
+    """
+    if seconds < 10:
+        return f"{seconds:.2g} s" if seconds >= 0.01 else "0 s"
+    left = round(seconds)
+    parts = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        amount, left = divmod(left, size)
+        parts.append((amount, unit))
+    first = next(i for i, (amount, _) in enumerate(parts) if amount)
+    return " ".join(f"{amount} {unit}" for amount, unit in parts[first : first + 2] if amount)
+
+
 def count(amount: int, one: str, many: str | None = None) -> str:
     """An amount of things: ``1 rank``, ``2 ranks``."""
     return f"{amount:,} {one if amount == 1 else many or one + 's'}"

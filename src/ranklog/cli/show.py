@@ -9,10 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ranklog.cli.describe import code_text, efficiency_text, ends_text, job_text, outlook_text, rank_rows
 from ranklog.cli.ls import amount_text, trouble_texts
 from ranklog.cli.output import age, clean, count, date, number, out, runs_directory, size_text, status_text, table
 from ranklog.journal.reader import Damage
+from ranklog.model.record import Event
+from ranklog.view.efficiency import efficiency
 from ranklog.view.find import find_run
+from ranklog.view.outlook import outlook
 from ranklog.view.plain import Plain, to_json, to_plain
 from ranklog.view.query import MetricRow, RunView
 
@@ -24,6 +28,9 @@ _LAST_LINES = 40
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, or its unique beginning.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
+    only_efficiency: Annotated[
+        bool, typer.Option("--efficiency", help="Print only what the run cost: queue, lost steps, goodput; one line.")
+    ] = False,
 ) -> None:
     """Show one run: how it went, parameters, metrics with their coverage, items, events, delivery.
 
@@ -36,6 +43,10 @@ def show(
         typer.echo(to_json(_plain(view), indent=1))
         return
     console = out()
+    if only_efficiency:
+        text = f"run {view.summary.facts.run_id} {view.summary.status}: {efficiency_text(efficiency(view))}"
+        console.print(clean(text), soft_wrap=True)
+        return
     _print_head(console, view)
     _print_tables(console, view)
 
@@ -44,6 +55,10 @@ def _plain(view: RunView) -> dict[str, Plain]:
     return {
         "summary": to_plain(view.summary),
         "attempts": to_plain(view.attempts),
+        "ranks": to_plain([rank for _, rank in sorted(view.ranks.items())]),
+        "jobs": {str(attempt): to_plain(job) for attempt, job in view.jobs.items()},
+        "outlook": to_plain(outlook(view)),
+        "efficiency": to_plain(efficiency(view)),
         "params": to_plain(view.params),
         "metrics": to_plain(view.metrics()),
         "items": to_plain(view.items),
@@ -61,6 +76,8 @@ def _print_head(console: Console, view: RunView) -> None:
     head.add_column(overflow="fold")
     head.add_row("Run", clean(run.facts.run_id))
     head.add_row("Experiment", clean(run.facts.experiment))
+    if run.facts.group:
+        head.add_row("Group", clean(run.facts.group))
     head.add_row("Status", status_text(run.status))
     if view.end is not None and view.end.reason:
         head.add_row("Reason", clean(view.end.reason))
@@ -71,6 +88,8 @@ def _print_head(console: Console, view: RunView) -> None:
         text = f"{size} ({place.launcher}), written on {attempt.host}"
         job = f", job {place.job_id}" if place.job_id else ""
         head.add_row(f"Attempt {attempt.attempt}", clean(f"{text}{job}"))
+    if view.jobs:
+        _add_job(head, view)
     head.add_row("Command", clean(" ".join(run.facts.command)) or "-")
     head.add_row("Directory", clean(run.run_dir))
     for delivery in run.deliveries:
@@ -82,7 +101,25 @@ def _print_head(console: Console, view: RunView) -> None:
         console.print(trouble)
 
 
+def _add_job(head: Table, view: RunView) -> None:
+    job = view.jobs[max(view.jobs)]
+    head.add_row("Code", code_text(job))
+    if job.scheduler:
+        head.add_row("Job", job_text(job))
+    if view.summary.status == "RUNNING":
+        found = outlook(view)
+        if found.ends_ns is not None:
+            head.add_row("Job ends", ends_text(found.ends_ns))
+        if (text := outlook_text(found)) is not None:
+            head.add_row("Outlook", text)
+    if job.scheduler or view.summary.attempts > 1:
+        head.add_row("Efficiency", efficiency_text(efficiency(view)))
+
+
 def _print_tables(console: Console, view: RunView) -> None:
+    if len(view.ranks) > 1 or any(rank.device != "cpu" for rank in view.ranks.values()):
+        _print_table(console, "RANK", "HOST", "NODE", "DEVICE", "CORES", "MEMORY", rows=rank_rows(view.ranks)[:_LATEST])
+        _print_left(console, len(view.ranks), "first")
     if view.params:
         _print_table(console, "PARAMETER", "VALUE", rows=[(clean(n), clean(str(v))) for n, v in view.params.items()])
     if rows := view.metrics():
@@ -95,8 +132,8 @@ def _print_tables(console: Console, view: RunView) -> None:
         _print_table(console, "ITEM", "KIND", "STEP", "RANK", "FILES", "SIZE", rows=kinds)
         _print_left(console, len(view.items))
     if view.events:
-        events = [(date(e.time_ns), e.level, e.code, clean(e.text)) for e in view.events[-_LATEST:]]
-        _print_table(console, "EVENT", "LEVEL", "CODE", "TEXT", rows=events)
+        events = [(date(e.time_ns), e.level, e.code, _who(view, e), clean(e.text)) for e in view.events[-_LATEST:]]
+        _print_table(console, "EVENT", "LEVEL", "CODE", "WHERE", "TEXT", rows=events)
         _print_left(console, len(view.events))
     for delivery in view.summary.deliveries:
         if delivery.refused:
@@ -105,6 +142,12 @@ def _print_tables(console: Console, view: RunView) -> None:
     _print_last_lines(console, view)
     if view.damage:
         _print_table(console, "DAMAGE", "AT BYTE", "WHAT", rows=[_damage(each) for each in view.damage])
+
+
+def _who(view: RunView, event: Event) -> str:
+    if event.rank is None:
+        return ""
+    return clean(str(view.ranks.get(event.rank, f"rank {event.rank}")))
 
 
 def _print_last_lines(console: Console, view: RunView) -> None:
@@ -149,13 +192,13 @@ def _print_metrics(console: Console, rows: list[MetricRow]) -> None:
 
 
 def _print_table(console: Console, *columns: str, rows: Sequence[tuple[str, ...]]) -> None:
-    listing = table(*columns, right=("STEP", "RANK", "FILES", "SIZE", "AT BYTE"))
+    listing = table(*columns, right=("STEP", "RANK", "NODE", "CORES", "MEMORY", "FILES", "SIZE", "AT BYTE"))
     for row in rows:
         listing.add_row(*row)
     console.print()
     console.print(listing)
 
 
-def _print_left(console: Console, count: int) -> None:
+def _print_left(console: Console, count: int, which: str = "latest") -> None:
     if count > _LATEST:
-        console.print(f"the latest {_LATEST} of {count:,}; --json has all", style="dim")
+        console.print(f"the {which} {_LATEST} of {count:,}; --json has all", style="dim")

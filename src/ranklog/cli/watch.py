@@ -1,158 +1,125 @@
-"""``ranklog sync --watch``: looks again and again for what runs have that their backends lack, until it is interrupted.
+"""``ranklog watch``: one run while it trains, in a terminal; where output is no terminal, a line for each change.
 
-Meant for a login node, for jobs on compute nodes without internet: all that the two share is the file system. A run's
-backends stay open from one look to the next while it grows; they are closed with its end. A look costs a list of
-files where nothing has changed. Runs that another process delivers are left to it.
+Reads the journal anew at each look, and rests ten times as long as that took: a big run on a slow disk is not read
+all the time.
 """
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated
 
-from ranklog.cli.outcome import OVER, Outcome, labels_of, merge_kept, outcome_of, targets_for
-from ranklog.cli.output import clean
-from ranklog.cli.sync_to import Destination
-from ranklog.delivery.feed import Finish
-from ranklog.delivery.lock import LockedError
-from ranklog.delivery.pump import Pump
-from ranklog.journal.spill import FOLDER
-from ranklog.model.errors import RunNotFoundError
-from ranklog.view.summary import RunStatus, summarise
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
-LOOKS_A_QUESTION = 10
-ASK_AGAIN_S = 60.0
-STEPS_A_LOOK = 50
+from ranklog.cli.describe import efficiency_text, ends_text, outlook_text
+from ranklog.cli.output import age, clean, count, number, out, runs_directory, status_text, table
+from ranklog.view.efficiency import efficiency
+from ranklog.view.find import find_run
+from ranklog.view.outlook import outlook
+from ranklog.view.query import MetricRow, RunView
+
+_REST = 10.0
+_NEWEST = 5
+_OVER = ("FINISHED", "FAILED", "KILLED")
 
 
-class Followed:
-    """One run that is followed.
+def watch(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, or its unique beginning.")],
+    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks, at least.")] = 2.0,
+) -> None:
+    """Watch one run until it is over: its newest metrics, when its job ends, and whether the epoch will finish.
 
-    Args:
-        run_dir: The run directory.
-        destinations: Where to; none for its own backends.
-        console: Where the console backend prints.
-        ask_again_s: Seconds after which a run that does not change is asked whether its process is still there.
+    Example: `ranklog watch 20260301-1200`
+
+    Exit status: 0 the run is FINISHED; 1 it FAILED or was KILLED; 2 there is no such run; 130 after Ctrl-C.
     """
-
-    def __init__(self, run_dir: Path, destinations: Sequence[Destination], console: TextIO, ask_again_s: float) -> None:
-        self.run_dir = run_dir
-        self._ask_again_s = ask_again_s
-        self._destinations = destinations
-        self._console = console
-        self._pump: Pump | None = None
-        self._seen: frozenset[tuple[str, int]] = frozenset()
-        self._status: RunStatus = "UNKNOWN"
-        self._asked_s = float("-inf")
-        self._attempts = 0
-        self._settled = False
-        self._merge_trouble: str | None = None
-        self._said = ""
-
-    def look(self, stop: threading.Event) -> None:
-        """Deliver what is new."""
-        files = _files(self.run_dir)
-        changed = files != self._seen
-        if self._settled and not changed:
-            return
-        try:
-            self._deliver(stop, ask=changed or time.monotonic() - self._asked_s > self._ask_again_s)
-        except LockedError:
-            self._pump = None  # the run's own forwarder, or another sync: they say how it goes
-            return
-        except (OSError, RunNotFoundError) as error:
-            self._say(f"cannot be delivered: {error}")
-            return
-        self._seen = files
-
-    def _deliver(self, stop: threading.Event, *, ask: bool) -> None:
-        if ask:
-            before = summarise(self.run_dir)
-            self._status, self._asked_s = before.status, time.monotonic()
-            if before.attempts != self._attempts:
-                self.close()  # a new attempt may have other backends
-            self._attempts = before.attempts
-        if self._pump is None:
-            targets = targets_for(self.run_dir, self._destinations)
-            self._pump = Pump(self.run_dir, targets=targets, console=self._console)
-        if ask:
-            self._merge_trouble = merge_kept(self.run_dir, before)
-        over = self._status in OVER
-        finish = Finish("KILLED" if self._status == "KILLED" else None) if over else None
-        left = list(self._pump.feeds)
-        for _ in range(STEPS_A_LOOK):  # not without end: other runs wait
-            if not left or stop.is_set():
-                break
-            steps = [(feed, feed.step(finish)) for feed in left]
-            left = [feed for feed, step in steps if step.moved]
-            for feed, step in steps:
-                if step.failed:
-                    self._say(f"{feed.target.label} does not accept yet: {feed.cursor.error}")
-        self._settled = over and not stop.is_set() and all(feed.step(finish).done for feed in self._pump.feeds)
-        if self._settled:
-            self._say(f"{self._status}, delivered")
-            self.close()
-
-    def _say(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
-            sys.stderr.write(f"{time.strftime('%H:%M:%S')} {clean(self.run_dir.name)}: {clean(text)}\n")
-
-    def close(self) -> None:
-        """Let go of the run; may be called twice."""
-        pump, self._pump = self._pump, None
-        if pump is not None:
-            pump.close()
-
-    def outcome(self) -> Outcome:
-        """How it stands."""
-        labels = labels_of(targets_for(self.run_dir, self._destinations))
-        return outcome_of(summarise(self.run_dir), labels, self._merge_trouble)
-
-
-def follow(
-    choose: Callable[[], Sequence[Path]], destinations: Sequence[Destination], *, every_s: float, console: TextIO
-) -> list[Outcome]:
-    """Follow runs until SIGINT or SIGTERM; returns how they stand then.
-
-    Args:
-        choose: The run directories that there are now.
-        destinations: Where to; none for the runs' own backends.
-        every_s: Seconds between two looks.
-        console: Where the console backend prints.
-    """
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    runs: dict[Path, Followed] = {}
-    ask_again_s = min(ASK_AGAIN_S, LOOKS_A_QUESTION * every_s)
+    run_dir = find_run(run, runs_directory())
+    console = out()
+    show = _live if console.is_terminal else _lines
     try:
-        while not stop.is_set():
-            for run_dir in _there(choose):
-                if stop.is_set():
-                    break
-                runs.setdefault(run_dir, Followed(run_dir, destinations, console, ask_again_s)).look(stop)
-            stop.wait(every_s)
-    finally:
-        for run in runs.values():
-            run.close()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return [run.outcome() for run in runs.values()]
+        status = show(console, _looks(run_dir, every))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    raise typer.Exit(0 if status == "FINISHED" else 1)
 
 
-def _there(choose: Callable[[], Sequence[Path]]) -> Sequence[Path]:
-    try:
-        return choose()
-    except RunNotFoundError:
-        return []  # there will be runs
+def _looks(run_dir: Path, every_s: float) -> Iterator[RunView]:
+    """The run again and again, until it is over."""
+    while True:
+        began_s = time.monotonic()
+        view = RunView(run_dir)
+        yield view
+        if view.summary.status in _OVER:
+            return
+        time.sleep(max(every_s, _REST * (time.monotonic() - began_s)))
 
 
-def _files(run_dir: Path) -> frozenset[tuple[str, int]]:
-    """Names and sizes of what a run grows by."""
-    found = [*run_dir.glob("journal-*.rlj"), *(run_dir / FOLDER).glob("*")]
-    return frozenset((path.name, path.stat().st_size) for path in found)
+def _live(console: Console, looks: Iterator[RunView]) -> str:
+    status = ""
+    with Live(console=console, auto_refresh=False) as live:
+        for view in looks:
+            live.update(screen(view, console.height), refresh=True)
+            status = view.summary.status
+    return status
+
+
+def screen(view: RunView, height: int) -> RenderableType:
+    """What is seen at one moment, not higher than the terminal."""
+    run = view.summary
+    head = Text.assemble(
+        (clean(run.facts.run_id), "bold"), f"  {clean(run.facts.experiment)}  ", status_text(run.status)
+    )
+    if view.attempts:
+        place = view.attempts[-1].place
+        size = f"{count(place.world_size, 'rank')} on {count(place.node_count, 'node')}"
+        head.append(f"  {size}, last record {age(run.last_ns)}")
+    lines: list[RenderableType] = [head, *_job_lines(view)]
+    room = max(1, height - len(lines) - 4)
+    rows = view.metrics()
+    lines += ["", _metrics(rows[:room])]
+    if len(rows) > room:
+        lines.append(Text(f"and {len(rows) - room} more metrics", style="dim"))
+    return Group(*lines)
+
+
+def _job_lines(view: RunView) -> list[Text]:
+    found = outlook(view)
+    lines = []
+    if view.summary.status in _OVER:
+        lines.append(Text(efficiency_text(efficiency(view))))
+    elif found.ends_ns is not None:
+        lines.append(Text("job ends ").append(ends_text(found.ends_ns)))
+    if view.summary.status not in _OVER and (text := outlook_text(found)) is not None:
+        lines.append(text)
+    return lines
+
+
+def _metrics(rows: list[MetricRow]) -> Table:
+    listing = table("METRIC", "LAST", "STEP", "MIN", "MAX", "COVERAGE", right=("LAST", "STEP", "MIN", "MAX"))
+    for row in rows:
+        style = "" if row.coverage is None or row.coverage.full else "yellow"
+        cells = (number(row.last), f"{row.last_step:,}", number(row.min), number(row.max), str(row.coverage or "-"))
+        listing.add_row(clean(row.name), *cells, style=style)
+    return listing
+
+
+def _lines(console: Console, looks: Iterator[RunView]) -> str:
+    """A line for each look at which something is new: for a file, or a pipe."""
+    status, seen = "", -1
+    for view in looks:
+        run = view.summary
+        status = run.status
+        if run.records == seen and status not in _OVER:
+            continue
+        seen = run.records
+        rows = sorted(view.metrics(), key=lambda row: (-row.last_step, row.name))[:_NEWEST]
+        values = "  ".join(f"{clean(row.name)} {number(row.last)} at step {row.last_step}" for row in rows)
+        said = [f"{time.strftime('%H:%M:%S')} {status}", values, *(line.plain for line in _job_lines(view))]
+        console.print("; ".join(part for part in said if part), soft_wrap=True)
+    return status

@@ -75,3 +75,19 @@ class JobFacts(msgspec.Struct, frozen=True, array_like=True, tag="job"):
     submitted_ns: int | None = None
     started_ns: int | None = None
     ends_ns: int | None = None
+
+
+def facts_of(job: JobFacts) -> dict[str, str | bool]:
+    """What backends keep of a job's facts, by names of their own.
+
+    Example:
+        >>> facts_of(JobFacts(0, ("train.py",), "/home/ada", {"torch": "2.4"}, Git("abc", "main", True), "slurm",
+        ...                   {"job": "7"}))
+        {'ranklog.version.torch': '2.4', 'ranklog.git.commit': 'abc', 'ranklog.git.dirty': True, 'slurm.job': '7'}
+    """
+    found: dict[str, str | bool] = {f"ranklog.version.{name}": version for name, version in job.versions.items()}
+    if job.git is not None:
+        found["ranklog.git.commit"] = job.git.commit
+        if job.git.dirty is not None:
+            found["ranklog.git.dirty"] = job.git.dirty
+    return {**found, **{f"{job.scheduler}.{name}": value for name, value in job.facts.items()}}

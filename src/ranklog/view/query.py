@@ -86,6 +86,7 @@ class RunView:
         attempts: Who wrote, in order.
         ranks: The ranks of the last attempt that told of themselves, by rank.
         jobs: What belongs to an attempt as a whole, by its number.
+        last_ns: Time of the last record of each attempt, by its number.
         params: Parameters; a later value of a name replaces the earlier one.
         items: What was logged beside metrics and parameters.
         events: Events of the run.
@@ -103,6 +104,7 @@ class RunView:
         self.attempts: list[Attempt] = attempts_of(read_heads(run_dir))
         self.ranks: dict[int, RankFacts] = {}
         self.jobs: dict[int, JobFacts] = {}
+        self.last_ns: dict[int, int] = {}
         self.params: dict[str, Scalar] = {}
         self.items: list[ItemRow] = []
         self.events: list[Event] = []
@@ -168,6 +170,11 @@ class RunView:
 
     def _take(self, entry: Entry) -> None:
         record = entry.record
+        if isinstance(record, Attempt) and (record.attempt != self._attempt or self.end is not None):
+            # The run went on after an end.
+            self._attempt, self.end = record.attempt, None
+            self.ranks.clear()
+        self.last_ns[self._attempt] = max(self.last_ns.get(self._attempt, 0), record.time_ns)
         if isinstance(record, Metrics):
             self._take_metrics(record)
         elif isinstance(record, Params):
@@ -184,10 +191,6 @@ class RunView:
             self.ranks[record.rank] = record
         elif isinstance(record, JobFacts):
             self.jobs[self._attempt] = record
-        elif record.attempt != self._attempt or self.end is not None:
-            # The run went on after an end.
-            self._attempt, self.end = record.attempt, None
-            self.ranks.clear()
 
     def _take_metrics(self, record: Metrics) -> None:
         for name in self._rewinds.note(record.values, step=record.step, attempt=self._attempt):

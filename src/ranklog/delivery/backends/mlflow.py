@@ -36,6 +36,7 @@ from ranklog.delivery.backends.mlflow_models import store_model
 from ranklog.delivery.backends.mlflow_names import cut_name_tag, to_key
 from ranklog.delivery.backends.mlflow_run import PAIRS_A_BATCH, MlflowRun, is_too_large, open_run
 from ranklog.journal.rewind import Rewinds
+from ranklog.model.facts import JobFacts, facts_of
 from ranklog.model.record import Attempt, Coverage, Entry, Event, File, Item, Metrics, Params, Status
 from ranklog.model.spec import Scalar
 
@@ -196,6 +197,8 @@ class MlflowBackend:
             elif isinstance(record, Attempt):
                 self._attempt = record.attempt
                 self._run.set_tags({"ranklog.attempt": str(record.attempt)})
+            elif isinstance(record, JobFacts):
+                self._run.set_tags(_job_tags(record))
 
     def _deliver_params(self, record: Params) -> None:
         from mlflow.entities import Param
@@ -223,6 +226,16 @@ class MlflowBackend:
         if whole:
             content = msgspec.json.format(msgspec.json.encode(self._params))
             self._items.upload([File("params.json", len(content), "", content)])
+
+
+def _job_tags(job: JobFacts) -> dict[str, str]:
+    """Facts of the job, those of git under the names that MLflow's own pages show."""
+    tags = {to_key(name): str(value) for name, value in facts_of(job).items()}
+    if job.git is not None:
+        tags["mlflow.source.git.commit"] = job.git.commit
+        if job.git.branch:
+            tags["mlflow.source.git.branch"] = job.git.branch
+    return tags
 
 
 def _by_attempt(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:

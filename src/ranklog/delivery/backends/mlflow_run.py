@@ -121,7 +121,8 @@ def open_run(context: RunContext) -> MlflowRun:
     if run.info.status != "RUNNING":
         client.update_run(run.info.run_id, status="RUNNING")
     opened = MlflowRun(client, run.info.run_id, experiment_id, uri, dict(run.data.params), dict(run.data.tags))
-    opened.set_tags({RUN_TAG: context.facts.run_id, "ranklog.attempt": str(context.attempt)})
+    group = {"ranklog.group": context.facts.group} if context.facts.group else {}
+    opened.set_tags({RUN_TAG: context.facts.run_id, "ranklog.attempt": str(context.attempt), **group})
     return opened
 
 

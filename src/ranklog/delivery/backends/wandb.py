@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from ranklog.delivery.backends.wandb_config import merge_params
 from ranklog.delivery.backends.wandb_items import ItemStore
 from ranklog.delivery.backends.wandb_names import to_column, to_run_id
 from ranklog.journal.layout import make_private_dir
+from ranklog.model.facts import JobFacts, facts_of
 from ranklog.model.record import Attempt, Coverage, End, Entry, Event, Item, Metrics, Params, Status
 from ranklog.model.spec import Scalar
 
@@ -121,6 +122,8 @@ class WandbBackend:
             case Attempt():
                 self._attempt = record.attempt
                 self._configure(_attempt_facts(record))
+            case JobFacts():
+                self._configure(facts_of(record))
             case Event():
                 self._run.write_logs(f"[ranklog] {record.level}: {record.text}{_where(record)}")
             case End():
@@ -154,7 +157,7 @@ class WandbBackend:
             self._lowest = coverage
             self._run.summary["ranklog/coverage"] = str(coverage)
 
-    def _configure(self, values: dict[str, Scalar]) -> None:
+    def _configure(self, values: Mapping[str, Scalar]) -> None:
         changed = merge_params(self._run.config.as_dict(), values)
         self._run.config.update(changed, allow_val_change=True)
 
@@ -204,6 +207,7 @@ def _init(context: RunContext, savedir: Path, run_id: str, offline: bool) -> wan
             dir=str(savedir),
             id=run_id,
             name=None if os.environ.get("WANDB_NAME") else context.facts.run_id,
+            group=None if os.environ.get("WANDB_RUN_GROUP") else context.facts.group or None,
             resume="allow",
             mode="offline" if offline else None,
             reinit="create_new",

@@ -1,0 +1,42 @@
+"""At the end of a scheduler's job: one line on what it cost, on rank 0.
+
+In: the run directory. Out: a line on standard error, as ``ranklog show --efficiency`` prints it. The command is started
+by name, in a process of its own: what reads runs lies above what writes them, and its trouble is not the training's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ranklog.capture.facts import scheduler_facts
+from ranklog.capture.forwarder import child_environment
+from ranklog.journal.layout import segments
+
+MOST_BYTES = 256 * 1024 * 1024
+"""Of a larger journal reading takes longer than the end of a job should."""
+_COMMAND = "from ranklog.cli import main; main()"
+
+
+def tell_efficiency(run_dir: Path, environ: Mapping[str, str], timeout_s: float) -> None:
+    """Print what the run cost, if it belongs to a scheduler's job; never raises."""
+    name, _ = scheduler_facts(environ)
+    try:
+        if not name or sum(path.stat().st_size for _, path in segments(run_dir)) > MOST_BYTES:
+            return
+        told = subprocess.run(
+            [sys.executable, "-c", _COMMAND, "show", "--efficiency", str(run_dir)],
+            env=child_environment(os.environ, {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=max(timeout_s, 0.0),
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return
+    if told.returncode == 0:
+        sys.stderr.write(f"ranklog: {told.stdout.strip()}\n")

@@ -1,0 +1,78 @@
+"""Sentences about a run's job, code, ranks, outlook and efficiency, for ``ranklog show`` and ``ranklog watch``."""
+
+from __future__ import annotations
+
+import time
+
+from rich.text import Text
+
+from ranklog.cli.output import clean, count, date, duration, size_text
+from ranklog.model.facts import JobFacts, RankFacts
+from ranklog.view.efficiency import Efficiency
+from ranklog.view.outlook import Outlook
+
+_SOON_S = 600.0
+
+
+def code_text(job: JobFacts) -> str:
+    """The state of the code and the versions behind an attempt."""
+    parts = []
+    if job.git is not None:
+        changed = {None: "", True: ", with changes", False: ""}[job.git.dirty]
+        parts.append(f"{job.git.commit[:12]}{f' ({job.git.branch})' if job.git.branch else ''}{changed}")
+    parts.append(", ".join(f"{name} {version}" for name, version in job.versions.items()))
+    return clean("; ".join(parts))
+
+
+def job_text(job: JobFacts) -> str:
+    """What the scheduler tells about a job."""
+    return clean(f"{job.scheduler}: " + ", ".join(f"{name} {value}" for name, value in job.facts.items()))
+
+
+def rank_rows(ranks: dict[int, RankFacts]) -> list[tuple[str, ...]]:
+    """Cells for RANK, HOST, NODE, DEVICE, CORES, MEMORY."""
+    return [
+        (
+            str(rank.rank),
+            clean(rank.host),
+            str(rank.node_rank),
+            clean(f"{rank.device}{f' {rank.device_model}' if rank.device != 'cpu' else ''}"),
+            str(rank.cores),
+            size_text(rank.memory_bytes) if rank.memory_bytes else "-",
+        )
+        for _, rank in sorted(ranks.items())
+    ]
+
+
+def ends_text(ends_ns: int) -> Text:
+    """When the job ends."""
+    left_s = ends_ns / 1e9 - time.time()
+    when = f"in {duration(left_s)}" if left_s > 0 else f"{duration(-left_s)} ago"
+    return Text(f"{date(ends_ns)}, {when}", style="" if left_s > _SOON_S else "yellow")
+
+
+def outlook_text(found: Outlook) -> Text | None:
+    """Whether what comes most seldom, as the end of an epoch does, will come again; None where it cannot be told."""
+    if not found.metric:
+        return None
+    text = f"{clean(found.metric)} comes about every {duration(found.interval_s)}, the next is due {date(found.due_ns)}"
+    if found.fit is None:
+        return Text(text)
+    if found.fit:
+        return Text(f"{text}; {found.fit:,} more before the job ends")
+    return Text(f"{text}, after the job ends: save a checkpoint before", style="yellow")
+
+
+def efficiency_text(found: Efficiency) -> str:
+    """What a run cost, in a line."""
+    parts = [count(found.attempts, "attempt")]
+    if found.queued_s is not None:
+        parts.append(f"{duration(found.queued_s)} in the queue")
+    parts.append(f"{duration(found.whole_s)} running, {duration(found.startup_s)} before the first metrics")
+    if found.lost_steps:
+        parts.append(f"{found.lost_steps:,} of {found.steps + found.lost_steps:,} steps done twice")
+    if found.lost_s >= 1:
+        parts.append(f"{duration(found.lost_s)} lost")
+    if found.goodput is not None:
+        parts.append(f"goodput {found.goodput:.0%}")
+    return "; ".join(parts)

@@ -1,0 +1,97 @@
+"""How much of a job's time went into what counts: queue, lost steps, attempts, goodput. Pure.
+
+In: a `RunView`. Out: `Efficiency`. An attempt's useful time reaches from its first metric to its last one that no
+later attempt superseded; its whole time from the start of its job (or process) to its last record. Goodput is the share
+of the first in the second, over all attempts.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ranklog.model.facts import JobFacts
+from ranklog.view.query import Point, RunView
+
+_FIRST_STEPS = ("", "0")
+
+
+class Efficiency(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run cost.
+
+    Attributes:
+        attempts: How many there were.
+        queued_s: Seconds in the scheduler's queue, all attempts together; None where it does not tell.
+        whole_s: Seconds that the attempts lasted, from the start of the job where the scheduler tells it.
+        startup_s: Seconds of these before the first metric of each attempt.
+        lost_s: Seconds after the last metric that counts, where a later attempt went back.
+        steps: Steps that count, of the metric with the most of them.
+        lost_steps: Steps that had to be done again, of the metric that lost the most.
+        goodput: Share of the time that went into steps that count, 0 to 1; None without any.
+    """
+
+    attempts: int
+    queued_s: float | None
+    whole_s: float
+    startup_s: float
+    lost_s: float
+    steps: int
+    lost_steps: int
+    goodput: float | None
+
+
+def efficiency(view: RunView) -> Efficiency:
+    """Sum up a run, as its journal has it now."""
+    kept: dict[int, list[int]] = {}
+    lost: dict[int, list[int]] = {}
+    steps = lost_steps = 0
+    for name in view.names:
+        points = view.series(name)
+        counts = {point.step: point.attempt for point in points}
+        gone = [point for point in view.superseded(name) if counts.get(point.step) != point.attempt]
+        steps, lost_steps = max(steps, len(points)), max(lost_steps, len(gone))
+        _add_times(kept, points)
+        _add_times(lost, gone)
+    whole = startup = useful = lost_ns = 0
+    before_ns = 0
+    for attempt in view.attempts:
+        number = attempt.attempt
+        start_ns = max(_job_start_ns(view.jobs.get(number)) or attempt.time_ns, before_ns)
+        end_ns = before_ns = max(view.last_ns.get(number, start_ns), start_ns)
+        whole += end_ns - start_ns
+        times = kept.get(number, []) + lost.get(number, [])
+        startup += min(times, default=end_ns) - start_ns
+        if number in kept:
+            useful += max(kept[number]) - min(times)
+        if number in lost:
+            lost_ns += end_ns - max(kept.get(number, [min(times)]))
+    return Efficiency(
+        attempts=len(view.attempts),
+        queued_s=_queued_s(view),
+        whole_s=whole / 1e9,
+        startup_s=startup / 1e9,
+        lost_s=lost_ns / 1e9,
+        steps=steps,
+        lost_steps=lost_steps,
+        goodput=useful / whole if whole and kept else None,
+    )
+
+
+def _add_times(times: dict[int, list[int]], points: list[Point]) -> None:
+    """Note the first and the last time of each attempt."""
+    for point in points:
+        found = times.setdefault(point.attempt, [point.time_ns, point.time_ns])
+        found[0], found[1] = min(found[0], point.time_ns), max(found[1], point.time_ns)
+
+
+def _job_start_ns(job: JobFacts | None) -> int | None:
+    """When the job started; a later step of a job has not had all of its time."""
+    return job.started_ns if job is not None and job.facts.get("step", "") in _FIRST_STEPS else None
+
+
+def _queued_s(view: RunView) -> float | None:
+    waits = {
+        (job.submitted_ns, job.started_ns - job.submitted_ns)
+        for job in view.jobs.values()
+        if job.submitted_ns is not None and job.started_ns is not None
+    }
+    return sum(wait for _, wait in waits) / 1e9 if waits else None
