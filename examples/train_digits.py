@@ -8,6 +8,7 @@ Every rank runs the same code and makes the same calls. Start it alone, or with 
 from __future__ import annotations
 
 import argparse
+import os
 
 import torch
 import torch.distributed as dist
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--backends", default=None, help="for example mlflow,tensorboard")
     args = parser.parse_args()
 
-    if dist.is_torchelastic_launched():
+    if "RANK" in os.environ:  # as torchrun and slurm/srun.sbatch set it
         dist.init_process_group("gloo")
     torch.manual_seed(0)
     train_data, test_data = load_data()

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ranklog.capture.session import Session
 
 ASK_EVERY_S = 0.02
+_EXIT = "exit status "
 CALL_OPTIONS = ("run_id", "run_name", "parent_run_id")
 
 
@@ -55,6 +56,7 @@ class Closable(Protocol):
 _open: set[Any] = set()
 _opened: dict[str, int] = {}
 _uncaught: list[str] = []
+_signals: list[str] = []
 _hooked = False
 _watch: Watch | None = None
 
@@ -62,6 +64,18 @@ _watch: Watch | None = None
 def describe(error: BaseException) -> str:
     """One short text for an exception, as a run's reason."""
     return storable(f"{type(error).__name__}: {error}"[:500])
+
+
+def ending(error: BaseException) -> tuple[Status, str]:
+    """Status and reason of a run whose block ends with this exception."""
+    if isinstance(error, SystemExit):
+        return _left(f"{_EXIT}{error.code!r}"[:500]) if error.code else ("FINISHED", "")
+    return "FAILED", describe(error)
+
+
+def _left(reason: str) -> tuple[Status, str]:
+    """A program that leaves by itself after a signal has been ended by that, as a requeued job is."""
+    return ("KILLED", f"{reason} after {_signals[-1]}") if _signals else ("FAILED", reason)
 
 
 def register(logger: Closable) -> None:
@@ -98,7 +112,7 @@ def _hook_exits() -> None:
         hook(kind, error, trace)
 
     def note_status(status: Any = None, /) -> NoReturn:
-        _uncaught[:] = [f"exit status {status!r}"[:500]] if status else []
+        _uncaught[:] = [f"{_EXIT}{status!r}"[:500]] if status else []
         leave(status)
 
     sys.excepthook = note
@@ -129,6 +143,7 @@ def on_preempt(callback: Callback, names: Iterable[str]) -> None:
 
 
 def _secure_all(number: Signals) -> None:
+    _signals.append(number.name)
     for logger in list(_open):
         try:
             event = Event("warning", "signal", f"{number.name} received", time.time_ns())
@@ -138,10 +153,13 @@ def _secure_all(number: Signals) -> None:
 
 
 def _close_all() -> None:
+    status: Status = "FINISHED"
     reason = _uncaught[-1] if _uncaught else ""
+    if reason:
+        status, reason = _left(reason) if reason.startswith(_EXIT) else ("FAILED", reason)
     for logger in list(_open):
         try:
-            logger._close("FAILED" if reason else "FINISHED", 30.0, reason)
+            logger._close(status, 30.0, reason)
         except Exception as error:
             sys.stderr.write(f"ranklog: closing at exit failed: {error!r}\n")
 

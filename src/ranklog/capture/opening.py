@@ -129,14 +129,16 @@ class OpenLogger:
     ) -> Iterator[None]:
         """Start logging for a block; the run is FAILED when the block raises.
 
+        One that leaves by ``sys.exit`` with a status after a signal was ended by that: KILLED.
+
         Ranks: all call; waits at the end, as `destroy_logger_context`.
         """
         self.create_logger_context(rank, **kwargs)
         try:
             yield
         except BaseException as error:
-            good = isinstance(error, SystemExit) and not error.code
-            self._close("FINISHED" if good else "FAILED", exit_timeout, "" if good else lifecycle.describe(error))
+            status, reason = lifecycle.ending(error)
+            self._close(status, exit_timeout, reason)
             raise
         self._close("FINISHED", exit_timeout)
 

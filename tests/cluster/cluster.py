@@ -1,0 +1,80 @@
+"""What tests ask of a Slurm: submit, wait, tell; with everything on loopback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from runtimes import environment
+
+ROOT = Path(__file__).parents[2]
+VENV = Path(sys.executable).parents[1]
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 120, why: Callable[[], str] = str) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.1)
+
+
+class Slurm:
+    """One cluster.
+
+    Args:
+        conf: Its configuration.
+    """
+
+    def __init__(self, conf: Path) -> None:
+        self.conf = conf
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """A user's environment on the login node."""
+        return environment(
+            SLURM_CONF=str(self.conf),
+            VENV=str(VENV),
+            RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="1",  # all addresses of this cluster are 127.0.0.1
+            # What a cluster has by itself: MPI over PMIx between nodes that share an address here.
+            OPAL_PREFIX=sys.prefix,
+            PMIX_MCA_psec="native",
+            PMIX_MCA_ptl_tcp_if_include="lo",
+            OMPI_MCA_btl="self,tcp",
+            OMPI_MCA_btl_tcp_if_include="lo",
+            **extra,
+        )
+
+    def ask(self, *command: str, check: bool = True, cwd: Path | None = None, **extra: str) -> str:
+        """What one of Slurm's commands answers."""
+        done = subprocess.run(
+            command,
+            env=self.environment(**extra),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=cwd,
+        )
+        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        return done.stdout
+
+    def submit(self, *words: str | Path, cwd: Path | None = None, **extra: str) -> str:
+        """Submit a job; its number."""
+        return self.ask("sbatch", "--parsable", *map(str, words), cwd=cwd, **extra).strip()
+
+    def is_there(self, job: str) -> bool:
+        """Whether a job, or a task of a job array, still waits or runs."""
+        return bool(self.ask("squeue", "-h", "-j", job, "-t", "PD,R,CG", "-o", "%i", check=False).strip())
+
+    def wait(self, job: str, timeout_s: float = 240) -> str:
+        """Wait for the end of a job; how it ended, as Slurm tells it."""
+        wait_until(lambda: not self.is_there(job), timeout_s, lambda: self.ask("scontrol", "show", "job", job))
+        return self.ask("scontrol", "show", "job", job)
+
+    def start_now(self, job: str) -> None:
+        """Spare a requeued job the two minutes for which it would wait."""
+        wait_until(lambda: "PENDING" in self.ask("squeue", "-h", "-j", job, "-o", "%T"))
+        self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")

@@ -1,0 +1,90 @@
+"""Ranks that a real Slurm of two nodes starts, joined by MPI over PMIx."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cluster import ROOT, Slurm, wait_until
+from requeue_job import REQUEUES, STEPS
+
+from ranklog.journal.layout import find_runs
+from ranklog.model.record import Attempt, Coverage, Metrics
+from ranklog.testing import captured, series
+from ranklog.view.query import RunView
+
+JOBS = ROOT / "tests" / "jobs"
+
+
+def test_a_job_that_is_requeued_three_times_is_one_run_with_one_continuous_series(slurm: Slurm, tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text(
+        f"#!/bin/bash\n#SBATCH -t5 -n1 --requeue --open-mode=append -o {tmp_path}/output\n"
+        f"srun -n1 {sys.executable} {JOBS / 'requeue_job.py'} {tmp_path}\n"
+    )
+    job = slurm.submit(script)
+    for attempt in range(REQUEUES):
+        wait_until((tmp_path / f"left-{attempt}").exists)
+        slurm.ask("scontrol", "requeue", job)
+        slurm.start_now(job)
+    slurm.wait(job)
+
+    (run_dir,) = find_runs(tmp_path)
+    view = RunView(run_dir)
+    assert view.summary.status == "FINISHED", (tmp_path / "output").read_text()
+    assert [(a.attempt, a.place.job_id, a.place.attempt) for a in view.attempts] == [
+        (number, job, number) for number in range(REQUEUES + 1)
+    ]
+    points = view.series("loss")
+    assert [point.step for point in points] == list(range(STEPS))
+    # Each attempt came to step first + 11, and its checkpoint was 5 steps behind that.
+    firsts = [6 * attempt for attempt in range(REQUEUES + 1)]
+    expected = [max(a for a, first in enumerate(firsts) if first <= step) for step in range(STEPS)]
+    assert [point.value for point in points] == expected
+    assert len(view.superseded("loss")) == 6 * REQUEUES
+    left = view.series("time_left")
+    assert [point.step for point in left] == list(range(REQUEUES + 1))
+    assert all(0 < point.value <= 300 for point in left)
+
+
+def test_the_signal_that_slurm_sends_before_the_time_limit_calls_the_callback(slurm: Slurm, tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text(
+        f"#!/bin/bash\n#SBATCH -t1 -n1 --signal=B:USR1@55 -o {tmp_path}/output\n"
+        f"exec {sys.executable} {JOBS / 'signal_job.py'} usr1 {tmp_path}\n"
+    )
+    job = slurm.submit(script)
+    slurm.wait(job)
+    view = RunView(tmp_path / "runs" / "signalled")
+    assert view.summary.status == "FINISHED", (tmp_path / "output").read_text()
+    assert [point.value for point in view.series("after")] == [1.0]
+
+
+def test_srun_with_mpi4py_makes_one_run_of_both_nodes(slurm: Slurm, tmp_path: Path) -> None:
+    command = [
+        "srun",
+        "-t2",
+        "--mpi=pmix",
+        "-N2",
+        "-n2",
+        sys.executable,
+        str(ROOT / "examples/runtimes/train.py"),
+        "mpi",
+    ]
+    process = subprocess.run(
+        [*command, "--log-to", "journal", "--savedir", str(tmp_path / "logs")],
+        env=slurm.environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    (run_dir,) = find_runs(tmp_path / "logs")
+    found = captured(run_dir)
+    (attempt,) = [record for record in found if isinstance(record, Attempt)]
+    assert (attempt.place.launcher, attempt.place.node_count) == ("slurm", 2)
+    loss = series(found, "train/loss")
+    assert (loss[0], loss[29]) == pytest.approx((2.3398159, 2.0446132), rel=1e-6), "as on every runtime"
+    assert {r.coverage for r in found if isinstance(r, Metrics) and r.op} == {Coverage(2, 2, 2)}
