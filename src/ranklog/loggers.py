@@ -50,6 +50,9 @@ __all__ = [
 ]
 
 
+DEFAULT_EXPERIMENT = "Default experiment"
+
+
 class BackendLogger(Logger):
     """A logger to one backend, named as in the entry-point group ``ranklog.backends``.
 
@@ -85,7 +88,7 @@ class BackendLogger(Logger):
         run_id: str | None = None,
         resume: Resume = "allow",
         forward: Forward | None = None,
-        experiment: str = "Default experiment",
+        experiment: str = DEFAULT_EXPERIMENT,
         secrets: dict[str, str] | None = None,
     ) -> None:
         root = Path(savedir).absolute()
@@ -132,7 +135,7 @@ class MLFlowLogger(BackendLogger):
 
     Args:
         savedir: Where everything is stored.
-        experiment_name: MLflow experiment; created if missing.
+        experiment_name: MLflow experiment, created if missing; None takes the ``experiment`` of `BackendLogger`.
         tracking_uri: MLflow's tracking URI; None takes ``MLFLOW_TRACKING_URI``, else an embedded SQLite database
             in ``savedir/mlflow``. A user and password in it are kept out of every file.
         run_description: Shown by MLflow as the run's description.
@@ -143,7 +146,7 @@ class MLFlowLogger(BackendLogger):
     def __init__(
         self,
         savedir: str | os.PathLike[str] = "mllogs",
-        experiment_name: str = "Default experiment",
+        experiment_name: str | None = None,
         tracking_uri: str | None = None,
         run_description: str | None = None,
         run_name: str | None = None,
@@ -162,12 +165,12 @@ class MLFlowLogger(BackendLogger):
         }
         options: dict[str, Scalar] = {
             "savedir": _below(savedir, "mlflow"),
-            "experiment_name": experiment_name,
+            "experiment_name": experiment_name or str(common.get("experiment", DEFAULT_EXPERIMENT)),
             "tracking_uri": url.url if url else None,
             "run_description": run_description,
             "run_name": run_name,
         }
-        common.setdefault("experiment", experiment_name)
+        common.setdefault("experiment", experiment_name or DEFAULT_EXPERIMENT)
         super().__init__("mlflow", options, savedir=savedir, secrets=secrets, **common)
 
 
@@ -176,7 +179,7 @@ class WandBLogger(BackendLogger):
 
     Args:
         savedir: Where everything is stored.
-        project_name: W&B project.
+        project_name: W&B project; None takes the ``experiment`` of `BackendLogger`, else ``ranklog``.
         offline_mode: Whether to write an offline run below ``savedir/wandb``, for `wandb sync`.
         **common: See `BackendLogger`.
     """
@@ -184,16 +187,16 @@ class WandBLogger(BackendLogger):
     def __init__(
         self,
         savedir: str | os.PathLike[str] = "mllogs",
-        project_name: str = "ranklog",
+        project_name: str | None = None,
         offline_mode: bool = False,
         **common: Any,
     ) -> None:
         options: dict[str, Scalar] = {
             "savedir": _below(savedir, "wandb"),
-            "project_name": project_name,
+            "project_name": project_name or str(common.get("experiment", "ranklog")),
             "offline_mode": bool(offline_mode),
         }
-        common.setdefault("experiment", project_name)
+        common.setdefault("experiment", project_name or "ranklog")
         super().__init__("wandb", options, savedir=savedir, **common)
 
 
@@ -315,7 +318,7 @@ def _merge(configs: Sequence[SessionConfig]) -> SessionConfig:
     return msgspec.structs.replace(
         configs[0],
         specs=tuple(spec for config in configs for spec in config.specs),
-        experiment=next((c.experiment for c in configs if c.experiment != "Default experiment"), configs[0].experiment),
+        experiment=next((c.experiment for c in configs if c.experiment != DEFAULT_EXPERIMENT), configs[0].experiment),
         strategy=agreed("strategy", "auto", configs),
         run_id=agreed("run_id", None, configs),
         resume=agreed("resume", "allow", configs),

@@ -469,3 +469,12 @@ def test_each_member_tells_the_id_of_its_own_backend() -> None:
             save_cursor(collection.run_dir, index, Cursor(backend=name, known={"run_id": f"of-{name}"}))
         assert (mlflow.run_id, wandb.run_id, collection.run_id) == ("of-mlflow", "of-wandb", "of-wandb")
         assert board.run_id == collection.ranklog_run_id
+
+
+def test_the_experiment_given_to_create_logger_is_that_of_every_backend():
+    logger = create_logger("mlflow,wandb,tensorboard", experiment="digits")
+    mlflow, wandb, _ = logger._config.specs
+    assert (mlflow.options["experiment_name"], wandb.options["project_name"]) == ("digits", "digits")
+    assert logger._config.experiment == "digits"
+    own = create_logger("mlflow", experiment="digits", options={"mlflow": {"experiment_name": "mine"}})
+    assert own._config.specs[0].options["experiment_name"] == "mine"

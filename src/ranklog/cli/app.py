@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ranklog import __version__
-from ranklog.cli import export, ls, prune, show, sync, verify, watch
+from ranklog.cli import doctor, export, ls, prune, show, sync, verify, watch
 
 app = typer.Typer(
     name="ranklog",
@@ -39,5 +39,5 @@ def root(
     """
 
 
-for command in (ls.ls, show.show, watch.watch, sync.sync, export.export, verify.verify, prune.prune):
+for command in (ls.ls, show.show, watch.watch, sync.sync, export.export, verify.verify, prune.prune, doctor.doctor):
     app.command()(command)

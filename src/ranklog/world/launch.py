@@ -212,3 +212,28 @@ def _attempt(environ: Environ) -> int:
     restarts = number(environ, "TORCHELASTIC_RESTART_COUNT") or 0
     most = max(number(environ, "TORCHELASTIC_MAX_RESTARTS") or 0, restarts)
     return requeues * (most + 1) + restarts
+
+
+def other_places(environ: Environ) -> list[str]:
+    """Launchers whose variables are complete but do not decide, where they tell another rank or world size.
+
+    Under torchrun in a Slurm step that is as it should be: Slurm started the torchruns.
+
+    Example:
+        >>> torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
+        >>> other_places({**torchrun, "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_ID": "0"})
+        ['slurm tells rank 1/2 (SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_ID=0)']
+    """
+    decided = _deciding_family(environ)
+    found = []
+    for family in FAMILIES:
+        if family is decided or family.world_size is None or not family.counts(environ):
+            continue
+        if not all(is_set(environ, name) for name in family.required):
+            continue
+        told = (number(environ, family.rank), number(environ, family.world_size))
+        mine = decided and (number(environ, decided.rank), number(environ, decided.world_size or ""))
+        if told != mine:
+            given = _given(environ, family.required)
+            found.append(f"{family.launcher} tells rank {told[0]}/{told[1]} ({given})")
+    return found

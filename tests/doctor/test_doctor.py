@@ -1,0 +1,229 @@
+"""The doctor says what is so, names the cure for what is not, and never hangs."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from launch import Ranks, torchrun
+from runtimes import MPIRUN, environment
+
+from ranklog.cli.doctor import process, storage
+from ranklog.cli.doctor.backends import backend_checks
+from ranklog.cli.doctor.check import Bounded, Check
+from ranklog.cli.doctor.storage import mount_of, storage_checks
+
+RANKLOG = str(Path(sys.executable).with_name("ranklog"))
+COMMAND = "import sys; from ranklog.cli import main; sys.argv[0] = 'ranklog'; main()"
+
+
+def doctor(*words: str, cwd: Path, **extra: str) -> tuple[int, dict[str, list[dict[str, str]]], str]:
+    """Exit status, findings by name, and everything that was printed."""
+    env = {**os.environ, **extra}
+    command = [RANKLOG, "doctor", "--json", *words]
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, by_name(done.stdout), done.stdout + done.stderr
+
+
+def by_name(text: str) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for check in json.loads(text)["checks"]:
+        found.setdefault(check["name"], []).append(check)
+    return found
+
+
+def one(checks: list[Check]) -> Check:
+    (check,) = checks
+    return check
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """A server that answers, on loopback."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_port}"
+    running.shutdown()
+    running.server_close()
+
+
+def test_a_healthy_machine_is_green_and_nothing_is_left_behind(tmp_path):
+    status, found, _ = doctor(cwd=tmp_path)
+    assert status == 0
+    assert {check["level"] for checks in found.values() for check in checks} <= {"ok", "warn"}
+    assert one(found["place"])["text"] == "alone, by no launcher's variables"
+    assert one(found["exclusive creation"])["level"] == one(found["sync"])["level"] == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_launcher_is_red_with_the_cure(tmp_path):
+    status, found, _ = doctor(cwd=tmp_path, WORLD_SIZE="4", LOCAL_RANK="1")
+    place = one(found["place"])
+    assert (status, place["level"]) == (1, "bad")
+    assert "WORLD_SIZE=4 LOCAL_RANK=1 without RANK" in place["text"]
+    assert "apptainer exec without --cleanenv" in place["cure"]
+
+
+def test_launchers_that_do_not_count_are_shown_with_what_they_tell():
+    environ = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    environ |= {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "7"}
+    place, others = process.place_checks(environ)
+    assert place.text == "4 ranks on 2 nodes, by torchrun's variables"
+    assert (others.level, "slurm tells rank 1/2 (SLURM_PROCID=1" in others.text) == ("ok", True)
+
+
+def test_secrets_are_told_by_name_only(tmp_path):
+    canary = "canary-77ab"
+    extra = {"WANDB_API_KEY": canary, "MLFLOW_TRACKING_PASSWORD": canary}
+    extra["MLFLOW_TRACKING_URI"] = f"http://ada:{canary}@127.0.0.1:9"
+    _, found, everything = doctor("--backends", "mlflow", cwd=tmp_path, **extra)
+    text = one(found["secrets"])["text"]
+    assert "WANDB_API_KEY set" in text and "MLFLOW_TRACKING_TOKEN not set" in text
+    assert canary not in everything
+
+
+def test_a_server_that_answers_is_green(server, tmp_path):
+    _, found, _ = doctor("--backends", "mlflow", cwd=tmp_path, MLFLOW_TRACKING_URI=server)
+    assert one(found["server of mlflow"])["text"] == f"{server} answers"
+
+
+def test_a_server_that_cannot_be_reached_is_yellow_unless_delivery_is_later():
+    environ = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    found = backend_checks(["mlflow"], environ)[-1]
+    assert found.level == "warn" and "ranklog sync --watch" in found.cure
+    assert backend_checks(["mlflow"], {**environ, "RANKLOG_FORWARD": "later"})[-1].level == "ok"
+
+
+@pytest.mark.slow
+def test_a_server_that_accepts_and_never_answers_does_not_hold_it_up(tmp_path):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        status, found, _ = doctor("--backends", "mlflow", cwd=tmp_path, MLFLOW_TRACKING_URI=url)
+    assert status == 0
+    assert "timed out" in one(found["server of mlflow"])["text"]
+
+
+def test_a_backend_that_is_wanted_and_not_there_is_red(tmp_path):
+    status, found, _ = doctor("--backends", "console,nonsense", cwd=tmp_path)
+    assert (status, one(found["backend nonsense"])["level"]) == (1, "bad")
+
+
+def test_a_directory_that_cannot_be_written_is_red(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage.os, "access", lambda *_: False)  # root may write everywhere
+    writing = storage_checks(tmp_path / "runs", 1)[-1]
+    assert (writing.name, writing.level) == ("writing", "bad") and "RANKLOG_DIR" in writing.cure
+
+
+@pytest.mark.parametrize(
+    ("kind", "nodes", "level"),
+    [("lustre", 2, "ok"), ("nfs4", 1, "ok"), ("ext4", 1, "ok"), ("ext4", 2, "warn"), ("overlay", 1, "warn"),
+     ("tmpfs", 1, "warn"), ("fuse.sshfs", 2, "ok")],
+)  # fmt: skip
+def test_the_kind_of_file_system_is_judged(kind, nodes, level, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "mount_of", lambda *_: ("/here", kind))
+    found = storage_checks(tmp_path, nodes)[0]
+    assert (found.level, f"is on {kind} at /here" in found.text, bool(found.cure)) == (level, True, level != "ok")
+
+
+def test_the_innermost_mount_counts():
+    table = Path("/proc/self/mountinfo").read_text()
+    assert mount_of("/proc/self", table) == ("/proc", "proc")
+
+
+def test_a_full_disk_and_one_without_inodes_are_told(tmp_path, monkeypatch):
+    class Told:
+        f_frsize, f_bavail, f_files, f_favail = 4096, 10, 100, 3
+
+    monkeypatch.setattr(storage.os, "statvfs", lambda _: Told)
+    space = next(check for check in storage_checks(tmp_path, 1) if check.name == "space")
+    assert (space.level, space.text) == ("bad", "40.0 KiB free, but 3 inodes only")
+
+
+def test_an_ignored_sigterm_is_told(tmp_path):
+    status, found, _ = doctor(cwd=tmp_path)
+    assert one(found["signals"])["level"] == "ok"
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        status, found, _ = doctor(cwd=tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (status, one(found["signals"])["level"]) == (0, "warn")
+
+
+def test_a_probe_that_hangs_is_told_and_left_behind():
+    never = threading.Event()
+
+    def hang() -> list[Check]:
+        never.wait()
+        return []
+
+    found = Bounded("disk", hang, 0.05, "look at it")
+    assert found.result() == [Check(name="disk", level="bad", text="no answer within 0.05 s", cure="look at it")]
+    assert found.hangs
+    never.set()
+
+
+def test_a_probe_that_raises_is_told():
+    def probe():
+        raise OSError("gone")
+
+    assert one(Bounded("disk", probe, 5).result()).text == "OSError: gone"
+
+
+@pytest.mark.slow
+def test_under_torchrun_one_screen_tells_of_all_ranks(tmp_path):
+    job = torchrun(3, f"import sys; sys.argv[1:] = ['doctor', '--json']\n{COMMAND}", cwd=tmp_path)
+    assert job.code == 0, job.output
+    found = by_name(job.output[job.output.index("{\n") :])
+    assert one(found["place"])["text"] == "3 ranks on 1 node, by torchrun's variables"
+    assert one(found["place"])["ranks"] == [0, 1, 2]
+    assert "gloo, all ranks as one group" in one(found["strategy"])["text"]
+    assert one(found["all_reduce"])["level"] == one(found["clocks"])["level"] == "ok"
+
+
+@pytest.mark.slow
+def test_under_mpirun_the_ranks_meet_by_mpi(tmp_path):
+    command = [*MPIRUN, "-n", "2", RANKLOG, "doctor", "--json", "--backends", "console"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert one(by_name(done.stdout)["strategy"])["text"] == "mpi; values travel over mpi, all ranks as one group"
+
+
+@pytest.mark.slow
+def test_where_a_rank_never_comes_the_others_end_in_time_and_say_so(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "if os.environ['RANK'] == '1': time.sleep(600)\n"
+        f"sys.argv[1:] = ['doctor', '--timeout', '4']\n{COMMAND}"
+    )
+    ranks = Ranks(2, script, cwd=tmp_path)
+    try:
+        done = ranks.finish([0], timeout_s=60)[0]
+    finally:
+        ranks.kill()
+    assert done.code == 1
+    assert "BAD  communicator" in done.output and "the ranks do not meet" in done.output
+    assert "GLOO_SOCKET_IFNAME" in done.output
