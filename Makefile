@@ -10,7 +10,7 @@ JOINED := $(VENV)/.runtimes
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types contracts unit bench docs-check clean
+.PHONY: help env demo test check lint types contracts unit bench docs-check clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,8 @@ $(READY): pyproject.toml scripts/setup-env.sh
 
 $(JOINED): $(READY) scripts/setup-runtimes.sh scripts/build-horovod.sh
 	scripts/setup-runtimes.sh $(VENV)
+
+env: $(READY)  ## Make the environment .venv, with ranklog, its backends and the tools of its tests
 
 demo: $(READY)  ## Train on real data over two ranks, then read the result back from the backends
 	$(BIN)/python examples/demo.py

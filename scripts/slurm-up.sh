@@ -12,8 +12,15 @@ if [ ! -s /etc/munge/munge.key ]; then
     chmod 400 /etc/munge/munge.key
 fi
 munge -n >/dev/null 2>&1 || runuser -u munge -- munged
+# Three ports in a row that nobody listens on, so that several can run at once.
+base=17000
+while (for port in "$base" $((base + 1)) $((base + 2)); do ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || exit 0; done; exit 1); do
+    base=$((base + 10))
+done
 cat >"$dir/slurm.conf" <<CONF
 ClusterName=ranklog
+# The job scripts choose ports by job number.
+FirstJobId=$(((base - 17000) * 10 + 1))
 SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
@@ -24,7 +31,7 @@ SlurmctldPidFile=$dir/ctld.pid
 SlurmdPidFile=$dir/d%n.pid
 SlurmctldLogFile=$dir/log/ctld.log
 SlurmdLogFile=$dir/log/d%n.log
-SlurmctldPort=17000
+SlurmctldPort=$base
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -33,7 +40,7 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 MpiDefault=none
 KillWait=5
-NodeName=n[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[17001-17002] CPUs=4 RealMemory=2000 State=UNKNOWN
+NodeName=n[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 1))-$((base + 2))] CPUs=4 RealMemory=2000 State=UNKNOWN
 PartitionName=all Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
 CONF
 cat >"$dir/down.sh" <<DOWN

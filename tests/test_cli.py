@@ -275,3 +275,11 @@ def test_a_reader_that_stops_early_is_no_error(runs):
     command = f"{sys.executable} -m ranklog.cli export {runs / 'run-a'} | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.startswith('{"type": "run"') and "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error(runs):
+    command = [sys.executable, "-c", "from ranklog.cli import main; main()", "show", "--json", str(runs / "run-a")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.wait(30)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import ROOT, Slurm
+from cluster import ROOT, Slurm, wait_until
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,6 +26,10 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     folder = tmp_path_factory.mktemp("cluster") / "slurm"
     subprocess.run([ROOT / "scripts" / "slurm-up.sh", folder], check=True, timeout=90)
     try:
-        yield Slurm(folder / "slurm.conf")
+        cluster = Slurm(folder / "slurm.conf")
+        yield cluster
+        # What a failed test left behind would go on without its cluster.
+        cluster.ask("scancel", "--user=root", check=False)
+        wait_until(lambda: not cluster.ask("squeue", "-h", "-o", "%i").strip())
     finally:
         subprocess.run([folder / "down.sh"], check=False, timeout=30)

@@ -62,6 +62,7 @@ def test_a_job_without_network_is_followed_from_the_login_node_into_a_real_mlflo
 
             wait_until(lambda: status() == "FINISHED")
         finally:
+            (tmp_path / "enough").touch()
             watching.send_signal(signal.SIGINT)
             watching.wait(60)
         assert live() == [step + 0.5 for step in range(steps)], "once each, the mean of both ranks"

@@ -220,3 +220,12 @@ def test_records_become_plain_json_without_losing_what_json_cannot_say():
     assert to_plain(b"\0\xff") == "AP8="
     with pytest.raises(TypeError, match="object has no plain form"):
         to_plain(object())
+
+
+def test_latest_is_the_run_that_was_created_last_unless_one_has_that_name(start_attempt, tmp_path):
+    for name in ("b", "a"):
+        start_attempt(name)
+    assert find_run("latest", tmp_path).name == "a"
+    start_attempt("latest")
+    start_attempt("z")
+    assert find_run("latest", tmp_path).name == "latest"

@@ -7,6 +7,7 @@ everything else to standard error. Starting it loads no framework and no backend
 
 from __future__ import annotations
 
+import os
 import sys
 
 from ranklog.cli.app import app
@@ -18,6 +19,10 @@ def main() -> None:
     """Run the command line."""
     try:
         app()
+    except BrokenPipeError:
+        # As in `ranklog show RUN | head`: who reads has enough. The interpreter must not write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (RanklogError, OSError) as error:
         complain(error)
         sys.exit(2)

@@ -34,8 +34,8 @@ def root(
 ) -> None:
     """Look at runs, deliver them to their backends, check and export them.
 
-    RUN is the path of a run directory, a run id, or its unique beginning. Run ids are looked for below the directory
-    in the environment variable RANKLOG_DIR, else below `mllogs`.
+    RUN is the path of a run directory, a run id, its unique beginning, or `latest`. Run ids are looked for below the
+    directory in the environment variable RANKLOG_DIR, else below `mllogs`.
     """
 
 

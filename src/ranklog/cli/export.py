@@ -23,7 +23,7 @@ class Format(str, Enum):
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, or its unique beginning.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, its unique beginning, or latest.")],
     format: Annotated[
         Format,
         typer.Option(help="jsonl: every record in full; csv, parquet: the metrics, a row a point."),

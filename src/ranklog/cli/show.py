@@ -26,7 +26,7 @@ _LAST_LINES = 40
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, or its unique beginning.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, its unique beginning, or latest.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
     only_efficiency: Annotated[
         bool, typer.Option("--efficiency", help="Print only what the run cost: queue, lost steps, goodput; one line.")

@@ -13,7 +13,7 @@ from ranklog.view.verify import Finding, verify_run
 
 
 def verify(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, or its unique beginning.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, its unique beginning, or latest.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Check a run: frames and checksums, order, contents of items, cursors, permissions. Changes nothing.

@@ -30,7 +30,7 @@ _OVER = ("FINISHED", "FAILED", "KILLED")
 
 
 def watch(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, or its unique beginning.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, its unique beginning, or latest.")],
     every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks, at least.")] = 2.0,
 ) -> None:
     """Watch one run until it is over: its newest metrics, when its job ends, and whether the epoch will finish.

@@ -1,12 +1,13 @@
-"""Finds a run from what a user types: a path, a run id, or the beginning of one."""
+"""Finds a run from what a user types: a path, a run id, the beginning of one, or ``latest``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ranklog.journal.layout import find_runs, segments
+from ranklog.journal.layout import find_runs, read_facts, segments
 from ranklog.model.errors import InvalidArgumentError, RunNotFoundError
 
+LATEST = "latest"
 _SHOWN = 5
 
 
@@ -14,7 +15,8 @@ def find_run(name: str, directory: Path) -> Path:
     """The run directory that ``name`` means.
 
     Args:
-        name: Path of a run directory, or a run id below ``directory``, or its unique beginning.
+        name: Path of a run directory, or a run id below ``directory``, or its unique beginning, or ``latest`` for the
+            run below ``directory`` that was created last.
         directory: Where run ids are looked for.
 
     Raises:
@@ -32,6 +34,8 @@ def find_run(name: str, directory: Path) -> Path:
         raise RunNotFoundError(f"there is no run {name!r}: {directory} does not exist (RANKLOG_DIR sets where to look)")
     runs = list(find_runs(directory))
     exact = [run for run in runs if run.name == name]
+    if not exact and name == LATEST and runs:
+        return max(runs, key=lambda run: (read_facts(run).created_ns, run.name))
     found = exact or [run for run in runs if name and run.name.startswith(name)]
     if not found:
         raise RunNotFoundError(f"there is no run {name!r} below {directory}: {_listing(runs)}")
