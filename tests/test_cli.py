@@ -25,7 +25,7 @@ from ranklog.journal.writer import JournalWriter
 from ranklog.model.record import Coverage, End, Metrics, Params
 from ranklog.model.spec import BackendSpec
 
-COMMANDS = ("ls", "show", "sync", "export", "verify", "prune")
+COMMANDS = ("ls", "show", "watch", "doctor", "sync", "export", "verify", "prune")
 
 
 class Result(msgspec.Struct):

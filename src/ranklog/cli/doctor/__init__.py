@@ -17,6 +17,7 @@ from rich.text import Text
 
 from ranklog.cli.doctor.check import Bounded, Check, Level, worst
 from ranklog.cli.output import clean, complain, out, runs_directory
+from ranklog.model.place import Place
 from ranklog.view.plain import to_json, to_plain
 
 PROBE_S = 10.0
@@ -47,7 +48,7 @@ def doctor(
 ) -> None:
     """Check what ranklog needs: place, ranks, run directory, backends, clocks, signals, time limit.
 
-    Example: `srun -N2 -n4 ranklog doctor` or, on one node, `ranklog doctor`
+    Example: `ranklog doctor`, or on all ranks of a job `srun -N2 -n4 ranklog doctor`
 
     Exit status: 0 nothing is red; 1 something is, also where ranks do not meet.
     """
@@ -78,7 +79,7 @@ def doctor(
     watchdog = threading.Timer(2 * timeout + PROBE_S + GRACE_S, give_up)
     watchdog.daemon = True
     watchdog.start()
-    probes = _probes(place.node_count, where, backends)
+    probes = _probes(place, where, backends)
     for probe in probes:
         own += probe.result()
     checks: Sequence[Check] = own
@@ -100,18 +101,16 @@ def doctor(
     raise typer.Exit(1 if worst(checks) == "bad" else 0)
 
 
-def _probes(nodes: int, where: Path, backends: str | None) -> list[Bounded]:
+def _probes(place: Place, where: Path, backends: str | None) -> list[Bounded]:
     from ranklog.cli.doctor import process
     from ranklog.cli.doctor.backends import backend_checks, wanted_backends
-    from ranklog.cli.doctor.ranks import place_of_launcher
     from ranklog.cli.doctor.storage import storage_checks
 
-    place = place_of_launcher()
     slow_disk = "the file system hangs: ask the site, or set RANKLOG_DIR to another one"
     return [
         Bounded("place", lambda: process.place_checks(os.environ), PROBE_S),
         Bounded("rank", lambda: [process.rank_check(place)], PROBE_S),
-        Bounded("run directory", lambda: storage_checks(where, nodes), PROBE_S, slow_disk),
+        Bounded("run directory", lambda: storage_checks(where), PROBE_S, slow_disk),
         Bounded("backends", lambda: backend_checks(wanted_backends(backends), os.environ), PROBE_S),
         Bounded("secrets", lambda: process.secret_checks(os.environ), PROBE_S),
         Bounded("versions", process.version_checks, PROBE_S),

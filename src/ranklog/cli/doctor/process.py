@@ -117,7 +117,8 @@ def _job_end(environ: Mapping[str, str]) -> Sequence[Check]:
     if ends_s is None:
         return [Check(name="time limit", level="ok", text="no scheduler tells of one")]
     left_s = ends_s - time.time()
-    text = f"the job ends {date(int(ends_s * 1e9))}, in {duration(left_s)}"
+    # To the minute, so that all ranks say the same.
+    text = f"the job ends {date(int(ends_s * 1e9))}, in {duration(max(60.0, round(left_s / 60) * 60))}"
     if left_s > _SOON_S:
         return [Check(name="time limit", level="ok", text=text)]
     cure = "save before it: logger.on_preempt(save, signals=['SIGUSR1']) and sbatch --signal=USR1@180"

@@ -67,12 +67,12 @@ def mount_of(path: str, table: str) -> tuple[str, str]:
     return best
 
 
-def storage_checks(directory: Path, nodes: int) -> Sequence[Check]:
+def storage_checks(directory: Path) -> Sequence[Check]:
     """Look at the directory of the runs, or where it would be made."""
     there = directory.resolve()
     while not there.exists():
         there = there.parent
-    found = [_kind(directory, there, nodes)]
+    found = [_kind(directory, there)]
     if not os.access(there, os.W_OK | os.X_OK):
         cure = "set RANKLOG_DIR, or give savedir=, to a folder of yours"
         return [*found, Check(name="writing", level="bad", text=f"{there} cannot be written", cure=cure)]
@@ -86,7 +86,7 @@ def storage_checks(directory: Path, nodes: int) -> Sequence[Check]:
     return found
 
 
-def _kind(directory: Path, there: Path, nodes: int) -> Check:
+def _kind(directory: Path, there: Path) -> Check:
     try:
         table = Path("/proc/self/mountinfo").read_text()
     except OSError:
@@ -100,9 +100,6 @@ def _kind(directory: Path, there: Path, nodes: int) -> Check:
         cure = "set RANKLOG_DIR to a folder that outlives the job, in a container a bound one: --bind $RANKLOG_DIR"
         text = f"{text}, which goes with the container or the node"
         return Check(name="run directory", level="warn", text=text, cure=cure)
-    if nodes > 1 and kind != "unknown":
-        cure = "set RANKLOG_DIR to a file system that all nodes share, unless this one is mounted on all of them"
-        return Check(name="run directory", level="warn", text=f"{text}, a local file system", cure=cure)
     return Check(name="run directory", level="ok", text=f"{text}, a local file system")
 
 
