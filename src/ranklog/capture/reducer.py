@@ -19,6 +19,7 @@ from ranklog.capture.health import Health
 from ranklog.capture.progress import progress_of, wait
 from ranklog.capture.spill import SpillSink, silent_ranks
 from ranklog.model.errors import InvalidArgumentError, WorldError
+from ranklog.model.facts import RankFacts
 from ranklog.model.place import Place
 from ranklog.model.record import Record
 from ranklog.reduce.buffer import Buffer
@@ -141,6 +142,7 @@ class Reducer:
         self._abandoned = False
         self._failed_s: float | None = None
         self._named = False
+        self._names: dict[int, str] = {}
         self._done = False
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -242,6 +244,7 @@ class Reducer:
         self._emit(rounds.step(timeout_s))
 
     def _emit(self, records: Sequence[Record]) -> None:
+        self._names.update((record.rank, str(record)) for record in records if isinstance(record, RankFacts))
         with self._changed:
             if not self._abandoned:
                 self._record(records)
@@ -275,10 +278,10 @@ class Reducer:
             return
         self._named = True
         if silent:
-            named = ", ".join(map(str, silent[:8])) + (" and others" if silent[8:] else "")
+            named = ", ".join(self._names.get(rank, f"rank {rank}") for rank in silent[:8])
+            named += " and others" if silent[8:] else ""
             text = (
-                f"no sign of rank {named} since the ranks can no longer talk: ended or hung; what they had not sent is"
-                " lost"
+                f"no sign of {named} since the ranks can no longer talk: ended or hung; what they had not sent is lost"
             )
             self._health.warn("silent", text)
 
