@@ -6,6 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 JOINED := $(VENV)/.runtimes
+IMAGES := $(VENV)/.containers
 
 export OMP_NUM_THREADS ?= 1
 
@@ -23,10 +24,13 @@ $(JOINED): $(READY) scripts/setup-runtimes.sh scripts/build-horovod.sh
 
 env: $(READY)  ## Make the environment .venv, with ranklog, its backends and the tools of its tests
 
+$(IMAGES): $(READY) scripts/setup-containers.sh scripts/install-apptainer.sh scripts/container-base.sh scripts/container-wheels.sh containers/constraints.txt
+	TORCH="$(TORCH)" scripts/setup-containers.sh $(VENV)
+
 demo: $(READY)  ## Train on real data over two ranks, then read the result back from the backends
 	$(BIN)/python examples/demo.py
 
-test: $(JOINED) lint types contracts  ## Install what is missing and run every check and test
+test: $(JOINED) $(IMAGES) lint types contracts  ## Install what is missing and run every check and test
 	$(BIN)/python -m pytest
 
 check: $(READY) lint types contracts  ## The fast loop: lint, types, contracts, unit tests

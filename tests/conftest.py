@@ -3,11 +3,13 @@
 import importlib.util
 import os
 import socket
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cluster import ROOT, Slurm, wait_until
 from hypothesis import settings
 
 from ranklog.journal.layout import FACTS, make_private_dir, write_facts
@@ -93,3 +95,18 @@ def start_attempt(tmp_path: Path) -> Callable[..., JournalWriter]:
         return JournalWriter(run_dir, head, segment_bytes=segment_bytes)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """A real Slurm of two virtual nodes."""
+    folder = tmp_path_factory.mktemp("cluster") / "slurm"
+    subprocess.run([ROOT / "scripts" / "slurm-up.sh", folder], check=True, timeout=90)
+    try:
+        cluster = Slurm(folder / "slurm.conf")
+        yield cluster
+        # What a failed test left behind would go on without its cluster.
+        cluster.ask("scancel", "--user=root", check=False)
+        wait_until(lambda: not cluster.ask("squeue", "-h", "-o", "%i").strip())
+    finally:
+        subprocess.run([folder / "down.sh"], check=False, timeout=30)

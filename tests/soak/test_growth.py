@@ -10,7 +10,7 @@ from benchmarks.soak.growth import grow
 @pytest.mark.slow
 def test_a_long_run_grows_neither_in_memory_nor_in_descriptors_nor_in_files(tmp_path: Path) -> None:
     found = grow(200_000, tmp_path)
-    assert found.records == 200_000 + 2, "the steps, the attempt and the end"
+    assert found.records == 200_000 + 4, "the steps, the attempt, its rank and job, and the end"
     assert found.journal_mib < 150 * found.steps / 1_000_000
     assert found.other_files <= 3
     assert len({part.descriptors for part in found.parts}) == 1

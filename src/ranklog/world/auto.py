@@ -17,6 +17,7 @@ from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
 from ranklog.world import horovod, mpi, ray, torch
 from ranklog.world.base import Strategy, World
+from ranklog.world.hidden import launched_place
 from ranklog.world.launch import detect_place, stands_alone
 from ranklog.world.reconcile import with_rank
 from ranklog.world.single import SingleStrategy
@@ -56,7 +57,7 @@ class AutoStrategy:
         if stands_alone(os.environ) or ray.in_ray_worker():
             # A Ray worker inherits the variables of what started the node's daemon: they are not its own.
             return SingleStrategy(self.rank).place()
-        found = detect_place(os.environ)
+        found = detect_place(os.environ) if self.rank is not None else launched_place(os.environ)
         return with_rank(found, self.rank, told=found.launcher != "single")
 
     def ready(self) -> bool:

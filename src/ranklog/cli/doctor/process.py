@@ -21,7 +21,8 @@ from ranklog.model import __version__
 from ranklog.model.errors import LaunchError
 from ranklog.model.place import Place
 from ranklog.model.redact import is_secret_name
-from ranklog.world.launch import STRATEGY_VARIABLE, detect_place, independent_tasks, other_places, stands_alone
+from ranklog.world.hidden import launched_place
+from ranklog.world.launch import STRATEGY_VARIABLE, independent_tasks, other_places, stands_alone
 
 _FRAMEWORKS = ("torch", "deepspeed", "horovod", "mpi4py", "ray", "lightning")
 _SECRETS = ("WANDB_API_KEY", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -32,7 +33,7 @@ _SOON_S = 600.0
 def place_checks(environ: Mapping[str, str]) -> Sequence[Check]:
     """Place by the environment, the rule that decided, and who says otherwise."""
     try:
-        place = detect_place(environ)
+        place = launched_place(environ)
     except LaunchError as error:
         text, _, cure = str(error).partition(". ")
         return [Check(name="place", level="bad", text=text, cure=cure)]

@@ -26,8 +26,8 @@ from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.errors import RanklogError, WorldError
 from ranklog.model.place import Place
 from ranklog.world.base import Strategy, World
+from ranklog.world.hidden import launched_place
 from ranklog.world.hierarchy import HierarchicalWorld
-from ranklog.world.launch import detect_place
 from ranklog.world.strategies import resolve_strategy
 
 _BY_TORCH = ("torchrun", "lightning")
@@ -218,6 +218,6 @@ def _shared(world: World, directory: Path, timeout_s: float) -> list[Check]:
 def place_of_launcher() -> Place:
     """The place by the environment; alone where that is contradictory, which is a finding of its own."""
     try:
-        return detect_place(os.environ)
+        return launched_place(os.environ)
     except RanklogError:
         return Place()
