@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -16,12 +17,13 @@ FENCE = re.compile(r"^( *)```console\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A page, and what its reader sees in the end."""
+    """A page, what its reader sees, which files it makes, and what must be true of its folder in the end."""
 
     path: str
     sees: tuple[str, ...]
     makes: tuple[str, ...] = ()
     server: bool = False
+    leaves: Callable[[Path], None] | None = None
 
 
 def commands(page: Path) -> list[str]:
@@ -59,3 +61,5 @@ def follow(page: Page, slurm: Slurm, folder: Path, **extra: str) -> None:
         assert re.search(pattern, done.stdout), f"{pattern} in {done.stdout}"
     for name in page.makes:
         assert (folder / name).stat().st_size > 1000
+    if page.leaves is not None:
+        page.leaves(folder)

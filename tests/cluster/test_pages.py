@@ -8,16 +8,24 @@ from pathlib import Path
 import pytest
 from cluster import Slurm
 from mlflow_server import serve
+from outcome import assert_array, assert_one_series_of_two_attempts, assert_two_ddp_nodes
 from pages import DOCS, Page, commands, follow
 
 PAGES = [
-    Page("tutorials/first-job.md", (r"4/4", r"FINISHED: 1 attempt", r"all_reduce +[\d.e-]+ ms"), ("loss.png",)),
+    Page(
+        "tutorials/first-job.md",
+        (r"4/4", r"FINISHED: 1 attempt", r"all_reduce +[\d.e-]+ ms"),
+        makes=("loss.png",),
+        leaves=assert_two_ddp_nodes,
+    ),
     Page("how-to/offline-nodes.md", (r"mlflow complete",), server=True),
-    Page("how-to/requeue.md", (r"KILLED", r"2 attempts; .*goodput \d+%", r"Attempt 1 ")),
-    Page("how-to/job-arrays.md", (r"array-\d+",)),
+    Page(
+        "how-to/requeue.md",
+        (r"\bKILLED\b", r"2 attempts; .*goodput \d+%", r"Attempt 1 "),
+        leaves=assert_one_series_of_two_attempts,
+    ),
+    Page("how-to/job-arrays.md", (r"array-\d+", r"my-sweep"), leaves=assert_array),
 ]
-
-
 ELSEWHERE = {DOCS / "how-to" / "containers.md"}
 """Run in tests/containers, where the images are built."""
 

@@ -1,16 +1,12 @@
 """Ranks that a real Slurm of two nodes starts, joined by MPI over PMIx."""
 
-import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from cluster import ROOT, Slurm, wait_until
 from requeue_job import REQUEUES, STEPS
 
 from ranklog.journal.layout import find_runs
-from ranklog.model.record import Attempt, Coverage, Metrics
-from ranklog.testing import captured, series
 from ranklog.view.query import RunView
 
 JOBS = ROOT / "tests" / "jobs"
@@ -58,33 +54,3 @@ def test_the_signal_that_slurm_sends_before_the_time_limit_calls_the_callback(sl
     view = RunView(tmp_path / "runs" / "signalled")
     assert view.summary.status == "FINISHED", (tmp_path / "output").read_text()
     assert [point.value for point in view.series("after")] == [1.0]
-
-
-def test_srun_with_mpi4py_makes_one_run_of_both_nodes(slurm: Slurm, tmp_path: Path) -> None:
-    command = [
-        "srun",
-        "-t2",
-        "--mpi=pmix",
-        "-N2",
-        "-n2",
-        sys.executable,
-        str(ROOT / "examples/runtimes/train.py"),
-        "mpi",
-    ]
-    process = subprocess.run(
-        [*command, "--log-to", "journal", "--savedir", str(tmp_path / "logs")],
-        env=slurm.environment(),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=150,
-    )
-    assert process.returncode == 0, process.stdout + process.stderr
-    (run_dir,) = find_runs(tmp_path / "logs")
-    found = captured(run_dir)
-    (attempt,) = [record for record in found if isinstance(record, Attempt)]
-    assert (attempt.place.launcher, attempt.place.node_count) == ("slurm", 2)
-    loss = series(found, "train/loss")
-    assert (loss[0], loss[29]) == pytest.approx((2.3398159, 2.0446132), rel=1e-6), "as on every runtime"
-    assert {r.coverage for r in found if isinstance(r, Metrics) and r.op} == {Coverage(2, 2, 2)}
