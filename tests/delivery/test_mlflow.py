@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 pytest.importorskip("mlflow")
@@ -23,6 +24,7 @@ from mlflow_server import serve
 from ranklog.delivery.backends.base import Refused
 from ranklog.delivery.backends.mlflow import MlflowBackend
 from ranklog.model.errors import InvalidArgumentError
+from ranklog.model.facts import Git, JobFacts
 from ranklog.model.record import EVERY_BACKEND, Attempt, Coverage, Event, Metrics, Params
 from ranklog.model.spec import BackendSpec, Scalar
 
@@ -494,3 +496,21 @@ def test_a_server_that_is_not_there_is_an_error_soon(tmp_path: Path, monkeypatch
     run = make_run(tmp_path, tmp_path / "unused", tracking_uri="http://127.0.0.1:9")
     with pytest.raises(Exception, match=r"127\.0\.0\.1"):
         MlflowBackend().open(context=run.context())
+
+
+def test_the_job_its_code_and_the_group_of_its_array_are_tags(tmp_path: Path, savedir: Path) -> None:
+    run = make_run(tmp_path, savedir)
+    run.facts = msgspec.structs.replace(run.facts, group="array-41")
+    opened = Opened(run)
+    git = Git("0f5a91c2", "main", True)
+    opened.log(JobFacts(T0_NS, ("train.py",), "/", {"torch": "2.13"}, git, "slurm", {"job": "42", "partition": "gpu"}))
+    expected = {
+        "mlflow.source.git.commit": "0f5a91c2",
+        "mlflow.source.git.branch": "main",
+        "ranklog.git.dirty": "True",
+        "ranklog.version.torch": "2.13",
+        "slurm.job": "42",
+        "slurm.partition": "gpu",
+        "ranklog.group": "array-41",
+    }
+    assert opened.tags().items() >= expected.items()

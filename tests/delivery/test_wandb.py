@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 pytest.importorskip("wandb")
@@ -18,6 +19,7 @@ from wandb_reader import OfflineRun, offline_files
 
 from ranklog.delivery.backends.wandb import WandbBackend
 from ranklog.model.errors import InvalidArgumentError
+from ranklog.model.facts import Git, JobFacts
 from ranklog.model.place import Place
 from ranklog.model.record import EVERY_BACKEND, Attempt, Coverage, End, Event, Params, Status
 from ranklog.model.spec import BackendSpec
@@ -357,3 +359,14 @@ def test_after_a_kill_one_complete_directory_comes_out(tmp_path: Path) -> None:
     deliver(run, "KILLED", known)
     (path,) = offline_files(tmp_path / "wandb")
     assert [step for step, _ in OfflineRun(path).rows("loss")] == list(range(100))
+
+
+def test_the_job_and_its_code_are_in_the_config_and_an_array_is_a_group(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.facts = msgspec.structs.replace(run.facts, group="array-41")
+    run.add(JobFacts(T0_NS, ("train.py",), "/", {}, Git("0f5a91c2", "main", True), "slurm", {"job": "42"}))
+    deliver(run)
+    found = read_back(run)
+    assert found.config["ranklog"]["git"] == {"commit": "0f5a91c2", "dirty": True}
+    assert found.config["slurm"] == {"job": "42"}
+    assert found.run.run_group == "array-41"
