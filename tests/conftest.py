@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from cluster import ROOT, Slurm, wait_until
 from hypothesis import settings
+from images import build_oci, build_sif
 
 from ranklog.journal.layout import FACTS, make_private_dir, write_facts
 from ranklog.journal.writer import JournalWriter
@@ -52,6 +54,16 @@ def pytest_configure(config: pytest.Config) -> None:
     missing = [name for name in COMPONENTS if importlib.util.find_spec(name) is None]
     if missing and os.environ.get("CI", "").lower() == "true":
         pytest.exit(f"CI=true and these components are missing: {', '.join(missing)}", returncode=1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without a Slurm of one's own the tests that need one are skipped; in CI they fail."""
+    missing = os.geteuid() != 0 or not all(map(shutil.which, ("slurmctld", "slurmd", "munged")))
+    for item in items:
+        if Path(item.fspath).parent.name == "cluster":
+            item.add_marker(pytest.mark.slow)
+            if missing and os.environ.get("CI", "").lower() != "true":
+                item.add_marker(pytest.mark.skip(reason="a Slurm of one's own needs root, slurm-wlm and munge"))
 
 
 @pytest.fixture(autouse=True)
@@ -110,3 +122,15 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         wait_until(lambda: not cluster.ask("squeue", "-h", "-o", "%i").strip())
     finally:
         subprocess.run([folder / "down.sh"], check=False, timeout=30)
+
+
+@pytest.fixture(scope="session")
+def sif() -> Path:
+    """The Apptainer image of `containers/`."""
+    return build_sif()
+
+
+@pytest.fixture(scope="session")
+def oci() -> str:
+    """The OCI image of `containers/`, by name."""
+    return build_oci()
