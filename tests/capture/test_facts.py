@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ranklog import JournalLogger
-from ranklog.capture import facts
-from ranklog.capture.joblimit import ask_slurm, parse_times
+from ranklog.capture import facts, farewell
+from ranklog.capture.joblimit import JobTimes, ask_slurm, parse_times
 from ranklog.model.place import Place
 from ranklog.view.query import RunView
 
@@ -129,3 +129,18 @@ def test_the_gpu_is_torchs_current_one_once_cuda_is_initialised_else_the_local_r
 def test_an_answer_of_squeue_that_tells_nothing_is_no_trouble(answer):
     times = parse_times(answer)
     assert (times.submitted_s, times.started_s, times.ends_s) == (None, None, None)
+
+
+def test_at_the_end_of_a_schedulers_job_one_line_tells_what_it_cost_and_not_for_each_of_many_short_runs(
+    monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(farewell, "_told_s", float("-inf"))
+    logged(tmp_path)
+    assert "attempt" not in capsys.readouterr().err, "without a scheduler nothing is said"
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    monkeypatch.setattr(facts, "job_times", lambda _: JobTimes())
+    first = logged(tmp_path).summary.facts.run_id
+    logged(tmp_path)
+    told = [line for line in capsys.readouterr().err.splitlines() if "attempt" in line]
+    assert len(told) == 1
+    assert told[0].startswith(f"ranklog: run {first} FINISHED: 1 attempt; ")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,15 +19,26 @@ from ranklog.journal.layout import segments
 
 MOST_BYTES = 256 * 1024 * 1024
 """Of a larger journal reading takes longer than the end of a job should."""
+EVERY_S = 60.0
+"""A program that makes many short runs in one job does not pay for each."""
 _COMMAND = "from ranklog.cli import main; main()"
 
 
+_told_s = float("-inf")
+
+
 def tell_efficiency(run_dir: Path, environ: Mapping[str, str], timeout_s: float) -> None:
-    """Print what the run cost, if it belongs to a scheduler's job; never raises."""
+    """Print what the run cost, if it belongs to a scheduler's job, at most every `EVERY_S`; never raises."""
+    global _told_s  # noqa: PLW0603 - of the process
     name, _ = scheduler_facts(environ)
     try:
-        if not name or sum(path.stat().st_size for _, path in segments(run_dir)) > MOST_BYTES:
+        if (
+            not name
+            or time.monotonic() - _told_s < EVERY_S
+            or sum(path.stat().st_size for _, path in segments(run_dir)) > MOST_BYTES
+        ):
             return
+        _told_s = time.monotonic()
         told = subprocess.run(
             [sys.executable, "-c", _COMMAND, "show", "--efficiency", str(run_dir)],
             env=child_environment(os.environ, {}),
