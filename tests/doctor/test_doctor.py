@@ -226,3 +226,20 @@ def test_where_a_rank_never_comes_the_others_end_in_time_and_say_so(tmp_path):
     assert done.code == 1
     assert "BAD  communicator" in done.output and "the ranks do not meet" in done.output
     assert "GLOO_SOCKET_IFNAME" in done.output
+
+
+@pytest.mark.slow
+def test_a_rank_of_mpi_that_never_comes_holds_up_neither_the_others_nor_their_end(tmp_path):
+    script = tmp_path / "rank.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "if os.environ['OMPI_COMM_WORLD_RANK'] == '1':\n"
+        "    from mpi4py import MPI\n    time.sleep(600)\n"
+        f"sys.argv[1:] = ['doctor', '--timeout', '3']\n{COMMAND}"
+    )
+    command = [*MPIRUN, "-n", "2", sys.executable, str(script)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode != 0
+    assert "the ranks do not meet" in done.stdout

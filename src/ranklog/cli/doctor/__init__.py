@@ -65,8 +65,8 @@ def doctor(
             return
         if place.is_main:
             _print(checks, place.world_size, as_json=as_json)
-        elif (found := worst(checks)) == "bad":
-            reasons = [f"{check.name}: {check.text}" for check in checks if check.level == found]
+        elif at_once:  # else rank 0 has what this rank found
+            reasons = [f"{check.name}: {check.text}" for check in checks if check.level == "bad"]
             complain(f"{place}: {'; '.join(reasons)}")
         sys.stdout.flush()
         if at_once:
@@ -75,6 +75,7 @@ def doctor(
     def give_up() -> None:
         text = "a probe hangs where no time limit reaches it"
         finish([*own, Check(name="doctor", level="bad", text=text, cure="look at the last line above")], at_once=True)
+        os._exit(1)  # all was said, and it is the end that hangs: for example MPI's, which waits for other ranks
 
     watchdog = threading.Timer(2 * timeout + PROBE_S + GRACE_S, give_up)
     watchdog.daemon = True
@@ -83,8 +84,8 @@ def doctor(
     for probe in probes:
         own += probe.result()
     checks: Sequence[Check] = own
+    found: list[bool] = []
     if place.world_size > 1:
-        found: list[bool] = []
 
         def together() -> Sequence[Check]:
             all_of_them = meet(place, where, own, strategy, timeout)
@@ -96,8 +97,10 @@ def doctor(
         checks = answer if found else [*own, *answer]
         probes.append(ranks)
         forget_meeting(place, where)
-    finish(checks, at_once=any(probe.hangs for probe in probes))
-    watchdog.cancel()
+    apart = place.world_size > 1 and not all(found or [False])
+    finish(checks, at_once=apart or any(probe.hangs for probe in probes))
+    if place.world_size == 1:
+        watchdog.cancel()
     raise typer.Exit(1 if worst(checks) == "bad" else 0)
 
 
