@@ -75,7 +75,7 @@ def main() -> None:
             if someone:
                 if rank == 0:
                     save(step + 1)
-                # By rank 0 alone, which closes its logger last: Slurm ends the others at the first bad status.
+                # The step's status is the highest of its tasks': one that tells of the requeue is enough.
                 sys.exit(REQUEUE if rank == 0 else 0)
 
 
