@@ -19,12 +19,12 @@ help:  ## Show this list
 $(READY): pyproject.toml scripts/setup-env.sh
 	PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup-env.sh $(VENV)
 
-$(JOINED): $(READY) scripts/setup-runtimes.sh scripts/build-horovod.sh
+$(JOINED): $(READY) scripts/setup-runtimes.sh scripts/apt-install.sh scripts/build-horovod.sh
 	scripts/setup-runtimes.sh $(VENV)
 
 env: $(READY)  ## Make the environment .venv, with ranklog, its backends and the tools of its tests
 
-$(IMAGES): $(READY) scripts/setup-containers.sh scripts/install-apptainer.sh scripts/container-base.sh scripts/container-wheels.sh containers/constraints.txt
+$(IMAGES): $(READY) containers/constraints.txt $(addprefix scripts/,setup-containers.sh apt-install.sh install-apptainer.sh container-base.sh container-mirror.sh container-wheels.sh)
 	TORCH="$(TORCH)" scripts/setup-containers.sh $(VENV)
 
 demo: $(READY)  ## Train on real data over two ranks, then read the result back from the backends

@@ -21,12 +21,9 @@ missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
 done
-if [ "${#missing[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+if [ "${#missing[@]}" -gt 0 ]; then
     echo "Installing podman, buildah and what Apptainer and a base are made with"
-    export DEBIAN_FRONTEND=noninteractive
-    { apt-get install -y -q --no-install-recommends "${missing[@]}" ||
-        { apt-get update -q && apt-get install -y -q --no-install-recommends "${missing[@]}"; }; } >/dev/null 2>&1 ||
-        echo "They could not be installed: apt-get install ${missing[*]}" >&2
+    scripts/apt-install.sh "${missing[@]}" || true
 fi
 
 # The base takes the longest and waits for processors and disk, the others for the network: so beside them.

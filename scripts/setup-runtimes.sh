@@ -17,13 +17,7 @@ PATH="$(cd "$venv/bin" && pwd):$PATH" TORCH_EXTENSIONS_DIR="$(cd "$venv" && pwd)
 scripts/build-horovod.sh "$venv"
 # A Slurm of one's own, for one test. Where packages cannot be installed, that test says so and is skipped.
 if ! command -v slurmctld >/dev/null || ! command -v munged >/dev/null || [ ! -e "/usr/lib/$(uname -m)-linux-gnu/pmix2/lib/libpmix.so" ]; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "Installing Slurm"
-        packages=(slurm-wlm munge libpmix-dev)
-        export DEBIAN_FRONTEND=noninteractive
-        { apt-get install -y -q --no-install-recommends "${packages[@]}" ||
-            { apt-get update -q && apt-get install -y -q --no-install-recommends "${packages[@]}"; }; } >/dev/null 2>&1 ||
-            echo "Slurm could not be installed: apt-get install ${packages[*]}" >&2
-    fi
+    echo "Installing Slurm"
+    scripts/apt-install.sh slurm-wlm munge libpmix-dev || true
 fi
 touch "$venv/.runtimes"

@@ -154,6 +154,7 @@ class MLFlowLogger(BackendLogger):
     ) -> None:
         from ranklog.model.redact import split_userinfo
 
+        common.setdefault("experiment", experiment_name or DEFAULT_EXPERIMENT)
         url = split_userinfo(tracking_uri) if tracking_uri else None
         secrets = {
             name: value
@@ -165,12 +166,11 @@ class MLFlowLogger(BackendLogger):
         }
         options: dict[str, Scalar] = {
             "savedir": _below(savedir, "mlflow"),
-            "experiment_name": experiment_name or str(common.get("experiment", DEFAULT_EXPERIMENT)),
+            "experiment_name": experiment_name or common["experiment"],
             "tracking_uri": url.url if url else None,
             "run_description": run_description,
             "run_name": run_name,
         }
-        common.setdefault("experiment", experiment_name or DEFAULT_EXPERIMENT)
         super().__init__("mlflow", options, savedir=savedir, secrets=secrets, **common)
 
 
@@ -191,12 +191,12 @@ class WandBLogger(BackendLogger):
         offline_mode: bool = False,
         **common: Any,
     ) -> None:
+        common.setdefault("experiment", project_name or "ranklog")
         options: dict[str, Scalar] = {
             "savedir": _below(savedir, "wandb"),
-            "project_name": project_name or str(common.get("experiment", "ranklog")),
+            "project_name": project_name or common["experiment"],
             "offline_mode": bool(offline_mode),
         }
-        common.setdefault("experiment", project_name or "ranklog")
         super().__init__("wandb", options, savedir=savedir, **common)
 
 
@@ -336,6 +336,17 @@ _BY_NAME: dict[str, type[BackendLogger]] = {
 }
 
 
+def backend_names(backends: str | None) -> list[str]:
+    """Names of backends from a text with commas; see `create_logger`.
+
+    Example:
+        >>> backend_names("mlflow, console"), backend_names("none")
+        (['mlflow', 'console'], [])
+    """
+    text = backends if backends is not None else os.environ.get("RANKLOG_BACKENDS", "mlflow")
+    return [name for part in text.split(",") if (name := part.strip()) and name != "none"]
+
+
 def create_logger(
     backends: str | None = None, *, options: dict[str, dict[str, Any]] | None = None, **common: Any
 ) -> Logger:
@@ -351,14 +362,13 @@ def create_logger(
     Raises:
         InvalidArgumentError: a name is given twice, or options are for a backend that is not among them.
     """
-    text = backends if backends is not None else os.environ.get("RANKLOG_BACKENDS", "mlflow")
-    names = [name for part in text.split(",") if (name := part.strip()) and name != "none"]
+    names = backend_names(backends)
     options = options or {}
     for name in options:
         if name not in names:
             raise InvalidArgumentError(f"options for {name!r}, which is not among the backends {names}")
     if len(set(names)) < len(names):
-        raise InvalidArgumentError(f"backends={text!r} names one twice")
+        raise InvalidArgumentError(f"backends={','.join(names)!r} names one twice")
     members: list[Logger] = []
     for name in names:
         own = options.get(name, {})

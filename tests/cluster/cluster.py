@@ -65,6 +65,12 @@ class Slurm:
         """Submit a job; its number."""
         return self.ask("sbatch", "--parsable", *map(str, words), cwd=cwd, **extra).strip()
 
+    def submit_lines(self, folder: Path, options: str, lines: str) -> str:
+        """Submit a script of these lines, whose output goes to the file ``output`` of a folder; the job's number."""
+        script = folder / "job.sbatch"
+        script.write_text(f"#!/bin/bash\n#SBATCH {options} -o {folder}/output\n{lines}\n")
+        return self.submit(script)
+
     def is_there(self, job: str) -> bool:
         """Whether a job, or a task of a job array, still waits or runs."""
         return bool(self.ask("squeue", "-h", "-j", job, "-t", "PD,R,CG", "-o", "%i", check=False).strip())

@@ -28,14 +28,14 @@ def test_a_job_without_network_is_followed_from_the_login_node_into_a_real_mlflo
         node = (
             f"ip link set lo up; exec torchrun --standalone --nproc-per-node 2 {Path(__file__).parent}/offline_job.py"
         )
-        script = tmp_path / "job.sbatch"
-        script.write_text(
-            f"#!/bin/bash\n#SBATCH -t5 -n1 -c2 -o {tmp_path}/output\nsource {VENV}/bin/activate\n"
+        job = slurm.submit_lines(
+            tmp_path,
+            "-t5 -n1 -c2",
+            f"source {VENV}/bin/activate\n"
             f"export RANKLOG_DIR={runs} RANKLOG_FORWARD=later MLFLOW_TRACKING_URI={uri}\n"
             # A network of the job's own, with nothing in it but a loopback.
-            f"srun unshare --net bash -c '{node} {tmp_path} {port}'\n"
+            f"srun unshare --net bash -c '{node} {tmp_path} {port}'",
         )
-        job = slurm.submit(script)
         login = slurm.environment(RANKLOG_DIR=str(runs), MLFLOW_TRACKING_URI=uri)
         watching = subprocess.Popen([RANKLOG, "sync", "--watch", "--every", "0.5"], env=login, cwd=tmp_path)
         try:

@@ -1,4 +1,4 @@
-"""Ranks that a real Slurm of two nodes starts, joined by MPI over PMIx."""
+"""What a real Slurm does to a job while it runs: it is requeued, or told that its time limit is near."""
 
 import sys
 from pathlib import Path
@@ -13,12 +13,8 @@ JOBS = ROOT / "tests" / "jobs"
 
 
 def test_a_job_that_is_requeued_three_times_is_one_run_with_one_continuous_series(slurm: Slurm, tmp_path: Path) -> None:
-    script = tmp_path / "job.sh"
-    script.write_text(
-        f"#!/bin/bash\n#SBATCH -t5 -n1 --requeue --open-mode=append -o {tmp_path}/output\n"
-        f"srun -n1 {sys.executable} {JOBS / 'requeue_job.py'} {tmp_path}\n"
-    )
-    job = slurm.submit(script)
+    train = f"srun -n1 {sys.executable} {JOBS / 'requeue_job.py'} {tmp_path}"
+    job = slurm.submit_lines(tmp_path, "-t5 -n1 --requeue --open-mode=append", train)
     for attempt in range(REQUEUES):
         wait_until((tmp_path / f"left-{attempt}").exists)
         slurm.ask("scontrol", "requeue", job)
@@ -44,13 +40,8 @@ def test_a_job_that_is_requeued_three_times_is_one_run_with_one_continuous_serie
 
 
 def test_the_signal_that_slurm_sends_before_the_time_limit_calls_the_callback(slurm: Slurm, tmp_path: Path) -> None:
-    script = tmp_path / "job.sh"
-    script.write_text(
-        f"#!/bin/bash\n#SBATCH -t1 -n1 --signal=B:USR1@55 -o {tmp_path}/output\n"
-        f"exec {sys.executable} {JOBS / 'signal_job.py'} usr1 {tmp_path}\n"
-    )
-    job = slurm.submit(script)
-    slurm.wait(job)
+    train = f"exec {sys.executable} {JOBS / 'signal_job.py'} usr1 {tmp_path}"
+    slurm.wait(slurm.submit_lines(tmp_path, "-t1 -n1 --signal=B:USR1@55", train))
     view = RunView(tmp_path / "runs" / "signalled")
     assert view.summary.status == "FINISHED", (tmp_path / "output").read_text()
     assert [point.value for point in view.series("after")] == [1.0]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cluster import wait_until
 
 pytest.importorskip("mlflow")
 
@@ -207,10 +208,7 @@ def test_a_token_that_is_not_accepted_is_told_once_and_stays_in_the_list_of_runs
         logger.log(1.0, "loss", step=0)
         run_dir = logger.run_dir
         # On a busy machine the forwarder needs seconds before it asks for the first time.
-        deadline = time.monotonic() + 60
-        while not any(found.error for _, found in load_cursors(run_dir)):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: any(found.error for _, found in load_cursors(run_dir)))
     told = [str(each.message) for each in recwarn if each.category is RanklogWarning]
     assert len([text for text in told if "401" in text]) == 1, told
     proxy.released.set()

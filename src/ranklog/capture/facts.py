@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -131,12 +131,13 @@ def job_facts(environ: Mapping[str, str]) -> JobFacts:
     """The attempt as a whole; asks git and the scheduler, some seconds at most each."""
     scheduler, facts = scheduler_facts(environ)
     times = job_times(environ)
+    here = Path.cwd()
     return JobFacts(
         time_ns=time.time_ns(),
         command=mask_command(sys.orig_argv),
-        directory=storable(str(Path.cwd())),
+        directory=storable(str(here)),
         versions=_versions(),
-        git=_git(Path.cwd()),
+        git=_git(here),
         scheduler=scheduler,
         facts=facts,
         submitted_ns=_ns(times.submitted_s),
@@ -181,14 +182,20 @@ def group_of(environ: Mapping[str, str]) -> str:
     return ""
 
 
-def _versions() -> dict[str, str]:
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of Python, of ranklog and of those packages that are installed; imports none of them."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": sys.version.partition(" ")[0], "ranklog": __version__}
-    for name in _PACKAGES:
-        if name in sys.modules:
-            with suppress(PackageNotFoundError):
-                found[name] = version(name.replace("_", "-"))
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name.replace("_", "-"))
+    return found
+
+
+def _versions() -> dict[str, str]:
+    """Of what the program has imported by now."""
+    found = versions_of(name for name in _PACKAGES if name in sys.modules)
     cuda = getattr(getattr(sys.modules.get("torch"), "version", None), "cuda", None)
     return {**found, "cuda": cuda} if isinstance(cuda, str) else found
 

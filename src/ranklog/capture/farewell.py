@@ -6,7 +6,6 @@ by name, in a process of its own: what reads runs lies above what writes them, a
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -41,7 +40,7 @@ def tell_efficiency(run_dir: Path, environ: Mapping[str, str], timeout_s: float)
         _told_s = time.monotonic()
         told = subprocess.run(
             [sys.executable, "-c", _COMMAND, "show", "--efficiency", str(run_dir)],
-            env=child_environment(os.environ, {}),
+            env=child_environment(environ, {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from ranklog.capture.session import Session
 
 ASK_EVERY_S = 0.02
-_EXIT = "exit status "
 CALL_OPTIONS = ("run_id", "run_name", "parent_run_id")
 
 
@@ -55,7 +54,7 @@ class Closable(Protocol):
 # Strong references: a logger that a function opened and left is closed at exit, not collected.
 _open: set[Any] = set()
 _opened: dict[str, int] = {}
-_uncaught: list[str] = []
+_ending: tuple[Status, str] = ("FINISHED", "")
 _signals: list[str] = []
 _hooked = False
 _watch: Watch | None = None
@@ -68,13 +67,14 @@ def describe(error: BaseException) -> str:
 
 def ending(error: BaseException) -> tuple[Status, str]:
     """Status and reason of a run whose block ends with this exception."""
-    if isinstance(error, SystemExit):
-        return _left(f"{_EXIT}{error.code!r}"[:500]) if error.code else ("FINISHED", "")
-    return "FAILED", describe(error)
+    return _left(error.code) if isinstance(error, SystemExit) else ("FAILED", describe(error))
 
 
-def _left(reason: str) -> tuple[Status, str]:
+def _left(exit_status: object) -> tuple[Status, str]:
     """A program that leaves by itself after a signal has been ended by that, as a requeued job is."""
+    if not exit_status:
+        return "FINISHED", ""
+    reason = f"exit status {exit_status!r}"[:500]
     return ("KILLED", f"{reason} after {_signals[-1]}") if _signals else ("FAILED", reason)
 
 
@@ -108,11 +108,13 @@ def _hook_exits() -> None:
     hook, leave = sys.excepthook, sys.exit
 
     def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        _uncaught.append(describe(error))
+        global _ending  # noqa: PLW0603 - a process ends once
+        _ending = "FAILED", describe(error)
         hook(kind, error, trace)
 
     def note_status(status: Any = None, /) -> NoReturn:
-        _uncaught[:] = [f"{_EXIT}{status!r}"[:500]] if status else []
+        global _ending  # noqa: PLW0603 - a process ends once
+        _ending = _left(status)
         leave(status)
 
     sys.excepthook = note
@@ -153,10 +155,7 @@ def _secure_all(number: Signals) -> None:
 
 
 def _close_all() -> None:
-    status: Status = "FINISHED"
-    reason = _uncaught[-1] if _uncaught else ""
-    if reason:
-        status, reason = _left(reason) if reason.startswith(_EXIT) else ("FAILED", reason)
+    status, reason = _ending
     for logger in list(_open):
         try:
             logger._close(status, 30.0, reason)

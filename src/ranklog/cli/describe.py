@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from rich.text import Text
 
 from ranklog.cli.output import clean, count, date, duration, size_text
 from ranklog.model.facts import JobFacts, RankFacts
+from ranklog.model.place import Place
 from ranklog.view.efficiency import Efficiency
 from ranklog.view.outlook import Outlook
 
-_SOON_S = 600.0
+SOON_S = 600.0
+"""A job that ends in less than this is worth a look."""
+
+
+def place_text(place: Place) -> str:
+    """How large the world of a place is."""
+    return f"{count(place.world_size, 'rank')} on {count(place.node_count, 'node')}"
+
+
+def device_text(rank: RankFacts) -> str:
+    """What a rank computes on, with the model of its GPU."""
+    return clean(f"{rank.device} {rank.device_model}".rstrip() if rank.device != "cpu" else rank.device)
+
+
+def versions_text(versions: Mapping[str, str]) -> str:
+    """Names with versions."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def code_text(job: JobFacts) -> str:
@@ -20,7 +38,7 @@ def code_text(job: JobFacts) -> str:
     if job.git is not None:
         changed = {None: "", True: ", with changes", False: ""}[job.git.dirty]
         parts.append(f"{job.git.commit[:12]}{f' ({job.git.branch})' if job.git.branch else ''}{changed}")
-    parts.append(", ".join(f"{name} {version}" for name, version in job.versions.items()))
+    parts.append(versions_text(job.versions))
     return clean("; ".join(parts))
 
 
@@ -36,7 +54,7 @@ def rank_rows(ranks: dict[int, RankFacts]) -> list[tuple[str, ...]]:
             str(rank.rank),
             clean(rank.host),
             str(rank.node_rank),
-            clean(f"{rank.device}{f' {rank.device_model}' if rank.device != 'cpu' else ''}"),
+            device_text(rank),
             str(rank.cores),
             size_text(rank.memory_bytes) if rank.memory_bytes else "-",
         )
@@ -48,7 +66,7 @@ def ends_text(ends_ns: int) -> Text:
     """When the job ends."""
     left_s = ends_ns / 1e9 - time.time()
     when = f"in {duration(left_s)}" if left_s > 0 else f"{duration(-left_s)} ago"
-    return Text(f"{date(ends_ns)}, {when}", style="" if left_s > _SOON_S else "yellow")
+    return Text(f"{date(ends_ns)}, {when}", style="" if left_s > SOON_S else "yellow")
 
 
 def outlook_text(found: Outlook) -> Text | None:

@@ -20,6 +20,7 @@ _COLOURS: dict[RunStatus, str] = {
     "RUNNING": "cyan",
     "UNKNOWN": "yellow",
 }
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def runs_directory() -> Path:
@@ -58,7 +59,7 @@ def date(time_ns: int) -> str:
 def age(time_ns: int) -> str:
     """How long ago a moment is, roughly."""
     seconds = max(0.0, time.time() - time_ns / 1e9)
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+    for size, unit in _UNITS:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit} ago"
     return f"{seconds:.0f} s ago"
@@ -75,7 +76,7 @@ def duration(seconds: float) -> str:
         return f"{seconds:.2g} s" if seconds >= 0.01 else "0 s"
     left = round(seconds)
     parts = []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+    for size, unit in _UNITS:
         amount, left = divmod(left, size)
         parts.append((amount, unit))
     first = next(i for i, (amount, _) in enumerate(parts) if amount)

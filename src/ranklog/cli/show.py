@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ranklog.cli.describe import code_text, efficiency_text, ends_text, job_text, outlook_text, rank_rows
+from ranklog.cli.describe import code_text, efficiency_text, ends_text, job_text, outlook_text, place_text, rank_rows
 from ranklog.cli.ls import amount_text, trouble_texts
-from ranklog.cli.output import age, clean, count, date, number, out, runs_directory, size_text, status_text, table
+from ranklog.cli.output import age, clean, date, number, out, runs_directory, size_text, status_text, table
 from ranklog.journal.reader import Damage
 from ranklog.model.record import Event
 from ranklog.view.efficiency import efficiency
@@ -84,8 +84,7 @@ def _print_head(console: Console, view: RunView) -> None:
     head.add_row("Started", f"{date(run.facts.created_ns)}, last record {date(run.last_ns)} ({age(run.last_ns)})")
     for attempt in view.attempts:
         place = attempt.place
-        size = f"{count(place.world_size, 'rank')} on {count(place.node_count, 'node')}"
-        text = f"{size} ({place.launcher}), written on {attempt.host}"
+        text = f"{place_text(place)} ({place.launcher}), written on {attempt.host}"
         job = f", job {place.job_id}" if place.job_id else ""
         head.add_row(f"Attempt {attempt.attempt}", clean(f"{text}{job}"))
     if view.jobs:

@@ -17,8 +17,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ranklog.cli.describe import efficiency_text, ends_text, outlook_text
-from ranklog.cli.output import age, clean, count, number, out, runs_directory, status_text, table
+from ranklog.cli.describe import efficiency_text, ends_text, outlook_text, place_text
+from ranklog.cli.outcome import OVER
+from ranklog.cli.output import age, clean, number, out, runs_directory, status_text, table
 from ranklog.view.efficiency import efficiency
 from ranklog.view.find import find_run
 from ranklog.view.outlook import outlook
@@ -26,7 +27,6 @@ from ranklog.view.query import MetricRow, RunView
 
 _REST = 10.0
 _NEWEST = 5
-_OVER = ("FINISHED", "FAILED", "KILLED")
 
 
 def watch(
@@ -55,7 +55,7 @@ def _looks(run_dir: Path, every_s: float) -> Iterator[RunView]:
         began_s = time.monotonic()
         view = RunView(run_dir)
         yield view
-        if view.summary.status in _OVER:
+        if view.summary.status in OVER:
             return
         time.sleep(max(every_s, _REST * (time.monotonic() - began_s)))
 
@@ -76,9 +76,7 @@ def screen(view: RunView, height: int) -> RenderableType:
         (clean(run.facts.run_id), "bold"), f"  {clean(run.facts.experiment)}  ", status_text(run.status)
     )
     if view.attempts:
-        place = view.attempts[-1].place
-        size = f"{count(place.world_size, 'rank')} on {count(place.node_count, 'node')}"
-        head.append(f"  {size}, last record {age(run.last_ns)}")
+        head.append(f"  {place_text(view.attempts[-1].place)}, last record {age(run.last_ns)}")
     lines: list[RenderableType] = [head, *_job_lines(view)]
     room = max(1, height - len(lines) - 4)
     rows = view.metrics()
@@ -91,11 +89,11 @@ def screen(view: RunView, height: int) -> RenderableType:
 def _job_lines(view: RunView) -> list[Text]:
     found = outlook(view)
     lines = []
-    if view.summary.status in _OVER:
+    if view.summary.status in OVER:
         lines.append(Text(efficiency_text(efficiency(view))))
     elif found.ends_ns is not None:
         lines.append(Text("job ends ").append(ends_text(found.ends_ns)))
-    if view.summary.status not in _OVER and (text := outlook_text(found)) is not None:
+    if view.summary.status not in OVER and (text := outlook_text(found)) is not None:
         lines.append(text)
     return lines
 
@@ -115,7 +113,7 @@ def _lines(console: Console, looks: Iterator[RunView]) -> str:
     for view in looks:
         run = view.summary
         status = run.status
-        if run.records == seen and status not in _OVER:
+        if run.records == seen and status not in OVER:
             continue
         seen = run.records
         rows = sorted(view.metrics(), key=lambda row: (-row.last_step, row.name))[:_NEWEST]

@@ -16,7 +16,7 @@ import typer
 from rich.text import Text
 
 from ranklog.cli.doctor.check import Bounded, Check, Level, worst
-from ranklog.cli.output import clean, complain, out, runs_directory
+from ranklog.cli.output import clean, complain, count, out, runs_directory
 from ranklog.model.place import Place
 from ranklog.view.plain import to_json, to_plain
 
@@ -52,7 +52,7 @@ def doctor(
 
     Exit status: 0 nothing is red; 1 something is, also where ranks do not meet.
     """
-    from ranklog.cli.doctor.ranks import forget_meeting, meet, place_of_launcher
+    from ranklog.cli.doctor.ranks import APART, forget_meeting, meet, place_of_launcher
 
     place = place_of_launcher()
     where = directory or runs_directory()
@@ -84,20 +84,19 @@ def doctor(
     for probe in probes:
         own += probe.result()
     checks: Sequence[Check] = own
-    found: list[bool] = []
+    apart = False
     if place.world_size > 1:
-
-        def together() -> Sequence[Check]:
-            all_of_them = meet(place, where, own, strategy, timeout)
-            found.append(all_of_them.met)
-            return all_of_them.checks
-
-        ranks = Bounded("communicator", together, 2 * timeout, "see that every rank runs this command")
-        answer = ranks.result()
-        checks = answer if found else [*own, *answer]
-        probes.append(ranks)
+        together = Bounded(
+            APART,
+            lambda: meet(place, where, own, strategy, timeout),
+            2 * timeout,
+            "see that every rank runs this command",
+        )
+        answer = together.result()
+        # As when it hangs or raises: a rank that is alone with its findings shows its own.
+        apart = any(check.name == APART for check in answer)
+        checks = [*own, *answer] if apart else answer
         forget_meeting(place, where)
-    apart = place.world_size > 1 and not all(found or [False])
     finish(checks, at_once=apart or any(probe.hangs for probe in probes))
     if place.world_size == 1:
         watchdog.cancel()
@@ -106,15 +105,16 @@ def doctor(
 
 def _probes(place: Place, where: Path, backends: str | None) -> list[Bounded]:
     from ranklog.cli.doctor import process
-    from ranklog.cli.doctor.backends import backend_checks, wanted_backends
+    from ranklog.cli.doctor.backends import backend_checks
     from ranklog.cli.doctor.storage import storage_checks
+    from ranklog.loggers import backend_names
 
     slow_disk = "the file system hangs: ask the site, or set RANKLOG_DIR to another one"
     return [
         Bounded("place", lambda: process.place_checks(os.environ), PROBE_S),
         Bounded("rank", lambda: [process.rank_check(place)], PROBE_S),
         Bounded("run directory", lambda: storage_checks(where), PROBE_S, slow_disk),
-        Bounded("backends", lambda: backend_checks(wanted_backends(backends), os.environ), PROBE_S),
+        Bounded("backends", lambda: backend_checks(backend_names(backends), os.environ), PROBE_S),
         Bounded("secrets", lambda: process.secret_checks(os.environ), PROBE_S),
         Bounded("versions", process.version_checks, PROBE_S),
         Bounded("limits", lambda: process.limit_checks(place, os.environ), PROBE_S),
@@ -146,7 +146,7 @@ def _print(checks: Sequence[Check], world_size: int, *, as_json: bool) -> None:
         console.print(Text("more of the same kind: --json has all", style="dim"))
     found = {level: sum(check.level == level for check in checks) for level in _COLOURS}
     summary = "all is well" if not found["bad"] + found["warn"] else f"{found['bad']} bad, {found['warn']} to look at"
-    console.print(Text(f"{world_size} rank{'s' if world_size > 1 else ''}: {summary}", style=_COLOURS[worst(checks)]))
+    console.print(Text(f"{count(world_size, 'rank')}: {summary}", style=_COLOURS[worst(checks)]))
 
 
 def _ranks_text(ranks: Sequence[int]) -> str:

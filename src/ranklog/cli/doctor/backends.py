@@ -6,10 +6,9 @@ In: names of backends, environment. Out: findings. Asks each server once, with a
 from __future__ import annotations
 
 import importlib.util
-import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from urllib.parse import urlsplit
 
@@ -18,15 +17,16 @@ from ranklog.model.redact import mask_text, split_userinfo
 from ranklog.model.spec import JOURNAL
 
 ASK_S = 4.0
-_PACKAGES = {"mlflow": "mlflow", "wandb": "wandb", "tensorboard": "tensorboard"}
+_CLIENTS = ("mlflow", "tensorboard", "wandb")
+"""Backends whose client is a package of the same name."""
 _BUILT_IN = ("console", JOURNAL, "memory")
 
 
 def backend_checks(wanted: Sequence[str], environ: Mapping[str, str]) -> Sequence[Check]:
     """Every wanted backend; of the others only whether they are installed."""
-    found = [_installed(name, needed=True) for name in wanted]
-    known = sorted({entry.name for entry in entry_points(group="ranklog.backends")} | set(_PACKAGES))
-    found += [_installed(name, needed=False) for name in known if name not in wanted and name not in _BUILT_IN]
+    known = {entry.name for entry in entry_points(group="ranklog.backends")} | {*_CLIENTS, *_BUILT_IN}
+    found = [_installed(name, known, needed=True) for name in wanted]
+    found += [_installed(name, known, needed=False) for name in sorted(known.difference(wanted, _BUILT_IN))]
     for name in wanted:
         if name == "mlflow":
             found.append(_mlflow(environ))
@@ -35,23 +35,22 @@ def backend_checks(wanted: Sequence[str], environ: Mapping[str, str]) -> Sequenc
     return found
 
 
-def _installed(name: str, *, needed: bool) -> Check:
+def _installed(name: str, known: Set[str], *, needed: bool) -> Check:
     title = f"backend {name}"
     if name in _BUILT_IN:
         return Check(name=title, level="ok", text="part of ranklog")
-    if name not in _PACKAGES and not any(entry.name == name for entry in entry_points(group="ranklog.backends")):
+    if name not in known:
         return Check(name=title, level="bad", text="not known", cure="install the package that has this backend")
-    package = _PACKAGES.get(name)
-    if package is None:
+    if name not in _CLIENTS:
         return Check(name=title, level="ok", text="installed")
     try:
-        if importlib.util.find_spec(package) is not None:
-            return Check(name=title, level="ok", text=f"{package} {version(package)}")
+        if importlib.util.find_spec(name) is not None:
+            return Check(name=title, level="ok", text=f"{name} {version(name)}")
     except (PackageNotFoundError, ValueError):
         pass
     if needed:
         cure = f"pip install 'ranklog[{name}]' where delivery runs, or deliver from elsewhere: ranklog sync"
-        return Check(name=title, level="bad", text=f"{package} is not installed", cure=cure)
+        return Check(name=title, level="bad", text=f"{name} is not installed", cure=cure)
     return Check(name=title, level="ok", text="not installed, not wanted")
 
 
@@ -100,14 +99,3 @@ def _ask(url: str) -> int:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
-
-
-def wanted_backends(given: str | None, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Names of the backends that a script without arguments would log to.
-
-    Example:
-        >>> wanted_backends("mlflow, console"), wanted_backends(None, {"RANKLOG_BACKENDS": "wandb"})
-        (['mlflow', 'console'], ['wandb'])
-    """
-    text = given if given is not None else environ.get("RANKLOG_BACKENDS") or "mlflow"
-    return [name.strip() for name in text.split(",") if name.strip()]

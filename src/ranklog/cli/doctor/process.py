@@ -8,16 +8,14 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
-from ranklog.capture.facts import rank_facts
+from ranklog.capture.facts import rank_facts, versions_of
 from ranklog.capture.joblimit import job_times
+from ranklog.cli.describe import SOON_S, device_text, place_text, versions_text
 from ranklog.cli.doctor.check import Check
-from ranklog.cli.output import count, date, duration, size_text
-from ranklog.model import __version__
+from ranklog.cli.output import date, duration, size_text
 from ranklog.model.errors import LaunchError
 from ranklog.model.place import Place
 from ranklog.model.redact import is_secret_name
@@ -27,7 +25,6 @@ from ranklog.world.launch import STRATEGY_VARIABLE, independent_tasks, other_pla
 _FRAMEWORKS = ("torch", "deepspeed", "horovod", "mpi4py", "ray", "lightning")
 _SECRETS = ("WANDB_API_KEY", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _FEW_FILES = 256
-_SOON_S = 600.0
 
 
 def place_checks(environ: Mapping[str, str]) -> Sequence[Check]:
@@ -40,8 +37,7 @@ def place_checks(environ: Mapping[str, str]) -> Sequence[Check]:
     if stands_alone(environ):
         return [Check(name="place", level="ok", text=f"{place}: by {STRATEGY_VARIABLE}=single")]
     rule = "no launcher's variables" if place.launcher == "single" else f"{place.launcher}'s variables"
-    ranks = f"{place.world_size} ranks on {count(place.node_count, 'node')}"
-    text = f"{ranks if place.world_size > 1 else 'alone'}, by {rule}"
+    text = f"{place_text(place) if place.world_size > 1 else 'alone'}, by {rule}"
     found = [Check(name="place", level="ok", text=text)]
     if others := other_places(environ):
         found.append(
@@ -64,21 +60,14 @@ def place_checks(environ: Mapping[str, str]) -> Sequence[Check]:
 def rank_check(place: Place) -> Check:
     """Host, node and device in words that people know."""
     me = rank_facts(place)
-    model = f" {me.device_model}" if me.device_model and me.device != "cpu" else ""
     memory = size_text(me.memory_bytes) if me.memory_bytes else "unknown"
-    text = f"{me.host}, node {me.node_rank}, {me.device}{model}, {me.cores} CPUs, {memory} of memory"
+    text = f"{me.host}, node {me.node_rank}, {device_text(me)}, {me.cores} CPUs, {memory} of memory"
     return Check(name="rank", level="ok", text=text)
 
 
 def version_checks() -> Sequence[Check]:
     """Versions, without importing anything."""
-    found = [f"ranklog {__version__}", f"python {sys.version.partition(' ')[0]}"]
-    for name in _FRAMEWORKS:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return [Check(name="versions", level="ok", text=", ".join(found))]
+    return [Check(name="versions", level="ok", text=versions_text(versions_of(_FRAMEWORKS)))]
 
 
 def limit_checks(place: Place, environ: Mapping[str, str]) -> Sequence[Check]:
@@ -120,7 +109,7 @@ def _job_end(environ: Mapping[str, str]) -> Sequence[Check]:
     left_s = ends_s - time.time()
     # To the minute, so that all ranks say the same.
     text = f"the job ends {date(int(ends_s * 1e9))}, in {duration(max(60.0, round(left_s / 60) * 60))}"
-    if left_s > _SOON_S:
+    if left_s > SOON_S:
         return [Check(name="time limit", level="ok", text=text)]
     cure = "save before it: logger.on_preempt(save, signals=['SIGUSR1']) and sbatch --signal=USR1@180"
     return [Check(name="time limit", level="warn", text=text, cure=cure)]

@@ -30,6 +30,7 @@ from ranklog.world.hidden import launched_place
 from ranklog.world.hierarchy import HierarchicalWorld
 from ranklog.world.strategies import resolve_strategy
 
+APART = "communicator"
 _BY_TORCH = ("torchrun", "lightning")
 _BY_MPI = ("openmpi", "mvapich", "hydra", "pals", "pmi")
 _ROUNDS = 20
@@ -40,43 +41,35 @@ _POLL_S = 0.05
 _SEEN_S = 5.0
 
 
-class Together(msgspec.Struct):
-    """What all ranks found, or why they did not meet.
+def meet(place: Place, directory: Path, own: Sequence[Check], strategy: str, timeout_s: float) -> list[Check]:
+    """Join the ranks and put their findings together; every rank calls. Waits at most about the time limit a call.
 
-    Attributes:
-        checks: Findings of all ranks, or of this one.
-        met: Whether they met.
+    Returns:
+        The findings of all ranks, or one named `APART` that says why they did not meet.
     """
-
-    checks: list[Check]
-    met: bool
-
-
-def meet(place: Place, directory: Path, own: Sequence[Check], strategy: str, timeout_s: float) -> Together:
-    """Join the ranks and put their findings together; every rank calls. Waits at most about the time limit a call."""
     end_s = time.monotonic() + timeout_s
     try:
         found = _joined(place, directory, strategy, timeout_s)
         world = found.connect(channel="doctor", timeout_s=max(end_s - time.monotonic(), 1.0))
     except (RanklogError, RuntimeError, OSError, ImportError, ValueError) as error:
-        return Together([*own, _not_met(place, error)], met=False)
+        return [_not_met(place, error)]
     try:
         checks = [*own, _strategy_check(found, world), *_talk(world, timeout_s)]
         checks += _shared(world, directory, timeout_s)
         reports = world.all_gather(msgspec.msgpack.encode(checks), timeout_s=timeout_s)
         world.barrier(timeout_s=timeout_s)
     except WorldError as error:
-        return Together([*own, _not_met(place, error)], met=False)
+        return [_not_met(place, error)]
     finally:
         world.close()
-    return Together(put_together([msgspec.msgpack.decode(report, type=list[Check]) for report in reports]), met=True)
+    return put_together([msgspec.msgpack.decode(report, type=list[Check]) for report in reports])
 
 
 def _not_met(place: Place, error: Exception) -> Check:
     text = " ".join(str(error).split())
     cure = "see that every rank runs this command, and that their nodes reach each other (GLOO_SOCKET_IFNAME names the"
     cure += f" network interface). If this process trains by itself, set RANKLOG_STRATEGY=single ({place})"
-    return Check(name="communicator", level="bad", text=f"the ranks do not meet: {text}", cure=cure)
+    return Check(name=APART, level="bad", text=f"the ranks do not meet: {text}", cure=cure)
 
 
 def _joined(place: Place, directory: Path, strategy: str, timeout_s: float) -> Strategy:
@@ -131,16 +124,23 @@ def _address(place: Place, directory: Path, timeout_s: float) -> str:
         address = f"{os.environ.get('MASTER_ADDR') or socket.gethostname()}:{port}"
         write_private(meeting, address.encode())
         return address
-    end_s = time.monotonic() + timeout_s
-    while not meeting.exists():
-        if time.monotonic() > end_s:
-            raise RanklogError(
-                f"{place} on {socket.gethostname()} sees no sign of rank 0 in {directory}: all nodes must share that"
-                " directory (RANKLOG_DIR)"
-            )
-        os.listdir(directory if directory.exists() else directory.parent)  # noqa: PTH208 - has NFS look again
-        time.sleep(_POLL_S)
+    if not _appears(meeting, timeout_s):
+        raise RanklogError(
+            f"{place} on {socket.gethostname()} sees no sign of rank 0 in {directory}: all nodes must share that"
+            " directory (RANKLOG_DIR)"
+        )
     return meeting.read_text()
+
+
+def _appears(path: Path, timeout_s: float) -> bool:
+    """Wait for a file that another node writes; whether it came in time."""
+    end_s = time.monotonic() + timeout_s
+    while not path.exists():
+        if time.monotonic() > end_s:
+            return False
+        os.listdir(path.parent if path.parent.exists() else path.parent.parent)  # noqa: PTH208 - has NFS look again
+        time.sleep(_POLL_S)
+    return True
 
 
 def forget_meeting(place: Place, directory: Path) -> None:
@@ -201,9 +201,7 @@ def _shared(world: World, directory: Path, timeout_s: float) -> list[Check]:
         make_private_dir(directory)
         write_private(mark, b"seen")
     world.barrier(timeout_s=timeout_s)
-    end_s = time.monotonic() + _SEEN_S
-    while not (seen := mark.exists()) and time.monotonic() < end_s:
-        time.sleep(_POLL_S)
+    seen = _appears(mark, _SEEN_S)
     world.barrier(timeout_s=timeout_s)
     if world.place.is_main:
         mark.unlink(missing_ok=True)

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Installs Debian's packages where this user may: apt-install.sh PACKAGE… Where they cannot be had it says so and fails.
+set -euo pipefail
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    export DEBIAN_FRONTEND=noninteractive
+    install=(apt-get install -y -q --no-install-recommends "$@")
+    { "${install[@]}" || { apt-get update -q && "${install[@]}"; }; } >/dev/null 2>&1 && exit 0
+fi
+echo "These packages are not installed: apt-get install $*" >&2
+exit 1
