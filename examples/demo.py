@@ -71,7 +71,7 @@ def main() -> int:
     print(
         f"\n{'One run in each backend, every value reduced over all ranks.' if right else 'Something is missing!'}\n\n"
         "Look at it:\n"
-        f"  .venv/bin/ranklog show {_short(next((savedir / 'runs').iterdir()))}\n"
+        f"  .venv/bin/ranklog show {_short(savedir / 'runs')}\n"
         f"  .venv/bin/mlflow ui --backend-store-uri sqlite:///{_short(savedir)}/mlflow/mlflow.db\n"
         f"  .venv/bin/tensorboard --logdir {_short(savedir)}/tensorboard"
     )
