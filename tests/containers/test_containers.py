@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from cluster import Slurm
 from images import CANARY, PODMAN, ROOT, apptainer, arguments, in_oci, missing, run
+from outcome import assert_whole
 from pages import Page, follow
 
 import ranklog
 from ranklog.journal.layout import find_runs
-from ranklog.model.record import Attempt, Coverage, Metrics
 from ranklog.testing import captured, series
 from ranklog.view.query import RunView
 
@@ -47,11 +47,10 @@ def labels_expected() -> dict[str, str]:
 def assert_one_run_of_two(runs: Path, nodes: int) -> None:
     """One finished run, in which both ranks stand behind each reduced value, with the loss of every runtime."""
     (run_dir,) = find_runs(runs)
-    assert RunView(run_dir).summary.status == "FINISHED"
+    view = RunView(run_dir)
+    assert_whole(view, 2, nodes, "torchrun")
+    assert len(view.attempts) == 1
     found = captured(run_dir)
-    (attempt,) = [record for record in found if isinstance(record, Attempt)]
-    assert (attempt.place.world_size, attempt.place.node_count) == (2, nodes)
-    assert {r.coverage for r in found if isinstance(r, Metrics) and r.op} == {Coverage(2, 2, 2)}
     loss = series(found, "train/loss")
     assert (loss[0], loss[29]) == pytest.approx((2.3398159, 2.0446132), rel=1e-6)
 
