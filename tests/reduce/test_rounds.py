@@ -698,3 +698,33 @@ def test_values_that_overflow_do_not_end_the_rounds_where_warnings_are_errors() 
         out = run_ranks(script, 2)
     assert [r.failed for r in out.rounds] == [None, None]
     assert {m.op for m in out.records if isinstance(m, Metrics)} == {"sum", "mean", "std", "stats", "median", "p99"}
+
+
+def test_what_a_round_that_hangs_had_reduced_is_written_when_it_is_abandoned() -> None:
+    buffers, rounds, worlds = watched_job(2)
+    step_all(rounds)
+    for rank, buffer in enumerate(buffers):
+        log(buffer, 0, loss=float(rank))
+        buffer.close_all()
+    rounds[1].post([Metrics(0, 0, -1, {"own": 1.0})])
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def hang(call: str) -> None:
+        if call == "all_gather":  # of the mail, after the values
+            hangs.set()
+            go_on.wait(20)
+
+    worlds[0].before = hang
+    threads = [threading.Thread(target=each.step, args=(5.0,)) for each in rounds]
+    for thread in threads:
+        thread.start()
+    assert hangs.wait(20)
+    log(buffers[0], 1, loss=2.0)
+    written = [r for r in rounds[0].abandon("the time is over") if isinstance(r, Metrics)]
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert [(r.step, r.values, r.coverage) for r in written] == [
+        (0, {"loss": 0.5}, Coverage(2, 2, 2)),
+        (1, {"loss": 2.0}, Coverage(1, 2, 1)),
+    ]

@@ -44,6 +44,9 @@ class Breaking:
         self._after = after
         self.place = world.place
 
+    def break_now(self) -> None:
+        self._left = 0
+
     def _call(self, call: object) -> None:
         assert callable(call)
         self._left -= 1
@@ -79,7 +82,7 @@ class Job:
         self.journal: list[Record] = []
         self.buffers = [Buffer(each) for each in range(size)]
         worlds: list[World] = list(FakeWorld(size).ranks())
-        worlds[rank] = Breaking(worlds[rank], at, after=after)
+        self.breaking = worlds[rank] = Breaking(worlds[rank], at, after=after)
         self.rounds = [
             Rounds(worlds[each], self.buffers[each], run_id="run-a", keep=self.kept[each]) for each in range(size)
         ]
@@ -164,6 +167,24 @@ def test_a_value_that_the_journal_has_in_part_is_corrected_and_marked(monkeypatc
     assert before == [(0, 0.0, 1)]
     (corrected,) = [r for r in job.merged() if isinstance(r, Metrics) and "loss" in r.values]
     assert (corrected.values, corrected.corrects, str(corrected.coverage)) == ({"loss": 0.5}, True, "2/2")
+
+
+@pytest.mark.parametrize("op", ["mean", "median"])
+def test_what_rank_0_logs_too_late_is_merged_with_what_the_others_had_sent_in_time(op: str) -> None:
+    job = Job(2, 1, 1_000_000, after=False)
+    log(job.buffers[1], 0, op=op, loss=1.0)
+    job.buffers[1].close_all()
+    while not job.journal:  # until rank 0 is no longer waited for
+        job.step()
+    job.breaking.break_now()
+    job.step()
+    log(job.buffers[0], 0, op=op, loss=0.0)
+    job.buffers[0].close_all()
+    job.step()
+    assert job.values(job.journal, "loss") == [(0, 1.0, 1), (0, 0.0, 1)]
+    (corrected,) = [r for r in job.merged() if isinstance(r, Metrics) and "loss" in r.values]
+    assert corrected.values["loss"] == pytest.approx(0.5, abs=0.01)
+    assert (corrected.corrects, str(corrected.coverage)) == (True, "2/2")
 
 
 def test_ranks_that_kept_nothing_count_as_missing() -> None:

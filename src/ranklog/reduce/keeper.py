@@ -65,7 +65,7 @@ class Keeper:
             self._write([SpillHead(self._rank, self._size, reason, time.time_ns(), tuple(received))])
 
     def rows(self, rows: Sequence[Row], *, in_doubt: bool = False, written: bool = False) -> None:
-        """Keep rows of this rank; ``written`` ones stand in the journal already."""
+        """Keep rows of this rank; ``written`` ones stand in the journal already, by themselves."""
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             some = rows[start : start + _ROWS_AT_ONCE]
             if self._keep_rows(some, in_doubt=in_doubt, written=written):
@@ -80,7 +80,7 @@ class Keeper:
         except Exception as error:  # a value that is no number
             self.error = self.error or error
             return False
-        return self._write([SpillRows(self._rank, reports, in_doubt, written)])
+        return self._write([SpillRows(self._rank, reports, in_doubt, written, alone=written)])
 
     def partial(self, rows: Mapping[int, list[RowReport]]) -> None:
         """Keep what others had sent of values that were written without all ranks."""

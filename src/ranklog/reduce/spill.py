@@ -50,12 +50,14 @@ class SpillRows(msgspec.Struct, frozen=True, array_like=True, tag="rows"):
         rows: The rows.
         in_doubt: Whether they may have been reduced in the last round.
         written: Whether the journal has them, without the values of all ranks.
+        alone: Whether it has them by themselves, also where others had sent values of the same names and step.
     """
 
     rank: int
     rows: list[RowReport]
     in_doubt: bool = False
     written: bool = False
+    alone: bool = False
 
 
 class SpillMail(msgspec.Struct, frozen=True, array_like=True, tag="mail"):
@@ -163,7 +165,7 @@ class Spills:
 
     def _merged(self, reduced: Mapping[Key, int]) -> list[Record]:
         rows: list[list[RowReport]] = [[] for _ in range(self._size)]
-        written: list[list[bool]] = [[] for _ in range(self._size)]
+        origin: list[list[SpillRows]] = [[] for _ in range(self._size)]
         for _, items in sorted(self._files.items()):
             for item in items:
                 if not isinstance(item, SpillRows):
@@ -172,13 +174,13 @@ class Spills:
                     if item.in_doubt and self._has(item.rank, row, reduced):
                         continue
                     rows[item.rank].append(row)
-                    written[item.rank].append(item.written)
+                    origin[item.rank].append(item)
         reports = [Report(rows[rank], closing=rank in self._ended, patience_s=0.0) for rank in range(self._size)]
         ready, _ = agree(reports, Memory.fresh(self._size))
-        new = [item for item in ready if not self._known(item, written)]
+        new = [item for item in ready if not self._known(item, origin)]
         groups, states = Merger(self._size).merge(new, reports)
         corrected = [
-            msgspec.structs.replace(group, corrects=any(written[rank][index] for rank, index in item.holders))
+            msgspec.structs.replace(group, corrects=any(origin[rank][index].written for rank, index in item.holders))
             for group, item in zip(groups, new, strict=True)
         ]
         return RecordMaker().make(corrected, states)
@@ -187,9 +189,11 @@ class Spills:
         """Whether a row in doubt was reduced: all its names were, in one round."""
         return all((rank, key) in self._held or reduced.get(key, 0) == self._size for key in _keys(row))
 
-    def _known(self, item: Ready, written: Sequence[Sequence[bool]]) -> bool:
+    def _known(self, item: Ready, origin: Sequence[Sequence[SpillRows]]) -> bool:
         """Whether the journal says the same already."""
-        return all(written[rank][index] for rank, index in item.holders) and len(item.answered) <= len(item.holders)
+        holders = [origin[rank][index] for rank, index in item.holders]
+        together = len(holders) == 1 or not any(holder.alone for holder in holders)
+        return together and all(holder.written for holder in holders) and len(item.answered) <= len(holders)
 
 
 def _keys(row: RowReport) -> list[Key]:
