@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from runtimes import environment
 
 ROOT = Path(__file__).parents[2]
 VENV = Path(sys.executable).parents[1]
+OVER = frozenset(["BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"])
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 120, why: Callable[[], str] = str) -> None:
@@ -49,17 +50,17 @@ class Slurm:
 
     def ask(self, *command: str, check: bool = True, cwd: Path | None = None, **extra: str) -> str:
         """What one of Slurm's commands answers."""
-        done = subprocess.run(
-            command,
-            env=self.environment(**extra),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            cwd=cwd,
-        )
+        done = self._run(command, cwd, extra)
         assert done.returncode == 0 or not check, done.stdout + done.stderr
         return done.stdout
+
+    def _run(
+        self, command: Sequence[str], cwd: Path | None = None, extra: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        environment = self.environment(**(extra or {}))
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=60, cwd=cwd
+        )
 
     def submit(self, *words: str | Path, cwd: Path | None = None, **extra: str) -> str:
         """Submit a job; its number."""
@@ -72,8 +73,14 @@ class Slurm:
         return self.submit(script)
 
     def is_there(self, job: str) -> bool:
-        """Whether a job, or a task of a job array, still waits or runs."""
-        return bool(self.ask("squeue", "-h", "-j", job, "-t", "PD,R,CG", "-o", "%i", check=False).strip())
+        """Whether a job, or a task of a job array, still waits or runs.
+
+        A controller that is too busy to answer has said nothing: only a job it no longer knows is over.
+        """
+        done = self._run(("squeue", "-h", "-j", job, "-t", "all", "-o", "%T"))
+        if done.returncode:
+            return "Invalid job id" not in done.stderr
+        return any(state not in OVER for state in done.stdout.split())
 
     def wait(self, job: str, timeout_s: float = 240) -> str:
         """Wait for the end of a job; how it ended, as Slurm tells it."""
@@ -81,6 +88,12 @@ class Slurm:
         return self.ask("scontrol", "show", "job", job)
 
     def start_now(self, job: str) -> None:
-        """Spare a requeued job the two minutes for which it would wait."""
+        """Spare a requeued job the two minutes for which it would wait.
+
+        A node knows by whole seconds what it has killed, and refuses a job that comes back within the same second
+        ("already killed, do not launch"), which fails it: so not before that second is over.
+        """
         wait_until(lambda: "PENDING" in self.ask("squeue", "-h", "-j", job, "-o", "%T"))
+        over_s = int(time.time()) + 2
+        wait_until(lambda: time.time() >= over_s)
         self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")

@@ -41,7 +41,11 @@ def test_a_job_that_is_requeued_three_times_is_one_run_with_one_continuous_serie
 
 def test_the_signal_that_slurm_sends_before_the_time_limit_calls_the_callback(slurm: Slurm, tmp_path: Path) -> None:
     train = f"exec {sys.executable} {JOBS / 'signal_job.py'} usr1 {tmp_path}"
-    slurm.wait(slurm.submit_lines(tmp_path, "-t1 -n1 --signal=B:USR1@55", train))
+    job = slurm.submit_lines(tmp_path, "-t20 -n1 --signal=B:USR1@115", train)
+    wait_until(lambda: (tmp_path / "output").exists() and "ready" in (tmp_path / "output").read_text())
+    # Less than 115 s are left then.
+    slurm.ask("scontrol", "update", f"JobId={job}", "TimeLimit=2")
+    slurm.wait(job)
     view = RunView(tmp_path / "runs" / "signalled")
     assert view.summary.status == "FINISHED", (tmp_path / "output").read_text()
     assert [point.value for point in view.series("after")] == [1.0]
