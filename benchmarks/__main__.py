@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.kinds import CASES as KINDS
 from benchmarks.one_process import CASES
 from benchmarks.timing import Timing
 
@@ -51,12 +52,16 @@ def main() -> None:
             "benchmarks.two_ranks",
         ]
         timings += run(torchrun, out)
+        kinds = [timing for name in KINDS for timing in run(["-m", "benchmarks.kinds", name], out)]
     base = next((t.median_us for t in timings if t.name == "ranklog log_metrics, 10 scalars"), None)
     title = "microseconds a step in the training thread"
     print(f"{title:<66}{'median':>10}{'p99':>12}{'mean':>11}{'ratio':>10}{'close s':>9}")
     for t in timings:
         ratio = f"{t.median_us / base:.1f}" if base else ""
         print(f"{t.name:<66}{t.median_us:>10.2f}{t.p99_us:>12.1f}{t.mean_us:>11.1f}{ratio:>10}{t.close_s:>9.2f}")
+    print(f"\n{'microseconds of one log call in the training thread':<66}{'median':>10}{'p99':>12}{'mean':>11}")
+    for t in kinds:
+        print(f"{t.name:<66}{t.median_us:>10.1f}{t.p99_us:>12.1f}{t.mean_us:>11.1f}")
     print(f"\nimport ranklog: {import_time_ms():.0f} ms (median of 9)")
 
 
