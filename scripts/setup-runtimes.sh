@@ -15,9 +15,15 @@ rm -f "$venv"/torch_extensions/*/lock
 PATH="$(cd "$venv/bin" && pwd):$PATH" TORCH_EXTENSIONS_DIR="$(cd "$venv" && pwd)/torch_extensions" DS_ACCELERATOR=cpu \
     "$venv/bin/python" -c 'from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder as Op; Op().load(verbose=False)' >/dev/null
 scripts/build-horovod.sh "$venv"
+# itwinai's trainer is run with its own loggers and with ranklog's. In a folder of its own, and without what it pins: an older
+# torch and NumPy.
+[ -d "$venv/itwinai" ] || pip install -q --no-deps --target "$venv/itwinai" \
+    'itwinai==0.4.2' 'torchmetrics>=1.9' 'lightning-utilities>=0.15.3' 'omegaconf>=2.4'
 # A Slurm of one's own, for one test. Where packages cannot be installed, that test says so and is skipped.
 if ! command -v slurmctld >/dev/null || ! command -v munged >/dev/null || [ ! -e "/usr/lib/$(uname -m)-linux-gnu/pmix2/lib/libpmix.so" ]; then
     echo "Installing Slurm"
     scripts/apt-install.sh slurm-wlm munge libpmix-dev || true
 fi
+# Draws graphs of provenance.
+command -v dot >/dev/null || scripts/apt-install.sh graphviz || true
 touch "$venv/.runtimes"
