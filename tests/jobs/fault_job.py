@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import joined
 
@@ -25,7 +26,7 @@ def log_on(rank: int, size: int, case: str, savedir: str) -> None:
             if step == MIDDLE:
                 logger.flush()
                 if wrong:
-                    misbehave(case)
+                    misbehave(case, logger.run_dir)
                     if case == "early":
                         break
                 elif case in ("killed", "stopped", "stopped-for-a-while"):
@@ -34,15 +35,19 @@ def log_on(rank: int, size: int, case: str, savedir: str) -> None:
             logger.log(step, "own", step=step, batch_idx=step, reduce="per_rank")
 
 
-def misbehave(case: str) -> None:
+def misbehave(case: str, run_dir: str | Path) -> None:
     if case == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if case == "stopped":
         os.kill(os.getpid(), signal.SIGSTOP)
     if case == "stopped-for-a-while":
-        wake = f"sleep 12; kill -CONT {os.getpid()}"
-        subprocess.Popen(["sh", "-c", wake], start_new_session=True)
+        # Rank 0 has noticed once it has a spill file.
+        noticed = f"ls '{run_dir}'/spill/*-rank-00000.* >/dev/null 2>&1"
+        wake = f"for i in $(seq 300); do {noticed} && break; sleep 0.2; done; kill -CONT {os.getpid()}"
+        waking = subprocess.Popen(["sh", "-c", wake], start_new_session=True)
         os.kill(os.getpid(), signal.SIGSTOP)
+        # Of a process with threads it is the main one that is stopped first: this one, under Ray, goes on meanwhile.
+        waking.wait()
     if case == "raises":
         raise RuntimeError("out of luck")
 

@@ -14,6 +14,8 @@ from ranklog.model.record import Event
 from ranklog.testing import captured
 from ranklog.view.query import RunView
 
+pytestmark = pytest.mark.slow
+
 JOB = Path(__file__).with_name("crash_job.py")
 KEY = "0123456789abcdef"
 

@@ -39,9 +39,13 @@ def warnings(found: list[Record]) -> str:
     return "\n".join(r.text for r in found if isinstance(r, Event) and r.level == "warning")
 
 
-def sync(tmp_path: Path) -> None:
+def sync(tmp_path: Path) -> str:
+    """Merge what was kept; what there was to be told of it."""
     command = [sys.executable, "-m", "ranklog.cli", "sync", str(tmp_path / "runs" / "faulty")]
-    subprocess.run(command, check=False, timeout=60, env=os.environ, capture_output=True)
+    done = subprocess.run(command, check=False, timeout=60, env=os.environ, capture_output=True, text=True)
+    kept = [f"{path.name}: {path.stat().st_size}" for path in (tmp_path / "runs" / "faulty" / "spill").rglob("*")]
+    events = [f"{record.code}: {record.text}" for record in records(tmp_path) if isinstance(record, Event)]
+    return "\n".join([done.stdout, done.stderr, *kept, *events])
 
 
 def mean_of(ranks: range) -> float:
@@ -137,9 +141,9 @@ def test_a_rank_that_was_stopped_for_a_while_is_made_up_for(
     launcher = "torch" if runtime == "deepspeed" else runtime
     done = start(launcher, 2, JOB, runtime, "stopped-for-a-while", str(tmp_path), cwd=tmp_path)
     assert done.code == 0, done.output
-    sync(tmp_path)
+    told = sync(tmp_path)
     found = records(tmp_path)
-    assert series(found, "loss") == pytest.approx({step: step + 0.5 for step in range(STEPS)})
+    assert series(found, "loss") == pytest.approx({step: step + 0.5 for step in range(STEPS)}), told + done.output
     assert set(coverage(found, "loss").values()) == {Coverage(2, 2, 2)}
     for rank in range(2):
         assert series(found, f"own/rank_{rank:03d}") == {step: step for step in range(STEPS)}

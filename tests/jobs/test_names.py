@@ -89,6 +89,7 @@ def test_names_and_texts_of_every_kind_reach_every_backend_and_no_other_place(tm
     assert {tag: found.Scalars(tag)[0].value for tag in found.Tags()["scalars"]} == expected
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_names_are_kept_apart(tmp_path: Path) -> None:
     logger = JournalLogger(tmp_path)
     values = {f"layer/{number}/norm": float(number) for number in range(100_000)}

@@ -18,6 +18,8 @@ from ranklog.model.errors import InvalidArgumentError
 from ranklog.testing import captured, series
 from ranklog.view.query import RunView
 
+pytestmark = pytest.mark.slow
+
 JOB = Path(__file__).with_name("signal_job.py")
 ALL = {step: float(step) for step in range(100)}
 
