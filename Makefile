@@ -8,10 +8,13 @@ READY  := $(VENV)/.ready
 JOINED := $(VENV)/.runtimes
 IMAGES := $(VENV)/.containers
 
+# Their tests start many processes, a cluster or builds, and have the machine for themselves.
+MANY   := $(addprefix tests/,cluster containers faults jobs reduce soak world)
+
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check lint types contracts unit bench docs-check clean
+.PHONY: help env demo test check lint types contracts bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -31,10 +34,11 @@ demo: $(READY)  ## Train on real data over two ranks, then read the result back 
 	$(BIN)/python examples/demo.py
 
 test: $(JOINED) $(IMAGES) lint types contracts  ## Install what is missing and run every check and test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 $(MANY:%=--ignore=%)
+	$(BIN)/python -m pytest --durations=15 $(MANY)
 
 check: $(READY) lint types contracts  ## The fast loop: lint, types, contracts, unit tests
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

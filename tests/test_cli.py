@@ -129,6 +129,17 @@ def test_text_from_a_run_cannot_steer_the_terminal_or_the_layout(cli, start_atte
     assert "[bold]y[/bold]" in shown
 
 
+def test_a_number_is_never_broken_over_two_lines(cli, start_attempt, tmp_path, monkeypatch):
+    journal = start_attempt("run-narrow")
+    name = "val/a_rather_long_name_of_a_metric_in_a_narrow_terminal"
+    journal.append([Metrics(step, 1, -1, {name: (-1) ** step * 1.234567e-10}) for step in range(2)])
+    journal.close()
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = cli("show", tmp_path / "run-narrow").out.split()
+    assert shown.count("1.23457e-10") == 1, "the maximum"
+    assert shown.count("-1.23457e-10") == 2, "the last and the minimum"
+
+
 def test_sync_delivers_what_is_left_says_what_is_not_and_remembers(cli, runs, tmp_path):
     first = cli("sync", "run-a")
     assert first.status == 0
@@ -265,6 +276,16 @@ def test_starting_the_command_line_loads_no_framework_and_no_backend():
     code = (
         "import sys, ranklog.cli; heavy = {'torch', 'mlflow', 'wandb', 'tensorboard', 'pandas', 'pyarrow'};"
         "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.slow
+def test_importing_ranklog_loads_neither_numpy_nor_what_only_an_open_logger_needs():
+    code = (
+        "import sys, ranklog, ranklog.loggers; late = {'numpy', 'ranklog.capture.session', 'ranklog.capture.reducer'};"
+        "print(sorted(late & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"

@@ -6,11 +6,15 @@ backend's package.
 
 from ranklog.loggers import (
     ConsoleLogger,
+    CSVLogger,
     EmptyLogger,
     JournalLogger,
     LoggersCollection,
     MLFlowLogger,
+    OpenTelemetryLogger,
+    Prov4MLLogger,
     TensorBoardLogger,
+    TrackioLogger,
     WandBLogger,
     create_logger,
 )
@@ -19,13 +23,17 @@ from ranklog.model.place import Place
 from ranklog.world.here import place, rank_zero_only, rank_zero_print
 
 __all__ = [
+    "CSVLogger",
     "ConsoleLogger",
     "EmptyLogger",
     "JournalLogger",
     "LoggersCollection",
     "MLFlowLogger",
+    "OpenTelemetryLogger",
     "Place",
+    "Prov4MLLogger",
     "TensorBoardLogger",
+    "TrackioLogger",
     "WandBLogger",
     "__version__",
     "create_logger",

@@ -8,7 +8,7 @@ import pytest
 
 from ranklog.capture.blackbox import LastValues
 from ranklog.capture.drain import Drain, Parcel
-from ranklog.capture.encode import Content
+from ranklog.capture.encoded import Content
 from ranklog.capture.health import Health
 from ranklog.model.errors import RanklogWarning
 from ranklog.model.record import File, Item, Metrics, Record

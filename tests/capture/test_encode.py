@@ -95,7 +95,7 @@ def test_torch_and_pil_images_and_paths_are_images(tmp_path: Path) -> None:
     assert np.array_equal(pixels(only(str(tmp_path / "x.png"), "i", "image")), expected)
 
 
-@pytest.mark.parametrize("bad", [np.zeros((2, 3, 4, 5)), np.zeros((0, 3)), "no-such.png", 3], ids=str)
+@pytest.mark.parametrize("bad", [np.zeros((2, 3, 4, 5, 6)), np.zeros((0, 3)), "no-such.png", 3], ids=str)
 def test_what_is_no_image_is_refused(bad: object) -> None:
     with pytest.raises(InvalidItemError, match="image 'i'"):
         encode(bad, "i", "image", {})

@@ -45,9 +45,25 @@ def test_a_run_knows_its_commit_and_whether_the_code_was_changed(repository, mon
     commit = git(repository, "rev-parse", "HEAD")
     (repository / "result.txt").write_text("git does not know this file\n")
     first = logged(tmp_path / "logs").jobs[0]
-    assert (first.git.commit, first.git.branch, first.git.dirty) == (commit, "topic", False)
+    assert (first.git.commit, first.git.branch, first.git.dirty, first.git.remote) == (commit, "topic", False, "")
     (repository / "train.py").write_text("changed = True\n")
     assert logged(tmp_path / "logs").jobs[0].git.dirty is True
+
+
+@pytest.mark.parametrize(
+    ("given", "noted"),
+    [
+        ("https://ada:s3cret@git.example/lab/digits.git", "https://git.example/lab/digits.git"),
+        ("https://git.example/lab/digits.git?private_token=s3cret", "https://git.example/lab/digits.git"),
+        ("git@git.example:lab/digits.git", "git@git.example:lab/digits.git"),
+        ("https://[git.example/lab", ""),
+    ],
+)
+def test_a_run_knows_where_its_code_comes_from_and_no_secret_of_that(given, noted, repository, monkeypatch, tmp_path):
+    monkeypatch.chdir(repository)
+    git(repository, "config", "remote.origin.url", given)
+    assert logged(tmp_path / "logs").jobs[0].git.remote == noted
+    assert b"s3cret" not in b"".join(path.read_bytes() for path in (tmp_path / "logs").rglob("*") if path.is_file())
 
 
 def test_outside_of_a_repository_and_without_git_there_is_no_commit(monkeypatch, tmp_path):

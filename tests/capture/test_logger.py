@@ -29,7 +29,9 @@ def journal_of(logger: JournalLogger, **calls: object) -> Path:
 
 def test_what_is_logged_is_in_the_journal_after_flush() -> None:
     logger = JournalLogger()
+    assert not logger.is_initialized
     with logger.start_logging():
+        assert logger.is_initialized
         logger.log(0.5, "loss", step=3)
         logger.log_metrics({"a": 1.0, "b": 2}, step=4)
         assert logger.flush()

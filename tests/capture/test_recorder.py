@@ -13,7 +13,7 @@ import pytest
 from ranklog.capture.backlog import size_of
 from ranklog.capture.blackbox import LastValues
 from ranklog.capture.drain import Drain, Parcel, Sample
-from ranklog.capture.encode import Content
+from ranklog.capture.encoded import Content
 from ranklog.capture.health import Health
 from ranklog.capture.recorder import DROPPED, Recorder
 from ranklog.journal.reader import read_run

@@ -21,6 +21,8 @@ from ranklog.journal.writer import JournalWriter
 from ranklog.model.record import End, Metrics
 from ranklog.model.spec import BackendSpec
 
+pytestmark = pytest.mark.slow
+
 OLD_NS = 1_600_000_000_000_000_000
 Start = Callable[..., JournalWriter]
 

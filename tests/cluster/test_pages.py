@@ -25,6 +25,7 @@ PAGES = [
         leaves=assert_one_series_of_two_attempts,
     ),
     Page("how-to/job-arrays.md", (r"array-\d+", r"my-sweep"), leaves=assert_array),
+    Page("how-to/provenance.md", (r"provenance\.svg", r"ro-crate-metadata\.json")),
 ]
 ELSEWHERE = {DOCS / "how-to" / "containers.md"}
 """Run in tests/containers, where the images are built."""

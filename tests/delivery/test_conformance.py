@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from custom_backend import install
 from items import T0_NS, Run, metrics, png
+from otlp_receiver import shared
 from wandb_reader import OfflineRun, offline_files
 
 from ranklog.delivery.backends.base import create_backend
@@ -84,6 +85,8 @@ OPTIONS: dict[str, dict[str, Scalar]] = {
     },
     "wandb": {"project_name": "exp", "offline_mode": True},
     "tensorboard": {"framework": "pytorch"},
+    "trackio": {"project_name": "exp"},
+    "opentelemetry": {"endpoint": shared().endpoint},
 }
 
 
@@ -119,6 +122,24 @@ def _memory(case: Case, metric: str) -> Series:
     return [(record.step, record.values[metric]) for record in records if metric in record.values]
 
 
+def _csv(case: Case, metric: str) -> Series:
+    import pandas as pd
+
+    rows = pd.read_csv(case.savedir / case.run_id / "metrics.csv")
+    return [(int(step), value) for step, value in rows[rows["name"] == metric][["step", "value"]].to_numpy()]
+
+
+def _opentelemetry(case: Case, metric: str) -> Series:
+    steps = {time_ns: int(step) for _, time_ns, step in shared().series(case.run_id, "ranklog.step")}
+    return [(steps[time_ns], value) for _, time_ns, value in shared().series(case.run_id, metric)]
+
+
+def _trackio(case: Case, metric: str) -> Series:
+    from trackio_reader import TrackioRun
+
+    return TrackioRun(case.savedir, "exp", case.run_id).values(metric)
+
+
 def _jsonl(case: Case, metric: str) -> Series:
     lines = [json.loads(line) for line in next(case.savedir.glob("*.jsonl")).read_text().splitlines()]
     return [
@@ -131,6 +152,9 @@ READ: dict[str, Callable[[Case, str], Series]] = {
     "mlflow": _mlflow,
     "tensorboard": _tensorboard,
     "wandb": _wandb,
+    "csv": _csv,
+    "opentelemetry": _opentelemetry,
+    "trackio": _trackio,
     "memory": _memory,
     "jsonl": _jsonl,
 }

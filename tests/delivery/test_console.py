@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import stat
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from items import T0_NS, Run, metrics, png
 from ranklog.delivery.backends.base import Refused
 from ranklog.delivery.backends.console import ConsoleBackend
 from ranklog.model.place import Place
-from ranklog.model.record import EVERY_BACKEND, Attempt, Coverage, End, Event, Params, Record
+from ranklog.model.record import EVERY_BACKEND, Attempt, Coverage, End, Event, MetricInfo, Metrics, Params, Record
 from ranklog.model.spec import BackendSpec
 
 
@@ -80,6 +81,95 @@ def test_coverage_below_full_is_marked_and_a_missing_value_is_not(shown: Shown) 
 
 def test_values_of_one_name_and_step_are_all_shown(shown: Shown) -> None:
     assert shown.log(metrics(1, {"loss": 1.0}), metrics(1, {"loss": 2.0})) == ["step 1  loss 1", "step 1  loss 2"]
+
+
+def fast(step: int, values: dict[str, float], *, seconds: float) -> Metrics:
+    return Metrics(step, T0_NS + int(seconds * 10**9), EVERY_BACKEND, values)
+
+
+def test_fast_steps_are_a_line_a_second_that_says_how_many_it_stands_for(shown: Shown) -> None:
+    lines = shown.log(*(fast(step, {"loss": step / 8}, seconds=step / 10) for step in range(25)))
+    assert lines == ["step 0  loss 0", "step 10 (+9)  loss 1.25", "step 20 (+9)  loss  2.5"]
+    shown.backend.close(status="FINISHED", timeout_s=1.0)
+    last, end = shown.console.getvalue().splitlines()[-2:]  # type: ignore[attr-defined]
+    assert last.endswith("step 24 (+3)  loss    3") and end.endswith("run run-1 FINISHED")
+
+
+def test_what_must_be_seen_is_not_left_out_however_fast_it_comes(shown: Shown) -> None:
+    shown.log(fast(0, {"loss": 1.0}, seconds=0.0))
+    partial = Coverage(1, 2, 1)
+    lines = shown.log(
+        fast(1, {"loss": 0.9}, seconds=0.1),
+        fast(2, {"loss": math.nan}, seconds=0.2),
+        Metrics(3, T0_NS + 3 * 10**8, EVERY_BACKEND, {"loss": 0.8}, op="mean", coverage=partial),
+        fast(4, {"loss": 0.7}, seconds=0.4),
+        shown.run.text("note", "hello", step=4),
+        fast(5, {"acc": 0.5}, seconds=0.5),
+    )
+    assert [line.partition("  ")[0] for line in lines] == ["step 2 (+1)", "step 3", "step 4", "step 4", "", "step 5"]
+
+
+def test_lines_of_the_same_metrics_stand_in_columns(shown: Shown) -> None:
+    shown.log(metrics(99, {"loss": 0.12345, "lr": 0.1}))
+    lines = shown.log(metrics(100, {"loss": 0.5, "lr": 0.01}), metrics(101, {"loss": 12.0, "lr": 0.001}))
+    assert lines == ["step 100  loss     0.5  lr 0.01", "step 101  loss      12  lr 0.001"]
+
+
+def test_a_new_best_of_a_metric_with_a_goal_is_marked(shown: Shown) -> None:
+    goal = MetricInfo(T0_NS, EVERY_BACKEND, "loss", "min")
+    lines = shown.log(goal, *(metrics(step, {"loss": value}) for step, value in enumerate([2.0, 1.0, 3.0])))
+    assert lines == ["step 0  loss 2", "step 1  loss 1*", "step 2  loss 3"]
+
+
+def test_alerts_datasets_tables_and_lists_say_what_they_are(shown: Shown) -> None:
+    run = shown.run
+    lines = shown.log(
+        run.alert("diverged", "loss is 1e9", level="error"),
+        run.dataset("train"),
+        run.table("pred", ["id", "score"], [[1, 0.123456], [20, None]]),
+        run.images("pair", [png(), png()]),
+        run.reference("ckpt", shown.run.dir),
+    )
+    assert lines[0].startswith("step 0  ALERT (error) diverged saved: ") and lines[1] == "    loss is 1e9"
+    assert lines[2].startswith("step 0  dataset train: digits, digest 0123456789abcdef, 1797 rows saved: ")
+    assert [line.strip() for line in lines[4:7]] == ["id  score", "1   0.12346", "20"]
+    assert lines[7].startswith("step 0  image pair, 2 of them saved: ")
+    assert f"model ckpt, stays at {shown.run.dir.as_uri()}, saved: " in lines[8]
+
+
+def test_histograms_that_come_together_are_one_line(shown: Shown) -> None:
+    watched = [shown.run.histogram(f"gradients/net.{i}", [0.0, 1.0], [1], step=3) for i in range(12)]
+    lines = shown.log(metrics(3, {"loss": 1.0}), *watched, metrics(4, {"loss": 1.0}))
+    assert lines[1:] == ["step 4  loss 1", f"step 3  histogram gradients/net.0 and 11 more saved: {shown.files}"]
+    assert (shown.files / "gradients/net.11.json").exists()
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_colours_and_lines_that_fit_and_a_dumb_one_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    partial = metrics(0, {f"metric_{i}": 1.0 for i in range(10)}, coverage=Coverage(1, 2, 1))
+    shown = Shown(tmp_path / "rich", Terminal())
+    shown.log(partial)
+    painted = shown.console.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b[" in painted and "\r" not in painted
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", painted)
+    assert all(len(line) <= 40 for line in bare.splitlines()) and len(bare.splitlines()) == 1
+    monkeypatch.setenv("TERM", "dumb")
+    dumb = Shown(tmp_path / "dumb", Terminal())
+    dumb.log(partial)
+    assert "\x1b" not in dumb.console.getvalue()  # type: ignore[attr-defined]
+    assert "INCOMPLETE" in dumb.console.getvalue()  # type: ignore[attr-defined]
 
 
 def test_nan_infinities_and_large_numbers_are_visible(shown: Shown) -> None:

@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow_server import serve
 
+from ranklog import MLFlowLogger
 from ranklog.delivery.backends.base import Refused
 from ranklog.delivery.backends.mlflow import MlflowBackend
 from ranklog.model.errors import InvalidArgumentError
@@ -444,11 +445,6 @@ def _no_connection(*_: object, **__: object) -> None:
     raise ConnectionError
 
 
-def test_a_model_that_mlflow_did_not_save_is_a_folder_of_artifacts(opened: Opened) -> None:
-    opened.log(opened.run.folder("net", {"state_dict.pt": b"w", "architecture.txt": b"a"}, kind="model"))
-    assert opened.artifacts() == ["net/architecture.txt", "net/state_dict.pt"]
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """A real MLflow server on the loopback interface."""
@@ -472,7 +468,11 @@ def test_a_server_receives_all_kinds_once(
         run.image("val/x", png(), step=2),
         run.figure("plot.png", png()),
         run.table("pred", ["a"], [[1]]),
-        run.folder("net", saved_model[1], kind="model"),
+        msgspec.structs.replace(
+            run.folder("net", saved_model[1], kind="best_model"),
+            meta={"registered_model_name": "net", "alias": "champion"},
+        ),
+        run.dataset("train"),
     )
     opened.backend = MlflowBackend()
     opened.backend.open(context=run.context())
@@ -488,6 +488,12 @@ def test_a_server_receives_all_kinds_once(
     assert opened.read("plot.png") == png()
     [model] = opened.client.search_logged_models([opened.known["experiment_id"]])
     assert model.status.name == "READY"
+    assert len(opened.client.search_model_versions("name = 'net'")) == 1
+    champion = opened.client.get_model_version_by_alias("net", "champion")
+    assert champion.source == f"models:/{model.model_id}"
+    [dataset] = opened.client.get_run(opened.id).inputs.dataset_inputs
+    assert dataset.dataset.name == "digits"
+    assert opened.client.get_run(opened.id).info.artifact_uri.startswith("mlflow-artifacts:/"), "through the server"
     assert not (tmp_path / "unused").exists()
 
 
@@ -502,11 +508,12 @@ def test_the_job_its_code_and_the_group_of_its_array_are_tags(tmp_path: Path, sa
     run = make_run(tmp_path, savedir)
     run.facts = msgspec.structs.replace(run.facts, group="array-41")
     opened = Opened(run)
-    git = Git("0f5a91c2", "main", True)
+    git = Git("0f5a91c2", "main", True, "https://git.example/lab/digits.git")
     opened.log(JobFacts(T0_NS, ("train.py",), "/", {"torch": "2.13"}, git, "slurm", {"job": "42", "partition": "gpu"}))
     expected = {
         "mlflow.source.git.commit": "0f5a91c2",
         "mlflow.source.git.branch": "main",
+        "mlflow.source.git.repoURL": "https://git.example/lab/digits.git",
         "ranklog.git.dirty": "True",
         "ranklog.version.torch": "2.13",
         "slurm.job": "42",
@@ -514,3 +521,19 @@ def test_the_job_its_code_and_the_group_of_its_array_are_tags(tmp_path: Path, sa
         "ranklog.group": "array-41",
     }
     assert opened.tags().items() >= expected.items()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_a_relative_path_of_a_database_is_below_the_directory_where_training_was_started(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by == "environment":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///own.db")
+    logger = MLFlowLogger(savedir="logs", tracking_uri="sqlite:///own.db" if by == "argument" else None)
+    with logger.start_logging():
+        logger.log(0.5, "loss", step=0)
+        assert logger.wait_delivered(60)
+        run_id = logger.run_id
+    assert mlflow.MlflowClient(f"sqlite:///{tmp_path}/own.db").get_run(run_id).data.metrics == {"loss": 0.5}
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.db")) == [Path("own.db")]

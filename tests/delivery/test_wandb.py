@@ -18,10 +18,11 @@ from items import T0_NS, Run, metrics, png
 from wandb_reader import OfflineRun, offline_files
 
 from ranklog.delivery.backends.wandb import WandbBackend
+from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.facts import Git, JobFacts
 from ranklog.model.place import Place
-from ranklog.model.record import EVERY_BACKEND, Attempt, Coverage, End, Event, Params, Status
+from ranklog.model.record import EVERY_BACKEND, Attempt, Coverage, End, Event, MetricInfo, Params, Status
 from ranklog.model.spec import BackendSpec
 
 
@@ -64,6 +65,7 @@ class Everything:
             Attempt(1, "run-1", 0, Place(world_size=2, launcher="torchrun"), "node7", 1, T0_NS, (run.spec,)),
             Params(T0_NS, EVERY_BACKEND, {"lr": 0.001, "optimizer.name": "adam", "note": None}),
             Params(T0_NS, EVERY_BACKEND, {"optimizer.momentum": 0.9, "lr": 0.002}),
+            MetricInfo(T0_NS, EVERY_BACKEND, "a*b", "min"),
             metrics(0, {"loss": 2.0, "train/acc.top1": 0.5}, coverage=Coverage(2, 2, 2)),
             metrics(5, {"loss": math.nan, "up": math.inf}, coverage=Coverage(1, 2, 1)),
             metrics(3, {"loss": 1.0, "step": 77.0, "_timestamp": 5.0}, coverage=Coverage(2, 2, 1)),
@@ -82,7 +84,10 @@ class Everything:
             run.torch("weights", b"PK-tensors"),
             run.folder("net", {"state_dict.pt": b"s", "architecture.txt": b"Net()"}, kind="model"),
             run.folder("net", {"state_dict.pt": b"better"}, kind="best_model", step=9),
-            run.item("audio", "from-a-later-version", "audio/wav", [("sound.wav", b"RIFF")]),
+            run.item("model", "aliased", content.FOLDER, [("x.pt", b"x")], meta={"alias": "prod:eu/1"}),
+            run.images("many", [png(2, 2)] * 109, captions=[f"n{index}" for index in range(109)]),
+            run.image("damaged", b"\x89PNG"),
+            run.item("hologram", "from-a-later-version", "audio/wav", [("sound.wav", b"RIFF")]),
             Event("warning", "nan", "first NaN in loss", T0_NS, rank=1, step=5),
             End("FINISHED", T0_NS + 10**9, "done"),
         )
@@ -211,8 +216,24 @@ def test_a_kind_that_is_not_known_is_kept_as_an_artifact(everything: Everything)
     assert everything.artifact("from-a-later-version") == {"sound.wav": b"RIFF"}
 
 
+def test_what_w_and_b_would_cut_or_cannot_open_is_kept_whole_as_an_artifact(everything: Everything) -> None:
+    assert len(everything.artifact("many")) == 109
+    (many,) = [each for each in everything.shown.artifacts if each.name == "many"]
+    assert json.loads(many.metadata)["captions"]["caption.108"] == "n108"
+    assert everything.artifact("damaged") == {"damaged.png": b"\x89PNG"}
+
+
+def test_an_alias_that_w_and_b_refuses_is_spelled_so_that_it_takes_it(everything: Everything) -> None:
+    (model,) = [each for each in everything.shown.artifacts if each.name == "aliased"]
+    assert [alias for alias in model.aliases if alias.startswith("prod-eu-1-")]
+
+
 def test_an_event_is_a_line_of_the_log(everything: Everything) -> None:
-    assert everything.shown.logs == ["[ranklog] warning: first NaN in loss (rank 1, step 5)\n"]
+    assert "[ranklog] warning: first NaN in loss (rank 1, step 5)\n" in everything.shown.logs
+
+
+def test_a_goal_of_a_name_with_a_star_is_a_warning_since_w_and_b_has_none(everything: Everything) -> None:
+    assert everything.shown.logs[0] == "[ranklog] warning: W&B cannot keep the min of a*b: its name has a *\n"
 
 
 def test_the_run_ends_with_its_status_and_no_process_is_left(everything: Everything) -> None:
@@ -364,9 +385,10 @@ def test_after_a_kill_one_complete_directory_comes_out(tmp_path: Path) -> None:
 def test_the_job_and_its_code_are_in_the_config_and_an_array_is_a_group(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     run.facts = msgspec.structs.replace(run.facts, group="array-41")
-    run.add(JobFacts(T0_NS, ("train.py",), "/", {}, Git("0f5a91c2", "main", True), "slurm", {"job": "42"}))
+    code = Git("0f5a91c2", "main", True, "https://git.example/lab")
+    run.add(JobFacts(T0_NS, ("train.py",), "/", {}, code, "slurm", {"job": "42"}))
     deliver(run)
     found = read_back(run)
-    assert found.config["ranklog"]["git"] == {"commit": "0f5a91c2", "dirty": True}
+    assert found.config["ranklog"]["git"] == {"commit": "0f5a91c2", "dirty": True, "remote": "https://git.example/lab"}
     assert found.config["slurm"] == {"job": "42"}
     assert found.run.run_group == "array-41"

@@ -52,6 +52,7 @@ class OfflineRun:
         self.summary: dict[str, Any] = {}
         self.metrics: list[Any] = []
         self.artifacts: list[Any] = []
+        self.alerts: list[Any] = []
         self.logs: list[str] = []
         self.exit_code: int | None = None
         self.preempting = False
@@ -69,6 +70,8 @@ class OfflineRun:
                     self.metrics.append(record.metric)
                 case "artifact":
                     self.artifacts.append(record.artifact)
+                case "alert":
+                    self.alerts.append(record.alert)
                 case "output_logger":
                     self.logs.append(record.output_logger.line)
                 case "preempting":

@@ -17,7 +17,7 @@ import msgspec
 
 from ranklog.capture.backlog import buffer_bytes
 from ranklog.capture.blackbox import LastValues
-from ranklog.capture.encode import Content
+from ranklog.capture.encoded import Content
 from ranklog.capture.health import Health
 from ranklog.capture.snapshot import Value, resolve
 from ranklog.model.errors import RanklogError

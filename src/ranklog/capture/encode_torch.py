@@ -6,12 +6,14 @@ Saving a model waits for the device and the disk; `log` says so for these kinds.
 from __future__ import annotations
 
 import io
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ranklog.capture.encode import wrong_item
+from ranklog.capture.encoded import wrong_item
 from ranklog.model.errors import InvalidItemError, MissingExtraError
 
 
@@ -45,27 +47,50 @@ def _only_tensors(torch: Any, item: object) -> bool:
     return item is None or isinstance(item, (torch.Tensor, int, float, str, bool))
 
 
-def save_model(model: Any, name: str, kind: str, folder: Path, *, for_mlflow: bool, input_example: Any = None) -> None:
-    """Write a model into a folder that does not exist yet.
-
-    With an MLflow backend it is MLflow's own local format, which `mlflow.pytorch.load_model` reads after the
-    upload: with an ``input_example`` the traced graph (``pt2``, safe to load, with signature), else MLflow's pickle
-    format. Without MLflow it is ``state_dict.pt`` (weights only) and ``architecture.txt``. A wrapper such as DDP is
-    taken off.
+def bare_module(model: Any, name: str, kind: str) -> Any:
+    """The module below wrappers that only train it: DDP, DataParallel, a DeepSpeed engine, what was compiled.
 
     Raises:
-        InvalidItemError: when the item is no module, or its graph cannot be traced with the example.
+        InvalidItemError: it is no module.
     """
     torch = _torch(kind)
     if not isinstance(model, torch.nn.Module):
         raise wrong_item(model, name, kind)
-    if isinstance(model, (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)):
-        model = model.module
+    parallel = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
+    while True:
+        if isinstance(model, parallel) or type(model).__name__ == "DeepSpeedEngine":
+            model = model.module
+        elif hasattr(model, "_orig_mod"):
+            model = model._orig_mod
+        else:
+            return model
+
+
+def save_state(state: Any, model: Any, folder: Path) -> None:
+    """Write weights, loadable with ``torch.load(..., weights_only=True)``, and the architecture as text."""
+    torch = _torch("model")
+    folder.mkdir(mode=0o700)
+    torch.save(state, folder / "state_dict.pt")
+    (folder / "architecture.txt").write_text(f"{model}\n")
+
+
+def save_model(model: Any, name: str, kind: str, folder: Path, *, for_mlflow: bool, input_example: Any = None) -> None:
+    """Write a module, without wrappers, into a folder that does not exist yet.
+
+    With an MLflow backend it is MLflow's own local format, which `mlflow.pytorch.load_model` reads after the
+    upload: with an ``input_example`` the traced graph (``pt2``, safe to load, with signature), else MLflow's pickle
+    format. Without MLflow it is ``state_dict.pt`` (weights only) and ``architecture.txt``.
+
+    Raises:
+        InvalidItemError: its graph cannot be traced with the example.
+    """
+    torch = _torch(kind)
     if not for_mlflow:
-        folder.mkdir(mode=0o700)
-        torch.save(model.state_dict(), folder / "state_dict.pt")
-        (folder / "architecture.txt").write_text(f"{model}\n")
+        save_state(model.state_dict(), model, folder)
         return
+    if "mlflow" not in sys.modules:
+        # Where the user does not use MLflow by himself, it must not report to its makers, nor leave a file at home.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         import mlflow.pytorch
     except ImportError as error:
@@ -78,7 +103,7 @@ def save_model(model: Any, name: str, kind: str, folder: Path, *, for_mlflow: bo
         )
         return
     try:
-        with _evaluating(model):
+        with evaluating(model):
             mlflow.pytorch.save_model(
                 model,
                 str(folder),
@@ -98,6 +123,8 @@ def _traced(mlflow: Any, torch: Any, model: Any, example: Any) -> dict[str, Any]
     inputs = tuple(
         torch.as_tensor(part).detach().cpu() for part in (example if isinstance(example, (tuple, list)) else (example,))
     )
+    # A batch of one would be traced as the only size that there is.
+    inputs = tuple(torch.cat([part, part]) if part.shape[:1] == (1,) else part for part in inputs)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with torch.no_grad():
         outputs = model(*(part.to(device) for part in inputs))
@@ -117,7 +144,7 @@ def _traced(mlflow: Any, torch: Any, model: Any, example: Any) -> dict[str, Any]
 
 
 @contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: Any) -> Iterator[None]:
     """Evaluation mode for a while; each module gets its own mode back, frozen ones too."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -16,12 +16,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from ranklog.capture.gpus import visible_gpus
 from ranklog.capture.joblimit import job_times
 from ranklog.journal.alive import this_host
 from ranklog.model import __version__
 from ranklog.model.facts import Git, JobFacts, RankFacts
 from ranklog.model.place import Place
-from ranklog.model.redact import mask_command, mask_text
+from ranklog.model.redact import mask_command, mask_text, split_userinfo
 from ranklog.model.text import storable
 
 GIT_S = 5.0
@@ -86,8 +87,8 @@ def device(place: Place, environ: Mapping[str, str]) -> str:
     with suppress(Exception):  # a broken driver is no reason not to train
         if cuda is not None and cuda.is_initialized():
             return f"cuda:{cuda.current_device()}"
-    visible = environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = len(_gpus()) if visible is None else sum(gpu.strip() not in ("", "-1") for gpu in visible.split(","))
+    visible = visible_gpus(environ)
+    gpus = len(_gpus()) if visible is None else len(visible)
     return f"cuda:{place.local_rank % gpus}" if gpus else "cpu"
 
 
@@ -207,7 +208,25 @@ def _git(directory: Path) -> Git | None:
     branch = _ask_git(directory, "rev-parse", "--abbrev-ref", "HEAD") or ""
     # Files that git does not know are often results: they do not make the code another one.
     changed = _ask_git(directory, "status", "--porcelain", "--untracked-files=no")
-    return Git(commit, "" if branch == "HEAD" else mask_text(branch), None if changed is None else bool(changed))
+    return Git(
+        commit,
+        "" if branch == "HEAD" else mask_text(branch),
+        None if changed is None else bool(changed),
+        _public(_ask_git(directory, "config", "--get", "remote.origin.url") or ""),
+    )
+
+
+def _public(url: str) -> str:
+    """An address of git's without what could be a secret.
+
+    Example:
+        >>> _public("https://ada:token@git.example/lab/digits.git?key=1"), _public("git@git.example:lab/digits.git")
+        ('https://git.example/lab/digits.git', 'git@git.example:lab/digits.git')
+    """
+    try:
+        return storable(split_userinfo(url).url.partition("?")[0])
+    except ValueError:  # no address
+        return ""
 
 
 def _ask_git(directory: Path, *question: str) -> str | None:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from ranklog.capture.health import Health
 from ranklog.model.spec import Forward
+from ranklog.model.uri import absolute_uri
 
 _LAUNCHER_PREFIXES = (
     "OMPI_",
@@ -34,6 +35,12 @@ _LAUNCHER_NAMES = frozenset(
     ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK",
      "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LD_PRELOAD", "PYTHONSTARTUP")
 )  # fmt: skip
+_PATHS = frozenset(
+    ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "WANDB_CONFIG_DIR",
+     "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH",
+     "OTEL_EXPORTER_OTLP_CERTIFICATE")
+)  # fmt: skip
+_ADDRESSES = frozenset(("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"))
 
 
 class Forwarder(Protocol):
@@ -62,6 +69,11 @@ def child_environment(environ: Mapping[str, str], secrets: Mapping[str, str]) ->
     kept.update(CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1", RANKLOG_FORWARDER="1")
     if path := kept.get("PYTHONPATH"):
         kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(part) for part in path.split(os.pathsep) if part)  # noqa: PTH100
+    # The child works in the run directory; what is relative is meant from here.
+    for name in _PATHS & kept.keys():
+        kept[name] = os.path.abspath(kept[name])  # noqa: PTH100
+    for name in _ADDRESSES & kept.keys():
+        kept[name] = absolute_uri(kept[name])
     kept.update(secrets)
     return kept
 

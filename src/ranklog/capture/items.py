@@ -1,20 +1,31 @@
-"""Makes the parcel of one item: encodes it, and copies now what may change after the call returns."""
+"""Takes one item in the training thread: encodes it, and sees to it that what was logged is what is stored.
+
+In: an item, its identifier, kind and options. Out: a parcel in the inbox, at once where the contents are small.
+Files above `READ_AT_ONCE_BYTES` together are copied, linked or hashed by the thread beside
+(`ranklog.capture.aside`), on the rank that has them, while training goes on; what is logged later under the same
+name comes after. A file that changed before it was copied is said, one that the disk refuses is counted as lost.
+"""
 
 from __future__ import annotations
 
-import re
+import os
 import shutil
+import socket
 import time
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from ranklog.capture.drain import Parcel
-from ranklog.capture.encode import FOLDER, Content, Encoded, encode, file_name, folder_contents
-from ranklog.model.errors import RanklogWarning
-from ranklog.model.kinds import KINDS
+from ranklog.capture.encode import encode
+from ranklog.capture.encoded import Content, Encoded, file_name
+from ranklog.capture.options import known_options
+from ranklog.journal import layout
+from ranklog.model import content
+from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import File, Item
 from ranklog.model.spec import Scalar
 from ranklog.model.text import storable
@@ -22,93 +33,178 @@ from ranklog.model.text import storable
 if TYPE_CHECKING:
     from ranklog.capture.session import Session
 
+Policy = Literal["mutable", "immutable", "reference"]
+POLICIES: tuple[Policy, ...] = ("mutable", "immutable", "reference")
+How = Literal["copy", "link", "move"]
 READ_AT_ONCE_BYTES = 4 * 1024 * 1024
-
-_STREAM = re.compile(r"iostream|PytorchStreamWriter|file write failed")
-_ignored: set[tuple[str, str]] = set()
+COPY_LIMIT_GIB = 64.0
 
 
-class _RefusedError(Exception):
-    """The disk of the run directory refuses."""
-
-
-def make_parcel(
+def submit(
     session: Session, item: Any, name: str, kind: str, *, step: int, to: int, options: Mapping[str, Any]
-) -> Parcel | None:
-    """Encode one item for the drain thread.
-
-    Files above `READ_AT_ONCE_BYTES` and models are copied to the run directory before this returns. Where the disk
-    refuses that, the item is lost, which is warned about and counted: None.
+) -> None:
+    """Encode one item and hand it on.
 
     Raises:
         InvalidItemError: the kind cannot store such an item.
+        InvalidArgumentError: an option is not allowed.
         OSError: a file to be logged cannot be read.
     """
-    known = _options(kind, options)
+    known = known_options(kind, options)
+    policy = check_policy(known.get("policy", "mutable"))
+    encoded = encode(item, name, kind, known)
+    ship(session, as_record(session, name, kind, step, to, known, encoded), encoded.contents, policy)
+
+
+def as_record(
+    session: Session, name: str, kind: str, step: int, to: int, options: Mapping[str, Any], encoded: Encoded
+) -> Item:
+    """The record of an encoded item, without its files."""
     meta: dict[str, Scalar] = {
         option: storable(value) if isinstance(value, str) else value
-        for option, value in known.items()
-        if isinstance(value, (str, int, float, bool))
+        for option, value in options.items()
+        if isinstance(value, (str, int, float, bool)) and option != "policy"
     }
-    try:
-        if kind in ("model", "best_model"):
-            encoded, stored = _model(session, item, name, kind, known.get("input_example"))
-            contents: tuple[Content | File, ...] = stored
+    return Item(kind, name, step, time.time_ns(), to, session.place.rank, encoded.media, (), {**meta, **encoded.meta})
+
+
+def ship(
+    session: Session,
+    record: Item,
+    contents: Sequence[Content],
+    policy: Policy = "mutable",
+    *,
+    ours: Path | None = None,
+) -> None:
+    """Bring a record and its contents into the inbox, by the thread beside where that takes long.
+
+    Args:
+        session: Where it goes.
+        record: The item without files.
+        contents: Its contents.
+        policy: What becomes of files: a copy; a hard link to a file that nobody writes to again; or only their
+            address and digests.
+        ours: A folder of ours in the run directory that has all the files: they are moved out of it.
+    """
+    sources = [each.source for each in contents if isinstance(each.source, Path)]
+    if not sources:
+        policy = "mutable"
+    total = sum(source.stat().st_size for source in sources)
+    key = f"{record.kind} {record.name!r}"
+    if policy != "reference" and ours is None and total > _copy_limit_bytes():
+        session.health.warn(
+            "copy_limit",
+            f"{key} has {total} bytes, more than RANKLOG_COPY_LIMIT_GIB={_copy_limit_bytes() / 2**30:g}: it stays "
+            "where it is, and its address is logged",
+        )
+        policy = "reference"
+    if policy != "reference" and total <= READ_AT_ONCE_BYTES:
+        read = tuple(
+            each if isinstance(each.source, bytes) else Content(each.path, each.source.read_bytes())
+            for each in contents
+        )
+        if ours is not None:
+            shutil.rmtree(ours, ignore_errors=True)
+        parcel = Parcel(record, read)
+        if session.aside.is_busy(key):
+            session.aside.put(key, lambda: [parcel])
         else:
-            encoded = encode(item, name, kind, meta)
-            contents = tuple(_snapshot(session, content) for content in encoded.contents)
-    except _RefusedError as refused:
-        session.lose_item(f"{kind} {name!r} is lost: it cannot be copied to {session.run_dir()}: {refused}")
-        return None
-    record = Item(kind, name, step, time.time_ns(), to, session.place.rank, encoded.media, (), meta)
-    return Parcel(record, contents)
+            session.inbox.append(parcel)
+        return
+    if policy == "immutable":
+        contents, ours = _linked_now(session, contents)
+    seen = {source: _state(source) for source in sources}
 
-
-def _options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that the kind has; others are named once, since code of other loggers passes what only they know."""
-    known = KINDS[kind].options
-    for option in options:
-        if option not in known and (kind, option) not in _ignored:
-            _ignored.add((kind, option))
-            takes = ", ".join(known) or "none"
-            warnings.warn(
-                f"ranklog: option {option}= of kind={kind!r} is ignored (it takes: {takes})",
-                RanklogWarning,
-                stacklevel=5,
-            )
-    return {option: value for option, value in options.items() if option in known}
-
-
-def _snapshot(session: Session, content: Content) -> Content | File:
-    if not isinstance(content.source, Path):
-        return content
-    if content.source.stat().st_size <= READ_AT_ONCE_BYTES:
-        return Content(content.path, content.source.read_bytes())
-    return _store(session, content)
-
-
-def _store(session: Session, content: Content) -> File:
-    try:
-        return session.store(content, False)
-    except OSError as error:
-        raise _RefusedError(str(error)) from error
-
-
-def _model(session: Session, model: Any, name: str, kind: str, input_example: Any) -> tuple[Encoded, tuple[File, ...]]:
-    from ranklog.capture.encode_torch import save_model
-
-    file_name(name)
-    for_mlflow = any(spec.backend == "mlflow" for spec in session.config.specs)
-    folder = session.run_dir() / f".model-{token_hex(6)}"
-    try:
+    def carry() -> Iterable[Parcel]:
         try:
-            save_model(model, name, kind, folder, for_mlflow=for_mlflow, input_example=input_example)
-        except (OSError, RuntimeError) as error:
-            # torch tells of a disk that refuses in the words of its C++ streams.
-            if isinstance(error, OSError) or _STREAM.search(str(error)):
-                raise _RefusedError(str(error)) from error
-            raise
-        contents = folder_contents(folder)
-        return Encoded(FOLDER, contents), tuple(_store(session, content) for content in contents)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            if policy == "reference":
+                yield Parcel(*_reference(record, contents, sources))
+            else:
+                how: How = "move" if ours is not None else "link" if policy == "immutable" else "copy"
+                yield Parcel(record, tuple(_kept(session, each, how) for each in contents))
+        finally:
+            if ours is not None:
+                shutil.rmtree(ours, ignore_errors=True)
+        changed = [source for source, state in seen.items() if ours is None and _state(source) != state]
+        if changed:
+            session.health.warn(
+                "changed_files",
+                f"{key}: {changed[0]} was changed while it was stored: log what stays as it is, or call flush() first",
+            )
+
+    session.aside.put(key, carry)
+
+
+def check_policy(given: object) -> Policy:
+    """What becomes of the files of an item.
+
+    Raises:
+        InvalidArgumentError: it is no policy.
+    """
+    for policy in POLICIES:
+        if given == policy:
+            return policy
+    raise InvalidArgumentError(f"policy={given!r} is not allowed: give one of {', '.join(POLICIES)}")
+
+
+def _copy_limit_bytes() -> float:
+    given = os.environ.get("RANKLOG_COPY_LIMIT_GIB", "")
+    try:
+        return float(given or COPY_LIMIT_GIB) * 2**30
+    except ValueError:
+        raise InvalidArgumentError(f"RANKLOG_COPY_LIMIT_GIB={given!r} is not allowed: give a number of GiB") from None
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _linked_now(session: Session, contents: Sequence[Content]) -> tuple[Sequence[Content], Path | None]:
+    """Hard links in a folder of ours, so that what is deleted soon, as old checkpoints are, is kept.
+
+    Where there can be none, the contents as they were.
+    """
+    folder = None
+    try:
+        folder = session.run_dir(0.0) / f".links-{token_hex(6)}"
+        folder.mkdir(mode=0o700)
+        linked: list[Content] = []
+        for number, each in enumerate(contents):
+            if isinstance(each.source, Path):
+                os.link(each.source, folder / str(number))
+                linked.append(Content(each.path, folder / str(number)))
+            else:
+                linked.append(each)
+    except Exception:  # another file system, or a rank that does not know the run yet: the thread beside copies
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return contents, None
+    return linked, folder
+
+
+def _kept(session: Session, each: Content, how: How) -> Content | File:
+    return session.keep_file(each.path, each.source, how) if isinstance(each.source, Path) else each
+
+
+def _reference(
+    record: Item, contents: Sequence[Content], sources: Sequence[Path]
+) -> tuple[Item, tuple[Content | File, ...]]:
+    """The record and the content that stand for files which stay where they are."""
+    files: list[content.ReferencedFile] = []
+    for each, source in zip(contents, sources, strict=True):
+        with source.open("rb") as reader:
+            size, digest = layout.digest_of(reader)
+        files.append(content.ReferencedFile(each.path, size, digest))
+    is_folder = record.media == content.FOLDER
+    root = sources[0]
+    for _ in Path(contents[0].path).parts if is_folder else ():
+        root = root.parent
+    value = content.Reference(
+        uri=storable(root.absolute().as_uri()), host=socket.gethostname(), is_folder=is_folder, files=files
+    )
+    body = Content(file_name(record.name, ".reference.json"), msgspec.json.encode(value))
+    return msgspec.structs.replace(record, media=content.REFERENCE), (body,)

@@ -10,16 +10,21 @@ from __future__ import annotations
 import operator
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ranklog.capture import lifecycle
 from ranklog.capture.gate import Gate
 from ranklog.capture.opening import OpenLogger
+from ranklog.capture.options import known_options
 from ranklog.capture.params import flatten
 from ranklog.capture.snapshot import Value, take, take_mapping
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError
 from ranklog.model.kinds import check_kind, check_name, check_op
-from ranklog.model.record import Params
+from ranklog.model.record import MetricInfo, Params
+from ranklog.model.text import storable
+
+if TYPE_CHECKING:
+    from ranklog.capture.session import Session
 
 STEP_LIMIT = 2**63
 RESUMED_WITHOUT_STEP = (
@@ -79,6 +84,8 @@ class Logger(OpenLogger):
         if kind != "metric":
             self._log_item(gate, mask, item, identifier, kind, step, reduce, kwargs)
             return
+        if kwargs and self._session is not None and isinstance(identifier, str):
+            self._describe(self._session, identifier, mask & gate.lead, known_options("metric", kwargs))
         if reduce is None and not gate.reduces:
             mask &= gate.write
         if not mask:
@@ -221,19 +228,20 @@ class Logger(OpenLogger):
         gate: Gate,
         mask: int,
         item: Any,
-        identifier: str | Sequence[str],
+        identifier: str | Sequence[str] | None,
         kind: str,
         step: int | None,
         reduce: str | None,
         options: Mapping[str, Any],
     ) -> None:
-        check_kind(kind)
+        found = check_kind(kind)
         if reduce is not None:
             raise InvalidArgumentError(f"reduce={reduce!r} is for kind='metric', not for kind={kind!r}")
-        mask &= gate.write
         session = self._session
-        if not mask or session is None:
+        if not mask or session is None or not (mask & gate.write or found.on_every_rank):
             return
+        if identifier is None and found.nameless:
+            identifier = kind
         if not isinstance(identifier, str):
             for each, name in self._pairs(item, identifier):
                 self._log_item(gate, mask, each, name, kind, step, None, options)
@@ -243,14 +251,33 @@ class Logger(OpenLogger):
             self._log_params(gate, mask, item if isinstance(item, Mapping) else {identifier: item})
             return
         step = self._count({f"{kind}:{identifier}": None}) if step is None else _check_step(step)
-        from ranklog.capture.items import make_parcel
+        from ranklog.capture.route import Call, route
 
-        parcel = make_parcel(session, item, identifier, kind, step=step, to=mask, options=options)
-        if parcel is not None:
-            session.inbox.append(parcel)
+        route(Call(session, gate, item, identifier, kind, step, mask, options, self._meet))
+        if found.becomes == "metric":
+            self._describe(session, identifier, mask & gate.write, options)
+
+    def _describe(self, session: Session, name: str, to: int, options: Mapping[str, Any]) -> None:
+        """Note what a call says about its metric, once and when it changes."""
+        goal, context = options.get("goal"), options.get("context")
+        if goal not in (None, "min", "max"):
+            raise InvalidArgumentError(f'goal={goal!r} is not allowed: give "min" or "max"')
+        said = (goal, None if context is None else storable(str(context)))
+        if to and said != self._said.get(name, (None, None)):
+            self._said[name] = said
+            session.inbox.append(MetricInfo(time.time_ns(), to, name, *said))
+
+    def _meet(self) -> None:
+        """Wait until every rank has come here, for what is collective by contract."""
+        from ranklog.capture.reducer import reduce_timeouts  # with all of reduction, and numpy
+
+        timeout_s = reduce_timeouts()[0]
+        if self._now is None:
+            self._now = lifecycle.connect_now(self._session, self._config, timeout_s)
+        self._now.reduce(1.0, "sum", 1.0, timeout_s)
 
     @staticmethod
-    def _pairs(items: Any, identifiers: Sequence[str]) -> Iterator[tuple[Any, str]]:
+    def _pairs(items: Any, identifiers: Any) -> Iterator[tuple[Any, str]]:
         if isinstance(items, (str, bytes)) or not isinstance(items, Sequence) or not isinstance(identifiers, Sequence):
             raise InvalidArgumentError(
                 f"identifier={identifiers!r} is a {type(identifiers).__name__}: give a str, or a sequence "

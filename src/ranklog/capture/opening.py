@@ -51,6 +51,7 @@ class OpenLogger:
         self._gate: Gate | None = None
         self._ordinals: dict[str, int] = {}
         self._names: set[str] = set()
+        self._said: dict[str, tuple[str | None, str | None]] = {}
         self._now: ReduceNow | None = None
         self._owner: OpenLogger | None = None
         self._forked = False
@@ -85,6 +86,7 @@ class OpenLogger:
         self._session = session
         self._gate = gate
         self._ordinals.clear()
+        self._said.clear()
 
     def _secure(self, event: Event, timeout_s: float) -> None:
         if self._session is not None:
@@ -217,6 +219,11 @@ class OpenLogger:
     def should_log(self, batch_idx: int | None = None) -> bool:
         """Whether ``log_freq`` takes a call with this ``batch_idx``."""
         return any(freq_takes(spec.log_freq, batch_idx) for spec in self._config.specs)
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether the logger is open: `create_logger_context` was called, and `destroy_logger_context` was not."""
+        return self._gate is not None
 
     @property
     def is_main(self) -> bool:

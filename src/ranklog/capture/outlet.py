@@ -11,6 +11,7 @@ from pathlib import Path
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.forwarder import Forwarder, start_forwarder
 from ranklog.capture.health import Health
+from ranklog.capture.waiting import Waiting
 from ranklog.journal.cursor import load_cursors
 
 CHECK_EVERY_S = 5.0
@@ -74,6 +75,15 @@ class Outlet:
         """In a forked child: let go of what belongs to the parent."""
         self._forwarder.forget()
 
-    def close(self, timeout_s: float) -> bool:
-        """Let the forwarder finish; whether all was delivered in time. Ends it in any case."""
-        return self._forwarder.close(timeout_s)
+    def close(self, timeout_s: float, *, records: int) -> bool:
+        """Let the forwarder finish; whether all was delivered in time. Ends it in any case.
+
+        Args:
+            timeout_s: How long to wait.
+            records: Records in the journal, to say how far delivery is.
+        """
+        waiting = Waiting(self._run_dir, records, timeout_s)
+        try:
+            return self._forwarder.close(timeout_s)
+        finally:
+            waiting.stop()

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ranklog.capture.encode import file_name
+from ranklog.capture.encoded import file_name
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.text import storable

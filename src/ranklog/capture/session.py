@@ -11,19 +11,22 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
+from ranklog.capture.aside import Aside
 from ranklog.capture.blackbox import BlackBox, cause_of
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.drain import Drain, Parcel, Sample
-from ranklog.capture.encode import Content
+from ranklog.capture.encoded import Content
 from ranklog.capture.facts import job_facts, rank_facts
 from ranklog.capture.farewell import tell_efficiency
 from ranklog.capture.gate import Gate
 from ranklog.capture.health import Health
+from ranklog.capture.measure import NodeSamplers, follow_mlflow
 from ranklog.capture.outlet import Outlet
 from ranklog.capture.progress import TellingInbox, progress_of
 from ranklog.capture.recorder import Recorder
@@ -70,6 +73,10 @@ class Session:
         self._drain_lock = threading.Lock()
         self.recorder: Recorder | None = None
         self.resumed = False
+        self.started_s = time.monotonic()
+        self.samplers = NodeSamplers(self.place.local_world_size)
+        self.aside = Aside(self.inbox.extend, self._lose)
+        self._ends: list[Callable[[], None]] = [self.samplers.rest]
         self._outlet: Outlet | None = None
         self._lost_told = 0
         self._lost_items = 0
@@ -106,6 +113,7 @@ class Session:
         self._thread = threading.Thread(target=self._run, name="ranklog-drain", daemon=True)
         self._thread.start()
         self.reducer.start()
+        follow_mlflow(self, os.environ)
         if self.place.is_main:
             self._facts = threading.Thread(target=self._note_job, name="ranklog-facts", daemon=True)
             self._facts.start()
@@ -174,15 +182,35 @@ class Session:
         source = content.source
         if inline and isinstance(source, bytes) and len(source) <= layout.INLINE_BYTES:
             return layout.store_bytes(Path(), content.path, source)
+        run_dir = self._shared_run_dir(timeout_s)
+        if isinstance(source, Path):
+            return layout.store_file(run_dir, content.path, source, inline=inline)
+        return layout.store_bytes(run_dir, content.path, source, inline=inline)
+
+    def keep_file(self, path: str, source: Path, how: Literal["copy", "link", "move"]) -> File:
+        """Store a large file as one content, under its relative path; see `store` for what it waits for and raises."""
+        run_dir = self._shared_run_dir(30.0)
+        if how == "move":
+            return layout.adopt_file(run_dir, path, source)
+        if how == "link":
+            return layout.link_file(run_dir, path, source)
+        return layout.store_file(run_dir, path, source, inline=False)
+
+    def _shared_run_dir(self, timeout_s: float) -> Path:
         run_dir = self.run_dir(timeout_s)
         if not (run_dir / layout.FACTS).exists():
             raise RanklogError(
                 f"{self.place}: the run directory {run_dir} is not there: savedir must be on a file system that all "
                 "ranks share, where others than rank 0 log files"
             )
-        if isinstance(source, Path):
-            return layout.store_file(run_dir, content.path, source, inline=inline)
-        return layout.store_bytes(run_dir, content.path, source, inline=inline)
+        return run_dir
+
+    def at_close(self, end: Callable[[], None]) -> None:
+        """Have something ended with the session."""
+        self._ends.append(end)
+
+    def _lose(self, name: str, error: Exception) -> None:
+        self.lose_item(f"{name} is lost: it cannot be stored: {error}")
 
     def lose_item(self, text: str) -> None:
         """Count an item that the disk refused while it was logged."""
@@ -205,6 +233,7 @@ class Session:
                     self._warn_if_independent()
                 idle_s = DRAIN_BUSY_S if drained else min(idle_s * 1.5, DRAIN_IDLE_S)
                 self._tell_trouble()
+                self.samplers.due(self)
                 now = time.monotonic()
                 if self.recorder is not None and now - synced >= SYNC_EVERY_S:
                     synced = now
@@ -239,6 +268,7 @@ class Session:
     def flush(self, timeout_s: float) -> bool:
         """Bring all that was logged before into the journal; whether that worked in time."""
         deadline = time.monotonic() + timeout_s
+        done = self.aside.wait(timeout_s)
         self.drain()
         reduced = self.reducer.flush(max(deadline - time.monotonic(), 0.0))
         self.drain()
@@ -246,7 +276,7 @@ class Session:
         synced = self.recorder.sync() if self.recorder is not None else True
         lost = self._lost_items + self._drain.dropped + (self.recorder.lost if self.recorder is not None else 0)
         kept, self._lost_told = lost == self._lost_told, lost
-        return reduced and synced and kept and not waiting
+        return done and reduced and synced and kept and not waiting
 
     def secure(self, event: Event, timeout_s: float) -> None:
         """At a signal, from any thread: note it, and bring all that was logged before into the journal."""
@@ -262,6 +292,8 @@ class Session:
 
     def forget(self) -> None:
         """In a forked child: let go of what belongs to the parent, without a trace."""
+        for end in self._ends:
+            end()
         if self._outlet is not None:
             self._outlet.forget()
 
@@ -286,6 +318,11 @@ class Session:
 
     def _collect(self, deadline: float, reason: str) -> None:
         """Bring what this rank logged, and on rank 0 what the others did, to its place."""
+        for end in self._ends:
+            end()
+        for name in self.aside.close(max(deadline - time.monotonic(), 0.0)):
+            self.lose_item(f"{name} is lost: the time to close was over before it was stored; give exit_timeout= more")
+        self.samplers.close()
         if self._facts is not None:
             self._facts.join(min(FACTS_S, max(deadline - time.monotonic(), 0.0)))
         self._stop.set()
@@ -338,4 +375,4 @@ class Session:
         if (lost := self.recorder.lost - told) > 0:
             # Only this can tell: the journal takes no more.
             self.health.warn("lost_at_end", f"{lost} records are lost: the disk refused them until the end")
-        return self._outlet.close(max(deadline - time.monotonic(), 0.0))
+        return self._outlet.close(max(deadline - time.monotonic(), 0.0), records=self.recorder.ordinal)

@@ -36,7 +36,8 @@ def sync(
         list[str] | None,
         typer.Option(
             metavar="BACKEND=VALUE",
-            help="Deliver there instead: mlflow=URI, tensorboard=DIR, wandb=PROJECT or console=DIR. May be repeated.",
+            help="Deliver there instead: mlflow=URI, tensorboard=DIR, wandb=PROJECT, prov=DIR or console=DIR. "
+            "May be repeated.",
             show_default=False,
         ),
     ] = None,

@@ -14,6 +14,7 @@ from ranklog.journal.reader import read_heads
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.redact import split_userinfo
 from ranklog.model.spec import BackendSpec, Scalar
+from ranklog.model.uri import absolute_uri
 
 # Backend to what VALUE is, and the option it sets.
 _MAIN_OPTION = {
@@ -21,6 +22,7 @@ _MAIN_OPTION = {
     "mlflow": ("URI", "tracking_uri"),
     "tensorboard": ("DIR", "savedir"),
     "wandb": ("PROJECT", "project_name"),
+    "prov": ("DIR", "savedir"),
 }
 # These name a run where it was logged first, which the other place knows nothing of.
 _LOCAL_OPTIONS = ("run_id", "parent_run_id")
@@ -38,7 +40,11 @@ class Destination(msgspec.Struct, frozen=True):
             t.spec.options for t in targets_of(h.attempt for h in read_heads(run_dir)) if t.spec.backend == self.backend
         ]
         kind, option = _MAIN_OPTION[self.backend]
-        value = str(Path(self.value).absolute()) if kind == "DIR" else self.value
+        value = self.value
+        if kind == "DIR":
+            value = str(Path(value).absolute())
+        elif kind == "URI":
+            value = absolute_uri(value)
         options = (own[0] if own else _usual_options(run_dir, self.backend)) | {option: value}
         options |= {name: None for name in _LOCAL_OPTIONS if name in options}
         return extra_target(BackendSpec(backend=self.backend, options=options))

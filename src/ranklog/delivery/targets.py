@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ranklog.model.record import EVERY_BACKEND, Attempt, Entry, Item, Metrics, Params
+from ranklog.model.record import EVERY_BACKEND, Attempt, Entry, Item, MetricInfo, Metrics, Params
 from ranklog.model.spec import JOURNAL, BackendSpec
 
 _EXTRA_INDEX = 1000
@@ -65,6 +65,6 @@ def extra_target(spec: BackendSpec) -> Target:
 
 def is_for(entry: Entry, mask: int) -> bool:
     """Whether an entry is for the backend with this bit; one without an address is for all of its attempt."""
-    if isinstance(entry.record, (Metrics, Params, Item)):
+    if isinstance(entry.record, (Metrics, MetricInfo, Params, Item)):
         return bool(entry.record.to & mask)
     return mask != 0

@@ -12,8 +12,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -126,25 +127,64 @@ def store_file(run_dir: Path, path: str, source: Path, *, inline: bool = True) -
     """As `store_bytes` for a file on disk, without holding it in memory."""
     if inline and source.stat().st_size <= INLINE_BYTES:
         return store_bytes(run_dir, path, source.read_bytes())
-    blobs = run_dir / "blobs"
-    make_private_dir(blobs)
-    temporary = blobs / f".{secrets.token_hex(8)}"
-    digest = hashlib.sha256()
-    size = 0
+    temporary = _new_blob(run_dir)
     try:
         fd = create_private(temporary)
         with source.open("rb") as reader, os.fdopen(fd, "wb") as writer:
-            while chunk := reader.read(1 << 20):
-                digest.update(chunk)
-                writer.write(chunk)
-                size += len(chunk)
+            size, digest = digest_of(reader, writer.write)
             writer.flush()
             os.fsync(fd)
-        temporary.replace(blob_path(run_dir, digest.hexdigest()))
-    except BaseException:
+        return _name_blob(run_dir, path, temporary, size, digest)
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    return File(path, size, digest.hexdigest())
+
+
+def link_file(run_dir: Path, path: str, source: Path) -> File:
+    """As `store_file` for a file that nobody will write to again: a hard link where there can be one, else a copy."""
+    temporary = _new_blob(run_dir)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        return store_file(run_dir, path, source, inline=False)
+    return adopt_file(run_dir, path, temporary)
+
+
+def adopt_file(run_dir: Path, path: str, source: Path) -> File:
+    """As `store_file` for a file on the run's own file system that is no longer needed at its place: it is moved."""
+    try:
+        make_private_dir(run_dir / "blobs")
+        with source.open("rb") as reader:
+            size, digest = digest_of(reader)
+            os.fsync(reader.fileno())
+        return _name_blob(run_dir, path, source, size, digest)
+    finally:
+        source.unlink(missing_ok=True)
+
+
+def digest_of(reader: BinaryIO, write: Callable[[bytes], object] | None = None) -> tuple[int, str]:
+    """Size and SHA-256 of what a file still has; each part is given to ``write`` on the way."""
+    digest = hashlib.sha256()
+    size = 0
+    while chunk := reader.read(1 << 20):
+        digest.update(chunk)
+        size += len(chunk)
+        if write is not None:
+            write(chunk)
+    return size, digest.hexdigest()
+
+
+def _new_blob(run_dir: Path) -> Path:
+    blobs = run_dir / "blobs"
+    make_private_dir(blobs)
+    return blobs / f".{secrets.token_hex(8)}"
+
+
+def _name_blob(run_dir: Path, path: str, temporary: Path, size: int, digest: str) -> File:
+    """Put a file to the place that its content names; an equal content that is there already stays."""
+    target = blob_path(run_dir, digest)
+    if not target.exists():
+        temporary.replace(target)
+    return File(path, size, digest)
 
 
 def read_file(run_dir: Path, file: File) -> bytes:

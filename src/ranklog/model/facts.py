@@ -42,11 +42,19 @@ class RankFacts(msgspec.Struct, frozen=True, array_like=True, tag="rank", gc=Fal
 
 
 class Git(msgspec.Struct, frozen=True, array_like=True):
-    """The state of the code: commit, branch (empty when detached), and whether files differ (None: not found out)."""
+    """The state of the code.
+
+    Attributes:
+        commit: Its commit.
+        branch: Its branch; empty when detached.
+        dirty: Whether files differ from the commit; None where that was not found out.
+        remote: Address of the remote ``origin``, without user and password; empty where there is none.
+    """
 
     commit: str
     branch: str
     dirty: bool | None
+    remote: str = ""
 
 
 class JobFacts(msgspec.Struct, frozen=True, array_like=True, tag="job"):
@@ -90,4 +98,6 @@ def facts_of(job: JobFacts) -> dict[str, str | bool]:
         found["ranklog.git.commit"] = job.git.commit
         if job.git.dirty is not None:
             found["ranklog.git.dirty"] = job.git.dirty
+        if job.git.remote:
+            found["ranklog.git.remote"] = job.git.remote
     return {**found, **{f"{job.scheduler}.{name}": value for name, value in job.facts.items()}}

@@ -89,6 +89,24 @@ class Params(msgspec.Struct, frozen=True, array_like=True, tag="params"):
     values: dict[str, Scalar]
 
 
+class MetricInfo(msgspec.Struct, frozen=True, array_like=True, tag="metric_info"):
+    """What is said about a metric, once and when it changes; holds for the records of that name that follow.
+
+    Attributes:
+        time_ns: When the call was made.
+        to: Backends, as a bit mask; -1 for all.
+        name: The metric.
+        goal: Whether smaller or larger values are better; None where it was not said.
+        context: Part of the work that it belongs to, for example ``"training"``; None where it was not said.
+    """
+
+    time_ns: int
+    to: int
+    name: str
+    goal: Literal["min", "max"] | None = None
+    context: str | None = None
+
+
 class File(msgspec.Struct, frozen=True, array_like=True):
     """One file of an item.
 
@@ -150,7 +168,7 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     reason: str = ""
 
 
-Record = Attempt | Metrics | Params | Item | Event | End | RankFacts | JobFacts
+Record = Attempt | Metrics | MetricInfo | Params | Item | Event | End | RankFacts | JobFacts
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -5,7 +5,6 @@ In: names of backends, environment. Out: findings. Asks each server once, with a
 
 from __future__ import annotations
 
-import importlib.util
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence, Set
@@ -17,9 +16,16 @@ from ranklog.model.redact import mask_text, split_userinfo
 from ranklog.model.spec import JOURNAL
 
 ASK_S = 4.0
-_CLIENTS = ("mlflow", "tensorboard", "wandb")
-"""Backends whose client is a package of the same name."""
-_BUILT_IN = ("console", JOURNAL, "memory")
+_CLIENTS = {
+    "mlflow": "mlflow",
+    "opentelemetry": "opentelemetry-exporter-otlp-proto-http",
+    "prov": "prov",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "wandb": "wandb",
+}
+"""Backends with a client, and the package that has it."""
+_BUILT_IN = ("console", "csv", JOURNAL, "memory")
 
 
 def backend_checks(wanted: Sequence[str], environ: Mapping[str, str]) -> Sequence[Check]:
@@ -44,13 +50,12 @@ def _installed(name: str, known: Set[str], *, needed: bool) -> Check:
     if name not in _CLIENTS:
         return Check(name=title, level="ok", text="installed")
     try:
-        if importlib.util.find_spec(name) is not None:
-            return Check(name=title, level="ok", text=f"{name} {version(name)}")
-    except (PackageNotFoundError, ValueError):
+        return Check(name=title, level="ok", text=f"{_CLIENTS[name]} {version(_CLIENTS[name])}")
+    except PackageNotFoundError:
         pass
     if needed:
         cure = f"pip install 'ranklog[{name}]' where delivery runs, or deliver from elsewhere: ranklog sync"
-        return Check(name=title, level="bad", text=f"{name} is not installed", cure=cure)
+        return Check(name=title, level="bad", text=f"{_CLIENTS[name]} is not installed", cure=cure)
     return Check(name=title, level="ok", text="not installed, not wanted")
 
 

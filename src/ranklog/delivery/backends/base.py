@@ -17,10 +17,13 @@ import msgspec
 
 from ranklog.journal import layout
 from ranklog.model.errors import InvalidArgumentError
+from ranklog.model.kinds import KINDS
 from ranklog.model.record import Entry, File, RunFacts, Status
 from ranklog.model.spec import BackendSpec
 
 GROUP = "ranklog.backends"
+FILE = "file"
+"""Form of a kind for which a backend has nothing better: its files, below its name."""
 
 
 class RunContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +84,11 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not an error of ours
 
 
 class Backend(Protocol):
-    """A consumer of the journal."""
+    """A consumer of the journal.
+
+    A class says in ``FORMS``, by kind and in a word or a few, what it makes of each: the reference lists that, and
+    tests ask the backend's own reader whether it is so. Kinds that it leaves out are kept as `FILE`.
+    """
 
     def open(self, *, context: RunContext) -> dict[str, str]:
         """Connect and open the run, or the one in ``context.known`` again.
@@ -106,3 +113,13 @@ def create_backend(name: str) -> Backend:
     if name not in found:
         raise InvalidArgumentError(f"backend {name!r} is not installed: there are {', '.join(sorted(found))}")
     return cast(Backend, found[name].load()())
+
+
+def forms_of(name: str) -> dict[str, str]:
+    """What the backend of that name makes of each kind that reaches backends.
+
+    Raises:
+        InvalidArgumentError: when there is no such backend.
+    """
+    said = getattr(type(create_backend(name)), "FORMS", {})
+    return {kind.name: said.get(kind.name, FILE) for kind in KINDS.values() if kind.becomes is None}

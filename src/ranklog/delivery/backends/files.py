@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from ranklog.delivery.backends.escape import escape, escape_char
+from ranklog.model.content import FOLDER
 from ranklog.model.record import Item
 
-DIRECTORY = "inode/directory"
 _PART_BYTES = 200
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff\\:*?"<>|#%]')
 
@@ -31,7 +31,7 @@ def artifact_path(item: Item, folder: str = "") -> PurePosixPath:
         >>> str(artifact_path(item("/../z")))
         '_x002E__x002E_/z'
     """
-    is_file = item.media != DIRECTORY and len(item.files) == 1
+    is_file = item.media != FOLDER and len(item.files) == 1
     return PurePosixPath(folder) / safe_path(item.files[0].path if is_file else item.name)
 
 

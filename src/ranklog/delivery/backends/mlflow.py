@@ -12,6 +12,9 @@ dropped in silence: what MLflow would change is marked by tags. These are:
   earlier attempts, which MLflow cannot delete; a point's attempt follows from its time;
 - ``ranklog.event.<code>``: text of the last event of that code; ``ranklog.attempt``: number of the attempt;
 - ``ranklog.name.<digest>``: a name that was too long for MLflow;
+- ``ranklog.goal.<key>``: whether smaller or larger values of a metric are better, and ``ranklog.best.<key>``: the best
+  one so far and its step;
+- ``ranklog.alert.<title>``: text of the last alert of that title;
 - ``ranklog.delivered_metrics``: up to which entry of the journal the metrics are there.
 
 A parameter that is too long or was changed is whole in the artifact ``params.json``. A metric that replaces
@@ -25,28 +28,30 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
 from ranklog.delivery.backends.base import Refused, RunContext
 from ranklog.delivery.backends.history import earlier_entries
-from ranklog.delivery.backends.mlflow_items import ItemStore, is_logged_model
-from ranklog.delivery.backends.mlflow_models import store_model
+from ranklog.delivery.backends.marks import Coverages, Superseded
+from ranklog.delivery.backends.mlflow_batches import METRICS_A_BATCH, PAIRS_A_BATCH, in_requests
+from ranklog.delivery.backends.mlflow_datasets import store_dataset
+from ranklog.delivery.backends.mlflow_goals import Goals
+from ranklog.delivery.backends.mlflow_items import ItemStore
+from ranklog.delivery.backends.mlflow_models import Latest, store_model
 from ranklog.delivery.backends.mlflow_names import cut_name_tag, to_key
-from ranklog.delivery.backends.mlflow_run import PAIRS_A_BATCH, MlflowRun, is_too_large, open_run
-from ranklog.journal.rewind import Rewinds
+from ranklog.delivery.backends.mlflow_run import MlflowRun, is_too_large, open_run
 from ranklog.model.facts import JobFacts, facts_of
-from ranklog.model.record import Attempt, Coverage, Entry, Event, File, Item, Metrics, Params, Status
+from ranklog.model.record import Attempt, Entry, Event, File, Item, MetricInfo, Metrics, Params, Status
 from ranklog.model.spec import Scalar
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
-# MLflow takes 1,000 metrics and tags a request; a tag goes along.
-METRICS_A_BATCH = 990
 DELIVERED_TAG = "ranklog.delivered_metrics"
 MAX_PARAM_CHARS = 6000
+MODELS = ("model", "best_model")
 
 _key = functools.lru_cache(maxsize=65536)(to_key)
 
@@ -54,19 +59,34 @@ _key = functools.lru_cache(maxsize=65536)(to_key)
 class MlflowBackend:
     """Writes to MLflow; see the module for what is marked how."""
 
+    FORMS: ClassVar[dict[str, str]] = {
+        "metric": "metric",
+        "param": "parameter",
+        "table": "table",
+        "image": "image",
+        "figure": "PNG, or page and JSON",
+        "dataset": "dataset of the run's inputs",
+        "model": "logged model",
+        "best_model": "logged model",
+        "pr_curve": "JSON and page",
+        "alert": "tag and text",
+    }
+
     _context: RunContext
     _run: MlflowRun
     _items: ItemStore
 
     def __init__(self) -> None:
         self._attempt = 0
-        self._rewinds = Rewinds()
-        self._superseded: dict[int, list[str]] = {}
+        self._superseded = Superseded()
+        self._coverages = Coverages()
         self._params: dict[str, Scalar] = {}
-        self._partial: dict[int, Coverage] = {}
-        self._world_size = 0
         self._next_metrics = 0
         self._at_once = METRICS_A_BATCH
+        self._goals = Goals()
+        self._next_goals = 0
+        self._latest: dict[str, Latest] = {}
+        self._at_models: dict[int, dict[str, Latest]] = {}
 
     def open(self, *, context: RunContext) -> dict[str, str]:
         """Connect and make the run, or open the known one again."""
@@ -82,8 +102,12 @@ class MlflowBackend:
             elif isinstance(entry.record, Params):
                 self._params |= entry.record.values
             elif isinstance(entry.record, Metrics):
-                self._note_coverage(entry.record)
-                self._note_rewinds(entry.record)
+                self._coverages.note(entry.record)
+                self._superseded.note(entry.record, self._attempt)
+                self._note_latest(entry.record)
+                self._goals.note(entry.record, self._attempt)
+            elif isinstance(entry.record, MetricInfo):
+                self._goals.set(entry.record)
             elif isinstance(entry.record, Attempt):
                 self._attempt = entry.record.attempt
         self._attempt = context.attempt
@@ -98,9 +122,11 @@ class MlflowBackend:
         """
         refused: dict[int, str] = {}
         for of_one_attempt in _by_attempt(entries):
+            at_models = self._look_through(of_one_attempt)
             others = [entry for entry in of_one_attempt if not isinstance(entry.record, Metrics)]
             if others and isinstance(others[0].record, Attempt):
                 _try_each(self._deliver_other, [others.pop(0)], refused)
+            self._at_models = at_models
             _try_each(self._deliver_metrics, [e for e in of_one_attempt if isinstance(e.record, Metrics)], refused)
             for entry in others:
                 _try_each(self._deliver_other, [entry], refused)
@@ -120,8 +146,8 @@ class MlflowBackend:
             if not isinstance(entry.record, Metrics):
                 continue
             tags |= _marks(entry.record)
-            self._note_coverage(entry.record)
-            tags |= self._note_rewinds(entry.record)
+            self._coverages.note(entry.record)
+            self._superseded.note(entry.record, self._attempt)
             if entry.ordinal < self._next_metrics:
                 continue
             for metric in _to_mlflow(entry.record):
@@ -131,7 +157,34 @@ class MlflowBackend:
                 batch.append(metric)
         if batch:
             self._send_metrics(batch, upto=entries[-1].ordinal + 1)
-        self._run.set_tags(tags | self._coverage_tags())
+        facts = self._coverages.facts() | self._superseded.facts()
+        self._run.set_tags(tags | {name: str(value) for name, value in facts.items()} | self._goals.tags())
+
+    def _look_through(self, entries: Sequence[Entry]) -> dict[int, dict[str, Latest]]:
+        """Note what metrics are about and how they stand; gives the newest values at each model."""
+        at_models: dict[int, dict[str, Latest]] = {}
+        attempt = self._attempt
+        for entry in entries:
+            record = entry.record
+            if isinstance(record, Attempt):
+                attempt = record.attempt
+            elif isinstance(record, Metrics):
+                self._note_latest(record)
+            elif isinstance(record, Item) and record.kind in MODELS:
+                at_models[entry.ordinal] = dict(self._latest)
+            if entry.ordinal < self._next_goals:
+                continue  # comes again after trouble
+            self._next_goals = entry.ordinal + 1
+            if isinstance(record, Metrics):
+                self._goals.note(record, attempt)
+            elif isinstance(record, MetricInfo):
+                self._goals.set(record)
+        return at_models
+
+    def _note_latest(self, record: Metrics) -> None:
+        time_ms = _time_ms(record)
+        for name, value in record.values.items():
+            self._latest[name] = Latest(value, time_ms, record.step)
 
     def _send_metrics(self, batch: Sequence[Metric], *, upto: int) -> None:
         """Send metrics together with the mark that entries below ``upto`` are there.
@@ -145,7 +198,7 @@ class MlflowBackend:
         mark = RunTag(DELIVERED_TAG, f"{self._context.facts.created_ns}/{upto}")
         left = batch
         while left:
-            part = left[: self._at_once]
+            part = next(in_requests(left, lambda metric: (metric.key,), self._at_once))
             last = len(part) == len(left)
             try:
                 self._run.client.log_batch(self._run.run_id, metrics=part, tags=[mark] if last else [])
@@ -157,41 +210,20 @@ class MlflowBackend:
             left = left[len(part) :]
         self._next_metrics = upto
 
-    def _note_coverage(self, record: Metrics) -> None:
-        coverage = record.coverage
-        if coverage is None:
-            return
-        self._world_size = coverage.world_size
-        if record.corrects:
-            self._partial.pop(record.step, None)
-        before = self._partial.get(record.step)
-        if not coverage.full and (before is None or coverage.answered < before.answered):
-            self._partial[record.step] = coverage
-
-    def _note_rewinds(self, record: Metrics) -> dict[str, str]:
-        back = self._rewinds.note(record.values, step=record.step, attempt=self._attempt)
-        if not back:
-            return {}
-        said = self._superseded.setdefault(self._attempt, [])
-        said.extend(f"{name} from step {record.step}" for name in back)
-        return {f"ranklog.superseded.{self._attempt}": "; ".join(said)}
-
-    def _coverage_tags(self) -> dict[str, str]:
-        if not self._world_size:
-            return {}
-        full = Coverage(self._world_size, self._world_size, self._world_size)
-        lowest = min(self._partial.values(), key=lambda each: each.answered / each.world_size, default=full)
-        return {"ranklog.coverage": str(lowest), "ranklog.coverage.partial_steps": str(len(self._partial))}
-
     def _deliver_other(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             record = entry.record
             if isinstance(record, Params):
                 self._deliver_params(record)
-            elif isinstance(record, Item) and is_logged_model(record):
-                store_model(self._context, self._run, record, entry.ordinal)
+            elif isinstance(record, Item) and record.kind in MODELS:
+                store_model(self._context, self._run, record, entry.ordinal, self._at_models.get(entry.ordinal, {}))
+            elif isinstance(record, Item) and record.kind == "dataset":
+                store_dataset(self._run, record, self._context.content(record.files[0]))
             elif isinstance(record, Item):
                 self._items.store(record, entry.ordinal)
+                if record.kind == "alert":
+                    text = self._context.content(record.files[0]).decode("utf-8", "replace")
+                    self._run.set_tags({to_key(f"ranklog.alert.{record.name}"): f"{record.meta.get('level')}: {text}"})
             elif isinstance(record, Event):
                 self._run.set_tags({to_key(f"ranklog.event.{record.code}"): record.text})
             elif isinstance(record, Attempt):
@@ -218,8 +250,7 @@ class MlflowBackend:
                 new.append(Param(key, shown))
             if tag := cut_name_tag(name):
                 tags[tag] = name
-        for start in range(0, len(new), PAIRS_A_BATCH):
-            batch = new[start : start + PAIRS_A_BATCH]
+        for batch in in_requests(new, lambda param: (param.key, param.value), PAIRS_A_BATCH):
             self._run.client.log_batch(self._run.run_id, params=batch)
             self._run.params.update({param.key: param.value for param in batch})
         self._run.set_tags(tags)
@@ -235,6 +266,8 @@ def _job_tags(job: JobFacts) -> dict[str, str]:
         tags["mlflow.source.git.commit"] = job.git.commit
         if job.git.branch:
             tags["mlflow.source.git.branch"] = job.git.branch
+        if job.git.remote:
+            tags["mlflow.source.git.repoURL"] = job.git.remote
     return tags
 
 
@@ -249,8 +282,12 @@ def _by_attempt(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 def _to_mlflow(record: Metrics) -> list[Metric]:
     from mlflow.entities import Metric
 
-    time_ms = record.time_ns // 1_000_000 + (1 if record.corrects else 0)
+    time_ms = _time_ms(record)
     return [Metric(_key(name), value, time_ms, record.step) for name, value in record.values.items()]
+
+
+def _time_ms(record: Metrics) -> int:
+    return record.time_ns // 1_000_000 + (1 if record.corrects else 0)
 
 
 def _marks(record: Metrics) -> dict[str, str]:

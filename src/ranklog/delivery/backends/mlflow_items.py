@@ -1,9 +1,8 @@
-"""Items as MLflow's artifacts and logged models.
+"""Items as MLflow's artifacts.
 
 Takes items in their canonical encoding. An artifact lies at the path that its identifier names (see
-`ranklog.delivery.backends.files`); images lie where MLflow's own image view looks; a model folder with an
-``MLmodel`` file becomes a logged model. Storing an item again gives the same result. Blocks for disk and
-network.
+`ranklog.delivery.backends.files`); images lie where MLflow's own image view looks. Storing an item again gives the same
+result. Blocks for disk and network.
 """
 
 from __future__ import annotations
@@ -15,17 +14,19 @@ import tempfile
 import uuid
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 
 from ranklog.delivery.backends.base import Refused, RunContext
-from ranklog.delivery.backends.files import DIRECTORY, Shelf, safe_path
+from ranklog.delivery.backends.files import Shelf, safe_path
 from ranklog.delivery.backends.mlflow_names import to_image_key
 from ranklog.delivery.backends.mlflow_run import MlflowRun
+from ranklog.model import content
+from ranklog.model.content import PLOTLY, TABLE
 from ranklog.model.record import File, Item
+from ranklog.model.spec import Scalar
 
-TABLE = "application/vnd.ranklog.table+json"
-PLOTLY = "application/vnd.plotly.v1+json"
 _MAX_TAG_CHARS = 8000
 _THUMBNAIL_PIXELS = 256
 SCRATCH = ".mlflow-"
@@ -54,12 +55,12 @@ class ItemStore:
             Refused: a file stands where the item needs a folder, or the other way round.
         """
         if item.kind == "image":
-            self._store_image(item, ordinal)
+            self._store_images(item, ordinal)
             return
         places = self._shelf.places(item)
-        files = [file for path, each in places for file in _placed(path, each)]
-        if item.media == PLOTLY:
-            files += self._plotly_pages(files)
+        files = [file for path, each in places for file in [*_placed(path, each), *_captions(path, each)]]
+        if item.media in (PLOTLY, content.PR_CURVE):
+            files += self._pages([file for path, each in places for file in _placed(path, each)], item.media)
         try:
             self.upload(files)
         except (FileExistsError, NotADirectoryError, IsADirectoryError, shutil.Error) as error:
@@ -75,28 +76,40 @@ class ItemStore:
             self._context.materialise(list(files), Path(folder))
             self._run.client.log_artifacts(self._run.run_id, folder)
 
-    def _store_image(self, item: Item, ordinal: int) -> None:
-        key = to_image_key(item.name)
-        # The random part of the names that MLflow makes; here it follows from the entry.
-        unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._context.facts.run_id}/{ordinal}")
-        stem = f"images/{key}+step+{item.step}+timestamp+{item.time_ns // 1_000_000}+{unique}"
-        files = [msgspec.structs.replace(item.files[0], path=f"{stem}.png")]
-        small = _thumbnail(self._context.content(item.files[0]))
-        if small:
-            files.append(_file(f"{stem}+compressed.webp", small))
-        if item.meta.get("caption"):
-            files.append(_file(f"captions/{PurePosixPath(stem).name}.txt", str(item.meta["caption"]).encode()))
-        self.upload(files)
+    def _store_images(self, item: Item, ordinal: int) -> None:
+        """An image, or a list of them, as series that MLflow's image view shows."""
+        if item.media != content.FOLDER:
+            self.upload(self._image_files(item.files[0], item.name, item, ordinal, item.meta.get("caption")))
+        else:
+            files: list[File] = []
+            for index, file in enumerate(item.files):
+                caption = item.meta.get(f"caption.{index}")
+                files += self._image_files(file, f"{item.name}/{index}", item, ordinal, caption)
+            self.upload(files)
         self._run.set_tags({"mlflow.loggedImages": "True"})
 
-    def _plotly_pages(self, files: list[File]) -> list[File]:
+    def _image_files(self, file: File, name: str, item: Item, ordinal: int, caption: Scalar) -> list[File]:
+        # The random part of the names that MLflow makes; here it follows from the entry.
+        unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._context.facts.run_id}/{ordinal}")
+        stem = f"images/{to_image_key(name)}+step+{item.step}+timestamp+{item.time_ns // 1_000_000}+{unique}"
+        files = [msgspec.structs.replace(file, path=f"{stem}.png")]
+        small = _thumbnail(self._context.content(file))
+        if small:
+            files.append(_file(f"{stem}+compressed.webp", small))
+        if caption:
+            files.append(_file(f"captions/{PurePosixPath(stem).name}.txt", str(caption).encode()))
+        return files
+
+    def _pages(self, files: list[File], media: str) -> list[File]:
+        """Pages beside plotly's figures and beside curves, which MLflow's artifact view shows."""
         try:
             import plotly.io
         except ImportError:
             return []
         pages: list[File] = []
         for file in files:
-            figure = plotly.io.from_json(self._context.content(file).decode(), skip_invalid=True)
+            body = self._context.content(file)
+            figure = plotly.io.from_json(body.decode(), skip_invalid=True) if media == PLOTLY else _curve(body)
             page = plotly.io.to_html(figure, include_plotlyjs="cdn", div_id="figure")
             pages.append(_file(str(PurePosixPath(file.path).with_suffix(".html")), page.encode()))
         return pages
@@ -111,19 +124,35 @@ class ItemStore:
         self._run.set_tags({"mlflow.loggedArtifacts": json.dumps(listed)})
 
 
-def is_logged_model(item: Item) -> bool:
-    """Whether an item is a folder that MLflow can load as a model."""
-    return item.media == DIRECTORY and any(file.path == "MLmodel" for file in item.files)
-
-
 def _placed(path: PurePosixPath, item: Item) -> list[File]:
-    if item.media == DIRECTORY:
+    if item.media == content.FOLDER:
         return [msgspec.structs.replace(file, path=str(path / safe_path(file.path))) for file in item.files]
     return [msgspec.structs.replace(item.files[0], path=str(path))]
 
 
+def _captions(path: PurePosixPath, item: Item) -> list[File]:
+    """Captions as texts, for what MLflow has no field for them."""
+    captions = {path: item.meta.get("caption")}
+    if item.media == content.FOLDER:
+        captions |= {
+            path / safe_path(each.path): item.meta.get(f"caption.{index}") for index, each in enumerate(item.files)
+        }
+    return [_file(f"captions/{at}.txt", str(text).encode()) for at, text in captions.items() if text]
+
+
 def _file(path: str, content: bytes) -> File:
     return File(path, len(content), "", content)
+
+
+def _curve(body: bytes) -> Any:
+    """A plotly figure of precision over recall."""
+    import plotly.graph_objects
+
+    curve = msgspec.json.decode(body, type=content.PrCurve)
+    texts = [f"threshold {threshold:g}" for threshold in curve.thresholds]
+    line = plotly.graph_objects.Scatter(x=curve.recall, y=curve.precision, text=texts, mode="lines+markers")
+    layout = {"xaxis": {"title": "recall", "range": [0, 1]}, "yaxis": {"title": "precision", "range": [0, 1.05]}}
+    return plotly.graph_objects.Figure(data=[line], layout=layout)
 
 
 def _thumbnail(png: bytes) -> bytes:

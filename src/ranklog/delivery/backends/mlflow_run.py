@@ -7,8 +7,11 @@ global state (active run, tracking URI) is left alone; no usage report is sent; 
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ranklog.delivery.backends.base import RunContext
+from ranklog.delivery.backends.mlflow_batches import PAIRS_A_BATCH, in_requests
 from ranklog.journal.layout import make_private_dir
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
 from ranklog.model.redact import mask_text
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
 
 RUN_TAG = "ranklog.run_id"
 MAX_TAG_CHARS = 8000
-PAIRS_A_BATCH = 100
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -66,9 +69,14 @@ class MlflowRun(msgspec.Struct, frozen=True):
         cut = {key: value[:MAX_TAG_CHARS] for key, value in tags.items()}
         new = {key: value for key, value in cut.items() if self.tags.get(key) != value}
         pairs = [RunTag(key, value) for key, value in new.items()]
-        for start in range(0, len(pairs), PAIRS_A_BATCH):
-            self.client.log_batch(self.run_id, tags=pairs[start : start + PAIRS_A_BATCH])
+        for some in in_requests(pairs, lambda pair: (pair.key, pair.value), PAIRS_A_BATCH):
+            self.client.log_batch(self.run_id, tags=some)
         self.tags.update(new)
+
+    @property
+    def on_a_server(self) -> bool:
+        """Whether a server keeps the run, not a database that this process writes itself."""
+        return urlsplit(self.tracking_uri).scheme in ("http", "https")
 
     def facts(self) -> dict[str, str]:
         """What to remember and show."""
@@ -77,7 +85,7 @@ class MlflowRun(msgspec.Struct, frozen=True):
             "experiment_id": self.experiment_id,
             "tracking_uri": self.tracking_uri,
         }
-        if urlsplit(self.tracking_uri).scheme in ("http", "https"):
+        if self.on_a_server:
             base = self.tracking_uri.rstrip("/")
             facts["url"] = f"{base}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
         return facts
@@ -104,7 +112,38 @@ def open_run(context: RunContext) -> MlflowRun:
         raise MissingExtraError("the MLflow backend needs MLflow: pip install 'ranklog[mlflow]'") from error
     options = context.spec.options
     uri = _tracking_uri(options)
-    client = MlflowClient(tracking_uri=uri)
+    with _alone_in_sqlite(uri):
+        return _open(MlflowClient(tracking_uri=uri), uri, context)
+
+
+@contextmanager
+def _alone_in_sqlite(uri: str) -> Iterator[None]:
+    """One process at a time: of two that make the tables of a new SQLite database one would fail."""
+    database = _sqlite_file(uri)
+    if database is None:
+        yield
+        return
+    make_private_dir(database.parent)
+    # MLflow has a lock of its own, which does not keep them apart: one of two failed in most tries.
+    fd = os.open(database.parent / f".{database.name}.opening", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    if urlsplit(uri).scheme.split("+")[0] != "sqlite":
+        return None
+    from sqlalchemy.engine import make_url
+
+    name = make_url(uri).database
+    return Path(name).absolute() if name and name != ":memory:" else None
+
+
+def _open(client: MlflowClient, uri: str, context: RunContext) -> MlflowRun:
+    options = context.spec.options
     known = context.known.get("run_id") or _text(options, "run_id")
     if known:
         run = client.get_run(known)

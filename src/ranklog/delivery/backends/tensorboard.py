@@ -2,23 +2,24 @@
 
 Takes entries of the journal, renders each to events (`tensorboard_events`) at the end of one event file.
 Guarantees: what is delivered again shows once, also after a kill in the middle of a write, and a lost or damaged
-file is rendered anew from the journal. For that a small file beside it holds how far it is whole and which
-entry comes next. What TensorBoard has no view for lies under ``artifacts/``, with a text that names it. Reduced values
+file is rendered anew from the journal. For that a small file beside it holds how far it is whole and which entry
+comes next. What TensorBoard has no view for lies under ``artifacts/``, with a text that names it. Reduced values
 below full coverage are listed in the text ``ranklog/coverage``, events in ``ranklog/events``.
 
-Where an attempt goes back to an earlier step, what it supersedes (`ranklog.journal.rewind`) is there until the attempt
-ends; then the file is written anew without it, as a whole. TensorBoard's default loader shows the newest points at
-once; one that is already running with another loader shows the rest after a restart.
+Where an attempt goes back to an earlier step, what it supersedes (`ranklog.journal.rewind`) is there until the
+attempt ends; then the file is written anew without it, as a whole. TensorBoard's default loader shows the newest
+points at once; one that is already running with another loader shows the rest after a restart.
 
-TensorBoard takes the hparams that it reads first, so they have a file of their own that is written anew as a
-whole; a TensorBoard that is already running shows changed ones after a restart. Blocks for the disk.
+TensorBoard takes the hparams, the graph and the layout of the Custom Scalars page that it reads first, so they have
+a file of their own that is written anew as a whole; a TensorBoard that is already running shows changed ones after
+a restart. Embeddings are files for the projector (`tensorboard_projector`). Blocks for the disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -60,6 +61,24 @@ class Progress(msgspec.Struct, frozen=True):
 class TensorBoardBackend:
     """Writes event files; see the module for what is where."""
 
+    FORMS: ClassVar[dict[str, str]] = {
+        "metric": "scalar",
+        "param": "hparam",
+        "text": "text",
+        "dict": "text",
+        "table": "text",
+        "histogram": "histogram",
+        "image": "image",
+        "figure": "image; plotly: file",
+        "audio": "audio",
+        "video": "animated image",
+        "dataset": "text",
+        "graph": "graph",
+        "embedding": "projector",
+        "pr_curve": "PR curve",
+        "alert": "text",
+    }
+
     _context: RunContext
     _renderer: Renderer
     _folder: Path
@@ -99,7 +118,7 @@ class TensorBoardBackend:
             self._take(earlier_entries(context))
         except Refused:
             pass  # The pump has it on record from the first time.
-        self._write_hparams(None)
+        self._write_head(None)
         return {"run_id": context.facts.run_id, "folder": str(self._folder)}
 
     def deliver(self, *, entries: Sequence[Entry]) -> None:
@@ -111,8 +130,8 @@ class TensorBoardBackend:
         try:
             self._take(entries)
         finally:
-            if any(isinstance(entry.record, Params) for entry in entries):
-                self._write_hparams(None)
+            if self._renderer.head_changed or any(isinstance(entry.record, Params) for entry in entries):
+                self._write_head(None)
 
     def close(self, *, status: Status | None, timeout_s: float) -> None:
         """Note the status beside the hparams and close the file."""
@@ -120,7 +139,7 @@ class TensorBoardBackend:
         try:
             if self._rewound and status is not None:
                 self._write_anew()
-            self._write_hparams(status)
+            self._write_head(status)
         finally:
             self._file.close()
 
@@ -222,17 +241,24 @@ class TensorBoardBackend:
             return Progress(created_ns, 0, 0)
         return progress if progress.created_ns == created_ns else Progress(created_ns, 0, 0)
 
-    def _write_hparams(self, status: Status | None) -> None:
+    def _write_head(self, status: Status | None) -> None:
+        """Write the file of what TensorBoard reads once: hparams, graph, layout."""
         from ranklog.delivery.backends import tensorboard_events as events
+        from ranklog.delivery.backends.tensorboard_graph import graph_event
 
-        if not self._params:
-            return
+        self._renderer.head_changed = False
         start_ns = self._context.facts.created_ns
-        rendered = [
-            events.file_start(start_ns),
-            *events.hparams(self._params, self._renderer.scalar_tags, status, start_ns, self._last_ns),
-        ]
-        write_private(self._folder / self._file_name("0.hparams"), b"".join(map(frame, rendered)))
+        rendered: list[bytes] = []
+        if self._params:
+            tags = self._renderer.scalar_tags
+            rendered += events.hparams(self._params, tags, status, start_ns, self._last_ns)
+        if self._renderer.graphs:
+            rendered.append(graph_event(self._renderer.graphs, start_ns))
+        if (layout := self._renderer.charts.event(start_ns)) is not None:
+            rendered.append(layout)
+        if rendered:
+            rendered.insert(0, events.file_start(start_ns))
+            write_private(self._folder / self._file_name("0.hparams"), b"".join(map(frame, rendered)))
 
     def _file_name(self, suffix: str) -> str:
         return f"events.out.tfevents.{self._context.facts.created_ns // 10**9:010d}.ranklog.{suffix}"

@@ -8,7 +8,9 @@ Needs TensorBoard's message types only, neither torch nor TensorFlow.
 
 from __future__ import annotations
 
+import io
 import struct
+import wave
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,32 +19,20 @@ from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_STRING
+from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_FLOAT, DT_STRING
 from tensorboard.plugins.histogram.metadata import create_summary_metadata as histogram_metadata
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.pr_curve.metadata import create_summary_metadata as pr_curve_metadata
 from tensorboard.plugins.text.metadata import create_summary_metadata as text_metadata
 
+from ranklog.model.content import Histogram, PrCurve, Table
 from ranklog.model.record import Status
 from ranklog.model.spec import Scalar
 
 TABLE_ROWS = 100
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _FLOAT32_MAX = 3.4028235677973366e38
-
-
-class Table(msgspec.Struct):
-    """Content of a table item."""
-
-    columns: list[str]
-    data: list[list[Any]]
-
-
-class Histogram(msgspec.Struct):
-    """Content of a histogram item, as far as TensorBoard shows it."""
-
-    edges: list[float]
-    counts: list[float]
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -90,6 +80,48 @@ def image(tag: str, png: bytes, caption: str, at: Moment) -> bytes:
     return _event([Summary.Value(tag=tag, image=picture, metadata=metadata)], at)
 
 
+def animation(tag: str, gif: bytes, caption: str, at: Moment) -> bytes:
+    """A GIF, which TensorBoard plays among the images, as torch's ``add_video`` has it."""
+    width, height = struct.unpack_from("<HH", gif, 6)
+    picture = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=gif)
+    metadata = SummaryMetadata(summary_description=caption) if caption else None
+    return _event([Summary.Value(tag=tag, image=picture, metadata=metadata)], at)
+
+
+def audio(tag: str, wav: bytes, caption: str, at: Moment) -> bytes:
+    """A WAV sound."""
+    with wave.open(io.BytesIO(wav)) as file:
+        sound = Summary.Audio(
+            sample_rate=float(file.getframerate()),
+            num_channels=file.getnchannels(),
+            length_frames=file.getnframes(),
+            encoded_audio_string=wav,
+            content_type="audio/wav",
+        )
+    metadata = SummaryMetadata(summary_description=caption) if caption else None
+    return _event([Summary.Value(tag=tag, audio=sound, metadata=metadata)], at)
+
+
+def pr_curve(tag: str, curve: PrCurve, at: Moment) -> bytes:
+    """A precision-recall curve, in the plugin's order of rows."""
+    rows = (
+        curve.true_positives,
+        curve.false_positives,
+        curve.true_negatives,
+        curve.false_negatives,
+        curve.precision,
+        curve.recall,
+    )
+    count = len(curve.thresholds)
+    tensor = TensorProto(
+        dtype=DT_FLOAT,
+        tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(rows)), TensorShapeProto.Dim(size=count)]),
+        tensor_content=b"".join(struct.pack(f"<{count}f", *row) for row in rows),
+    )
+    metadata = pr_curve_metadata(display_name=tag, description="", num_thresholds=count)
+    return _tensor(f"{tag}/pr_curves", tensor, metadata, at)
+
+
 def histogram(tag: str, content: Histogram, at: Moment) -> bytes:
     """A histogram: rows of left edge, right edge, count."""
     rows = list(zip(content.edges[:-1], content.edges[1:], content.counts, strict=True))
@@ -108,6 +140,12 @@ def table_markdown(table: Table) -> str:
     if len(table.data) > TABLE_ROWS:
         lines += ["", f"{TABLE_ROWS} of {len(table.data)} rows."]
     return "\n".join(lines)
+
+
+def facts_markdown(facts: Mapping[str, object]) -> str:
+    """Names and values, those that are known."""
+    rows = [[name, value] for name, value in facts.items() if value not in (None, "", {})]
+    return "\n".join([_row(["", ""]), _row(["---", "---"]), *map(_row, rows)])
 
 
 def _row(cells: Sequence[object]) -> str:

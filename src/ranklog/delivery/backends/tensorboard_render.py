@@ -9,22 +9,33 @@ from __future__ import annotations
 
 import shutil
 import struct
+import wave
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from ranklog.delivery.backends import tensorboard_events as events
 from ranklog.delivery.backends.base import Refused, RunContext
-from ranklog.delivery.backends.files import DIRECTORY, Shelf, step_path
+from ranklog.delivery.backends.files import Shelf, step_path
 from ranklog.delivery.backends.tensorboard_events import Moment
+from ranklog.delivery.backends.tensorboard_layout import Charts
+from ranklog.delivery.backends.tensorboard_projector import Projector
+from ranklog.model import content
 from ranklog.model.record import Entry, Event, Item, Metrics
 
 COVERAGE_TAG = "ranklog/coverage"
 EVENTS_TAG = "ranklog/events"
 _SHOWN_NAMES = 20
+_LISTS = {"image": (".png",), "figure": (".png",), "audio": (".wav",), "video": (".gif",)}
+"""Kinds that TensorBoard shows, also as lists, with the suffixes of their files that it shows."""
+_SHOWN = {
+    *(("text", content.TEXT), ("dict", content.JSON), ("table", content.TABLE), ("histogram", content.HISTOGRAM)),
+    *(("image", content.PNG), ("figure", content.PNG), ("audio", content.WAV), ("video", content.GIF)),
+    *(("dataset", content.DATASET), ("graph", content.GRAPH), ("pr_curve", content.PR_CURVE), ("alert", content.TEXT)),
+}
 _NEVER_SHOWN = (
     *(FileExistsError, NotADirectoryError, IsADirectoryError),
-    *(ValueError, struct.error, msgspec.MsgspecError),
+    *(ValueError, EOFError, struct.error, wave.Error, msgspec.MsgspecError),
 )
 
 
@@ -33,7 +44,12 @@ class Renderer:
 
     Args:
         context: Gives the contents of files.
-        artifacts: Folder for what TensorBoard has no view for.
+        artifacts: Folder for what TensorBoard has no view for, in the folder of the run.
+
+    Attributes:
+        charts: Charts of the Custom Scalars page.
+        graphs: Graphs by their name.
+        head_changed: Whether charts or graphs were added; whoever writes them sets it back.
     """
 
     def __init__(self, context: RunContext, artifacts: Path) -> None:
@@ -41,6 +57,10 @@ class Renderer:
         self._artifacts = artifacts
         self._shelf = Shelf()
         self._owners: dict[str, str] = {}
+        self._projector = Projector(context, artifacts.parent)
+        self.charts = Charts()
+        self.graphs: dict[str, content.Graph] = {}
+        self.head_changed = False
 
     @property
     def scalar_tags(self) -> list[str]:
@@ -53,10 +73,17 @@ class Renderer:
         if isinstance(record, Metrics):
             for name in record.values:
                 self._tag(name, "metric")
+            self.charts.note(record)
         elif isinstance(record, Item):
             self._tag(record.name, record.kind)
             if self._is_stored(record):
                 self._shelf.keep(record)
+            elif record.kind == "embedding":
+                self._projector.learn(record)
+            elif record.kind == "graph":
+                self.graphs[record.name] = msgspec.json.decode(
+                    self._context.content(record.files[0]), type=content.Graph
+                )
 
     def render(self, entry: Entry) -> list[bytes]:
         """Events of an entry.
@@ -86,6 +113,7 @@ class Renderer:
         at = Moment(record.step, record.time_ns)
         values = {self._tag(name, "metric"): value for name, value in record.values.items()}
         rendered = [events.scalars(values, at)]
+        self.head_changed = self.charts.note(record) or self.head_changed
         if record.coverage is not None and not record.coverage.full:
             names = ", ".join(list(record.values)[:_SHOWN_NAMES])
             more = len(record.values) - _SHOWN_NAMES
@@ -93,28 +121,71 @@ class Renderer:
             rendered.append(events.text(COVERAGE_TAG, f"{record.coverage} ranks behind {shown}", at))
         return rendered
 
-    def _is_stored(self, item: Item) -> bool:
-        shown = ("text", "dict", "table", "histogram", "image")
-        return item.kind not in shown and (item.kind != "figure" or item.media != "image/png")
+    @staticmethod
+    def _is_stored(item: Item) -> bool:
+        """Whether it is kept as files and told of in a text, since TensorBoard has no view for it."""
+        if item.media == content.REFERENCE or item.kind in ("model", "best_model"):
+            return True
+        if item.media == content.FOLDER:
+            return item.kind not in _LISTS and item.kind != "embedding"
+        return (item.kind, item.media) not in _SHOWN
 
     def _item(self, item: Item) -> list[bytes]:
         tag = self._tag(item.name, item.kind)
         at = Moment(item.step, item.time_ns)
         if self._is_stored(item):
             return [events.text(tag, self._store(item), at)]
-        content = self._context.content(item.files[0])
+        if item.kind == "embedding":
+            return [events.text(tag, self._projector.store(item), at)]
+        if item.media == content.FOLDER:
+            return self._list(item, tag, at)
+        body = self._context.content(item.files[0])
+        caption = str(item.meta.get("caption") or "")
+        if item.kind in _LISTS:
+            return [self._picture_or_sound(tag, item.kind, body, caption, at)]
         if item.kind == "histogram":
-            histogram = msgspec.json.decode(content, type=events.Histogram)
-            return [events.histogram(tag, histogram, at)]
-        if item.media == "image/png":
-            return [events.image(tag, content, str(item.meta.get("caption") or ""), at)]
+            return [events.histogram(tag, msgspec.json.decode(body, type=content.Histogram), at)]
+        if item.kind == "pr_curve":
+            return [events.pr_curve(tag, msgspec.json.decode(body, type=content.PrCurve), at)]
+        if item.kind == "graph":
+            self.graphs[item.name] = msgspec.json.decode(body, type=content.Graph)
+            self.head_changed = True
+            return []
+        return [events.text(tag, self._markdown(item, body), at)]
+
+    def _list(self, item: Item, tag: str, at: Moment) -> list[bytes]:
+        """Each of a list under the tag with its number, as TensorBoard's own summaries name them."""
+        rendered: list[bytes] = []
+        for index, file in enumerate(item.files):
+            suffix = PurePosixPath(file.path).suffix
+            caption = str(item.meta.get(f"caption.{index}") or "")
+            if suffix not in _LISTS[item.kind]:
+                single = msgspec.structs.replace(item, media=suffix, files=(file,))
+                rendered.append(events.text(f"{tag}/{index}", self._store(single), at))
+                continue
+            body = self._context.content(file)
+            rendered.append(self._picture_or_sound(f"{tag}/{index}", item.kind, body, caption, at))
+        return rendered
+
+    @staticmethod
+    def _picture_or_sound(tag: str, kind: str, body: bytes, caption: str, at: Moment) -> bytes:
+        if kind == "audio":
+            return events.audio(tag, body, caption, at)
+        if kind == "video":
+            return events.animation(tag, body, caption, at)
+        return events.image(tag, body, caption, at)
+
+    @staticmethod
+    def _markdown(item: Item, body: bytes) -> str:
         if item.kind == "table":
-            markdown = events.table_markdown(msgspec.json.decode(content, type=events.Table))
-        elif item.kind == "dict":
-            markdown = f"```json\n{msgspec.json.format(content.decode())}\n```"
-        else:
-            markdown = content.decode("utf-8", "replace")
-        return [events.text(tag, markdown, at)]
+            return events.table_markdown(msgspec.json.decode(body, type=content.Table))
+        if item.kind == "dict":
+            return f"```json\n{msgspec.json.format(body.decode())}\n```"
+        if item.kind == "dataset":
+            facts = msgspec.to_builtins(msgspec.json.decode(body, type=content.Dataset))
+            return events.facts_markdown({**facts, "context": item.meta.get("context")})
+        text = body.decode("utf-8", "replace")
+        return f"**{item.meta.get('level')}**: {text}" if item.kind == "alert" else text
 
     def _store(self, item: Item) -> str:
         places = self._shelf.places(item)
@@ -122,12 +193,16 @@ class Renderer:
             self._write(path, each)
         self._shelf.keep(item)
         latest, own = places[0][0], step_path(item, places[0][0])
+        if item.media == content.REFERENCE:
+            reference = msgspec.json.decode(self._context.content(item.files[0]), type=content.Reference)
+            size = sum(file.size for file in reference.files)
+            return f"{item.kind}, {size} bytes, stays at `{reference.uri}` (seen from {reference.host})"
         size = sum(file.size for file in item.files)
         return f"{item.kind}, {size} bytes: `artifacts/{latest}` (after other steps: `artifacts/{own}`)"
 
     def _write(self, path: PurePosixPath, item: Item) -> None:
         target = self._artifacts / path
-        if item.media == DIRECTORY:
+        if item.media == content.FOLDER:
             if target.is_dir():
                 shutil.rmtree(target)
             target.mkdir(parents=True, mode=0o700)

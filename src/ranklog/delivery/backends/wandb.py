@@ -10,6 +10,8 @@ Takes entries of the journal, hands them to W&B's own client, which writes and u
   same ``step``: W&B's rows cannot be changed.
 - From the second attempt of a run on, each row has the column ``ranklog/attempt``: where an attempt went back to an
   earlier step, its rows count instead of those without it, or with a lower one, of the same ``step`` and above.
+- A metric with a goal has its best value in the summary, by ``define_metric``. An alert is W&B's own alert, once, or
+  again where its answer was lost.
 - Parameters are the run's config, nested again at their dots. Facts of the run are below ``ranklog`` there. Events
   are lines of the run's log.
 - A metric that has the name of one of W&B's own columns (``step``, ``_step``, ``_runtime``, ``_timestamp``,
@@ -27,7 +29,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ranklog.delivery.backends import wandb_service
 from ranklog.delivery.backends.base import RunContext
@@ -36,18 +38,44 @@ from ranklog.delivery.backends.wandb_items import ItemStore
 from ranklog.delivery.backends.wandb_names import to_column, to_run_id
 from ranklog.journal.layout import make_private_dir
 from ranklog.model.facts import JobFacts, facts_of
-from ranklog.model.record import Attempt, Coverage, End, Entry, Event, Item, Metrics, Params, Status
+from ranklog.model.record import Attempt, Coverage, End, Entry, Event, Item, MetricInfo, Metrics, Params, Status
 from ranklog.model.spec import Scalar
 
 if TYPE_CHECKING:
     import wandb
 
 FINISHED_MARK = "ranklog-finished"
+_LEVELS = {"info": "INFO", "warning": "WARN", "error": "ERROR"}
 
 
 class WandbBackend:
     """Writes to Weights & Biases; see the module for what goes where."""
 
+    FORMS: ClassVar[dict[str, str]] = {
+        "metric": "history",
+        "param": "config",
+        "text": "Html",
+        "dict": "artifact",
+        "table": "Table",
+        "histogram": "Histogram",
+        "image": "Image",
+        "figure": "Image or Plotly",
+        "audio": "Audio",
+        "video": "Video",
+        "html": "Html",
+        "artifact": "artifact",
+        "dataset": "artifact of type dataset",
+        "torch": "artifact",
+        "model": "artifact of type model",
+        "best_model": "artifact of type model",
+        "graph": "Graph",
+        "embedding": "Table",
+        "pr_curve": "chart",
+        "alert": "alert",
+        "prov_documents": "artifact",
+    }
+
+    _context: RunContext
     _run: wandb.Run
     _items: ItemStore
 
@@ -65,6 +93,7 @@ class WandbBackend:
             InvalidArgumentError: online is asked for and there is no login.
         """
         self.__init__()  # type: ignore[misc]
+        self._context = context
         self._attempt = context.attempt
         savedir = Path(str(context.spec.options["savedir"]))
         run_id = to_run_id(context.facts.run_id)
@@ -115,6 +144,10 @@ class WandbBackend:
                 row = {to_column(name): value for name, value in record.values.items()}
                 self._note_coverage(record, row)
                 self._log(row, record, entry.ordinal)
+            case MetricInfo(goal="min" | "max" as goal):
+                self._set_goal(to_column(record.name), goal)
+            case Item(kind="alert"):
+                self._alert(record, entry.ordinal)
             case Item():
                 self._store_item(record, entry.ordinal)
             case Params():
@@ -130,15 +163,34 @@ class WandbBackend:
                 if record.reason:
                     self._run.summary["ranklog/reason"] = record.reason
 
+    def _set_goal(self, column: str, goal: str) -> None:
+        if "*" in column:
+            # W&B takes it for a pattern, of other metrics too, and refuses it elsewhere than at the end.
+            self._run.write_logs(f"[ranklog] warning: W&B cannot keep the {goal} of {column}: its name has a *")
+            return
+        # A dot would be a way into a mapping.
+        self._run.define_metric(column.replace(".", "\\."), step_metric="step", summary=f"{goal},last")
+
     def _store_item(self, item: Item, ordinal: int) -> None:
         try:
-            row = self._items.row(item)
+            row = self._items.row(item, ordinal)
             if row is not None:
                 self._log(row, item, ordinal)
                 return
         except (TypeError, ValueError):
             pass  # W&B's checks refused it; as an artifact it is kept
         self._items.store_artifact(item, ordinal)
+
+    def _alert(self, item: Item, ordinal: int) -> None:
+        """Once: not again to a server that was told of it."""
+        if ordinal < self._server_has:
+            return
+        text = self._context.content(item.files[0]).decode("utf-8", "replace")
+        wait_s = item.meta.get("wait_duration")
+        level = _LEVELS.get(str(item.meta.get("level")), "INFO")
+        self._run.alert(item.name, text, level=level, wait_duration=float(wait_s or 0))
+        # A row of its own, so that the number of rows says that the server was told.
+        self._log({"ranklog/alert": item.name}, item, ordinal)
 
     def _log(self, row: dict[str, Any], record: Metrics | Item, ordinal: int) -> None:
         if ordinal >= self._server_has:
@@ -206,8 +258,11 @@ def _init(context: RunContext, savedir: Path, run_id: str, offline: bool) -> wan
             project=str(context.spec.options["project_name"]),
             dir=str(savedir),
             id=run_id,
-            name=None if os.environ.get("WANDB_NAME") else context.facts.run_id,
-            group=None if os.environ.get("WANDB_RUN_GROUP") else context.facts.group or None,
+            name=_given(context, "run_name", "WANDB_NAME", context.facts.run_id),
+            group=_given(context, "group", "WANDB_RUN_GROUP", context.facts.group),
+            job_type=_given(context, "job_type", "WANDB_JOB_TYPE"),
+            notes=_given(context, "notes", "WANDB_NOTES"),
+            tags=tags.split(",") if (tags := _given(context, "tags", "WANDB_TAGS")) else None,
             resume="allow",
             mode="offline" if offline else None,
             reinit="create_new",
@@ -216,6 +271,14 @@ def _init(context: RunContext, savedir: Path, run_id: str, offline: bool) -> wan
     except BaseException:
         wandb_service.stop_if_idle()
         raise
+
+
+def _given(context: RunContext, option: str, variable: str, otherwise: str = "") -> str | None:
+    """The logger's own setting, else W&B's variable, which its client reads by itself, else what ranklog knows."""
+    given = context.spec.options.get(option)
+    if given:
+        return str(given)
+    return None if os.environ.get(variable) else otherwise or None
 
 
 def _must_send_again(context: RunContext) -> bool:

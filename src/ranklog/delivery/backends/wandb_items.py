@@ -1,35 +1,35 @@
 """Items as W&B's media in the history, or as W&B artifacts.
 
-Takes items in their canonical encoding. Texts, tables, histograms, images and figures are shown natively, under the
-item's name; everything else, and what W&B or this machine cannot show (a table above 10,000 rows, plotly not
-installed), is an artifact, so that nothing is dropped. Contents of artifacts are hard links in the W&B run's own
-directory where the file system has them: no second copy, nothing in the home directory.
+Takes items in their canonical encoding. What W&B has a view for is a value of a row under the item's name
+(`wandb_media`), a list of such items is a list there; everything else, and what W&B or this machine cannot show (a
+table above 10,000 rows, plotly not installed), is an artifact, so that nothing is dropped. Contents of artifacts
+are hard links in the W&B run's own directory where the file system has them: no second copy, nothing in the home
+directory.
 """
 
 from __future__ import annotations
 
-import html
-import io
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ranklog.delivery.backends.base import Refused, RunContext
+from ranklog.delivery.backends.wandb_media import FROM_CONTENT, FROM_FILES, LISTS, MAX_ITEMS, embedding, media_of
 from ranklog.delivery.backends.wandb_names import to_artifact_name, to_media_column
 from ranklog.journal.layout import blob_path, make_private_dir
+from ranklog.model import content
 from ranklog.model.record import File, Item
+from ranklog.model.spec import Scalar
 
 if TYPE_CHECKING:
     import wandb
 
-MAX_BINS = 512
-MAX_ROWS = 10_000
 _MAX_KEY_BYTES = 120
 _MAX_TABLE_KEY_BYTES = 50  # W&B makes an artifact of it, whose name begins with the run id and ends at 128
-PLOTLY = "application/vnd.plotly.v1+json"
-_TYPES = {"dict": "config", "table": "table", "model": "model", "best_model": "model"}
+_TYPES = {"dict": "config", "table": "table", "dataset": "dataset", "model": "model", "best_model": "model"}
 
 
 class ItemStore:
@@ -46,32 +46,78 @@ class ItemStore:
         self._run = run
         self._folder = folder
 
-    def row(self, item: Item) -> dict[str, Any] | None:
+    def row(self, item: Item, ordinal: int) -> dict[str, Any] | None:
         """The item as a row of the history; None where it can only be an artifact."""
-        show = _NATIVE.get((item.kind, item.media))
-        value = show(self._context.content(item.files[0]), item) if show else None
+        value = self._value(item, ordinal)
         if value is None:
             return None
-        limit = _MAX_TABLE_KEY_BYTES if item.kind == "table" else _MAX_KEY_BYTES
+        limit = _MAX_TABLE_KEY_BYTES if item.kind in ("table", "embedding", "pr_curve") else _MAX_KEY_BYTES
         return {to_media_column(item.name, limit): value}
+
+    def _value(self, item: Item, ordinal: int) -> Any:
+        if item.kind == "embedding":
+            return embedding({file.path: self._context.content(file) for file in item.files})
+        if item.media != content.FOLDER:
+            return self._shown(item.files[0], item.kind, item.media, item.meta.get("caption"), ordinal)
+        if item.kind not in LISTS or len(item.files) > MAX_ITEMS.get(item.kind, len(item.files)):
+            return None
+        shown = [
+            self._shown(file, item.kind, media_of(file.path), item.meta.get(f"caption.{index}"), ordinal)
+            for index, file in enumerate(item.files)
+        ]
+        return None if None in shown else shown
+
+    def _shown(self, file: File, kind: str, media: str, caption: Scalar, ordinal: int) -> Any:
+        text = None if caption is None else str(caption)
+        if kind in FROM_FILES:
+            path = self._place(file, self._folder / str(ordinal), ordinal)
+            return FROM_FILES[kind](path, text)
+        show = FROM_CONTENT.get((kind, media))
+        return show(self._context.content(file), text) if show else None
 
     def store_artifact(self, item: Item, ordinal: int) -> None:
         """Store an item as an artifact.
 
         Raises:
-            Refused: a file of the item would lie outside its folder.
+            Refused: a file of the item would lie outside its folder, or W&B has another type of that name.
         """
         import wandb
 
-        metadata = {"name": item.name, "kind": item.kind, "step": item.step, "rank": item.rank, **item.meta}
+        metadata: dict[str, Any] = {
+            "name": item.name,
+            "kind": item.kind,
+            "step": item.step,
+            "rank": item.rank,
+            **_joined(item.meta),
+        }
+        reference = None
+        if item.media == content.REFERENCE:
+            reference = msgspec.json.decode(self._context.content(item.files[0]), type=content.Reference)
+            metadata |= {"uri": reference.uri, "host": reference.host, "bytes": sum(f.size for f in reference.files)}
+        elif item.kind == "dataset" and item.media == content.DATASET:
+            facts = msgspec.json.decode(self._context.content(item.files[0]), type=content.Dataset)
+            metadata |= {key: value for key, value in msgspec.to_builtins(facts).items() if key != "name"}
+            metadata["dataset"] = facts.name
         artifact = wandb.Artifact(
             to_artifact_name(item.name), type=_TYPES.get(item.kind, "artifact"), metadata=metadata
         )
         for file in item.files:
             path = self._place(file, self._folder / str(ordinal), ordinal)
             artifact.add_file(str(path), name=file.path, policy="immutable", skip_cache=True)
-        aliases = ["latest", "best"] if item.kind == "best_model" else ["latest"]
-        self._run.log_artifact(artifact, aliases=aliases)
+        if reference is not None:
+            # Without a checksum W&B does not read what may be terabytes; the digests are in the file beside.
+            artifact.add_reference(reference.uri, name=reference.uri.rsplit("/", 1)[-1] or "files", checksum=False)
+        alias = str(item.meta.get("alias") or ("best" if item.kind == "best_model" else ""))
+        aliases = ["latest", *([to_artifact_name(alias)] if alias else [])]
+        try:
+            if item.kind == "dataset":
+                # What `use_artifact` does with an artifact that is not logged yet; that one waits until the server has
+                # it, and cannot be called offline.
+                self._run._log_artifact(artifact, aliases=aliases, is_user_created=True, use_after_commit=True)
+            else:
+                self._run.log_artifact(artifact, aliases=aliases)
+        except ValueError as error:
+            raise Refused(f"W&B does not take {item.name!r} as an artifact: {error}", [ordinal]) from error
 
     def _place(self, file: File, folder: Path, ordinal: int) -> Path:
         target = (folder / file.path).resolve()
@@ -89,64 +135,8 @@ class ItemStore:
         return self._context.materialise([file], folder)[0]
 
 
-def _text(content: bytes, item: Item) -> Any:
-    import wandb
-
-    return wandb.Html(f"<pre>{html.escape(content.decode())}</pre>", data_is_not_path=True)
-
-
-def _table(content: bytes, item: Item) -> Any:
-    import wandb
-
-    table = json.loads(content)
-    if len(table["data"]) > MAX_ROWS:
-        return None
-    return wandb.Table(columns=table["columns"], data=table["data"], allow_mixed_types=True)
-
-
-def _histogram(content: bytes, item: Item) -> Any:
-    import wandb
-
-    histogram = json.loads(content)
-    return wandb.Histogram(np_histogram=merge_bins(histogram["counts"], histogram["edges"], MAX_BINS))
-
-
-def merge_bins(counts: list[float], edges: list[float], limit: int) -> tuple[list[float], list[float]]:
-    """Join neighbouring bins, equally many each, until there are at most ``limit``.
-
-    Example:
-        >>> merge_bins([1, 2, 3], [0, 1, 2, 3], 2)
-        ([3, 3], [0, 2, 3])
-    """
-    size = max(1, -(-len(counts) // limit))
-    joined = [sum(counts[start : start + size]) for start in range(0, len(counts), size)]
-    return joined, [*edges[:-1:size], edges[-1]]
-
-
-def _image(content: bytes, item: Item) -> Any:
-    import wandb
-    from PIL import Image
-
-    caption = item.meta.get("caption")
-    with Image.open(io.BytesIO(content)) as picture:
-        return wandb.Image(picture, caption=None if caption is None else str(caption))
-
-
-def _plotly(content: bytes, item: Item) -> Any:
-    try:
-        import plotly.io
-    except ImportError:
-        return None
-    import wandb
-
-    return wandb.Plotly(plotly.io.from_json(content.decode(), skip_invalid=True))
-
-
-_NATIVE: dict[tuple[str, str], Callable[[bytes, Item], Any]] = {
-    ("text", "text/plain; charset=utf-8"): _text,
-    ("table", "application/vnd.ranklog.table+json"): _table,
-    ("histogram", "application/vnd.ranklog.histogram+json"): _histogram,
-    ("image", "image/png"): _image,
-    ("figure", "image/png"): _image,
-    ("figure", PLOTLY): _plotly,
-}
+def _joined(meta: Mapping[str, Scalar]) -> dict[str, Any]:
+    """Captions of a list as one entry: W&B takes 100 entries."""
+    captions = {name: str(value) for name, value in meta.items() if name.startswith("caption.")}
+    rest = {name: value for name, value in meta.items() if name not in captions}
+    return rest | ({"captions": captions} if captions else {})

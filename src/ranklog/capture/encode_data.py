@@ -1,0 +1,162 @@
+"""Encodes datasets: what identifies data and describes it, never the data itself.
+
+A digest is of the content where that is quick: of files up to 64 MiB together, of the first rows of a frame. For larger
+files it is that of their names, sizes and times of change, which is said in `Dataset.digest_of`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ranklog.capture.encode_numbers import to_array
+from ranklog.capture.encoded import Content, Encoded, file_name, wrong_item
+from ranklog.model import content
+from ranklog.model.content import Dataset
+from ranklog.model.errors import InvalidItemError
+from ranklog.model.redact import mask_text
+from ranklog.model.text import storable
+
+CONTENT_BYTES = 64 * 1024 * 1024
+SAMPLE_ROWS = 10_000
+MAX_COLUMNS = 1000
+_DIGEST_CHARS = 16
+
+
+def encode_dataset(item: Any, name: str) -> Encoded:
+    """Facts of a dataset.
+
+    Raises:
+        InvalidItemError: when it is none that can be told of.
+    """
+    facts = _facts(item, name)
+    return Encoded(content.DATASET, (Content(file_name(name, ".json"), msgspec.json.encode(facts)),))
+
+
+def _facts(item: Any, name: str) -> Dataset:
+    if isinstance(item, (str, Path)):
+        return _of_path(Path(item), name)
+    if isinstance(item, tuple) and len(item) == 3 and all(isinstance(part, (str, Path)) for part in item):
+        given, digest, uri = (storable(str(part)) for part in item)
+        return Dataset(name=given, digest=digest, digest_of="given", source=mask_text(uri), source_type="uri")
+    if hasattr(item, "_fingerprint") and hasattr(item, "features"):
+        return _of_huggingface(item, name)
+    if hasattr(item, "columns") and hasattr(item, "itertuples"):
+        return _of_frame(item, name)
+    torch = sys.modules.get("torch")
+    if (torch is not None and isinstance(item, torch.Tensor)) or hasattr(item, "__array_interface__"):
+        array = to_array(item)
+        digest = _digest(str((array.shape, array.dtype)).encode(), array[:SAMPLE_ROWS].tobytes())
+        whole = len(array) <= SAMPLE_ROWS
+        columns = {"value": str(array.dtype)}
+        return Dataset(
+            name=name,
+            digest=digest,
+            digest_of="content" if whole else "sample",
+            source_type="array",
+            columns=columns,
+            rows=len(array),
+        )
+    if torch is not None and isinstance(item, torch.utils.data.DataLoader):
+        item = item.dataset
+    if torch is not None and isinstance(item, torch.utils.data.Dataset):
+        return _of_torch(item, name)
+    raise wrong_item(item, name, "dataset")
+
+
+def _of_path(path: Path, name: str) -> Dataset:
+    if not path.exists():
+        raise InvalidItemError(f"dataset {name!r}: no file or folder at {str(path)!r}")
+    found = sorted(_files(path))
+    size = sum(stat.st_size for _, stat in found)
+    digest = hashlib.sha256()
+    for relative, stat in found:
+        digest.update(f"{relative}\0{stat.st_size}\0".encode("utf-8", "surrogateescape"))
+        if size <= CONTENT_BYTES:
+            digest.update((path / relative if relative else path).read_bytes())
+        else:
+            digest.update(f"{stat.st_mtime_ns}\0".encode())
+    return Dataset(
+        name=name,
+        digest=digest.hexdigest()[:_DIGEST_CHARS],
+        digest_of="content" if size <= CONTENT_BYTES else "listing",
+        source=storable(str(path.absolute())),
+        files=len(found),
+        size_bytes=size,
+    )
+
+
+def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Regular files at or below a path, by their relative path; empty for the path itself."""
+    if path.is_file():
+        yield "", path.stat()
+        return
+    for root, _, names in os.walk(path):
+        for name in names:
+            file = Path(root, name)
+            if file.is_file():
+                yield file.relative_to(path).as_posix(), file.stat()
+
+
+def _of_frame(frame: Any, name: str) -> Dataset:
+    columns = {storable(str(column)): str(dtype) for column, dtype in zip(frame.columns, frame.dtypes, strict=True)}
+    rows = len(frame)
+    sample = frame.head(SAMPLE_ROWS).to_csv(index=False).encode("utf-8", "surrogatepass")
+    return Dataset(
+        name=name,
+        digest=_digest(str((rows, columns)).encode(), sample),
+        digest_of="content" if rows <= SAMPLE_ROWS else "sample",
+        source_type="dataframe",
+        columns=_first(columns),
+        rows=rows,
+    )
+
+
+def _of_huggingface(data: Any, name: str) -> Dataset:
+    columns = {storable(str(key)): storable(str(getattr(kind, "dtype", kind))) for key, kind in data.features.items()}
+    return Dataset(
+        name=storable(str(getattr(getattr(data, "info", None), "dataset_name", None) or name)),
+        digest=storable(str(data._fingerprint)),
+        digest_of="content",
+        source_type="huggingface",
+        columns=_first(columns),
+        rows=len(data) if hasattr(data, "__len__") else None,
+    )
+
+
+def _of_torch(data: Any, name: str) -> Dataset:
+    kind = f"{type(data).__module__}.{type(data).__qualname__}"
+    rows = len(data) if hasattr(data, "__len__") else None
+    root = getattr(data, "root", None)
+    tensors = getattr(data, "tensors", None)
+    parts = [str((kind, rows)).encode()]
+    if tensors:
+        parts += [str((tuple(t.shape), str(t.dtype))).encode() + to_array(t[:SAMPLE_ROWS]).tobytes() for t in tensors]
+    return Dataset(
+        name=name,
+        digest=_digest(*parts),
+        digest_of="shape" if not tensors else "content" if (rows or 0) <= SAMPLE_ROWS else "sample",
+        source=storable(str(Path(root).absolute())) if isinstance(root, (str, Path)) else "",
+        source_type="torch",
+        columns={f"tensor_{i}": str(t.dtype).removeprefix("torch.") for i, t in enumerate(tensors)}
+        if tensors
+        else None,
+        rows=rows,
+    )
+
+
+def _first(columns: dict[str, str]) -> dict[str, str]:
+    return dict(list(columns.items())[:MAX_COLUMNS])
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()[:_DIGEST_CHARS]

@@ -1,0 +1,140 @@
+"""Metrics as provenance tells them: a summary a name, and when the epochs of a context were.
+
+In: values of metrics. Out: `MetricSummary`, one a name and context, and the `Mark` s of a context. Pure; memory is
+bounded by the number of names, not of steps.
+
+An epoch is not in the journal, steps are. What people call an epoch is taken to be a step of the metric that a context
+logs least often, if it has two steps at least and `MAX_EPOCHS` at most, and not more than `OFTEN` times as many as that
+of another context: with a loss a batch and an accuracy an epoch these are the steps of the accuracy. A run that logs
+nothing but a loss a batch shows its batches as epochs when they are few, and none when they are many.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from ranklog.model.record import Coverage, MetricInfo, Metrics
+
+MAX_EPOCHS = 1000
+OFTEN = 10
+DEFAULT_CONTEXT = "training"
+SYSTEM_CONTEXT = "system"
+_FEWEST_EPOCHS = 2
+_BY_PREFIX = {
+    "train": "training",
+    "training": "training",
+    "val": "validation",
+    "validation": "validation",
+    "test": "test",
+    "system": SYSTEM_CONTEXT,
+}
+
+
+class Mark(NamedTuple):
+    """A step of a metric, and when it was logged."""
+
+    step: int
+    time_ns: int
+
+
+def context_of(name: str, info: MetricInfo | None) -> str:
+    """The part of the work that a metric belongs to: what was said, or else what its name begins with.
+
+    Example:
+        >>> context_of("val/loss", None), context_of("loss", None)
+        ('validation', 'training')
+    """
+    if info is not None and info.context:
+        return info.context
+    return _BY_PREFIX.get(name.partition("/")[0], DEFAULT_CONTEXT)
+
+
+class MetricSummary:
+    """What is kept of all values of one metric.
+
+    Attributes:
+        name: The user's identifier.
+        context: The part of the work that it belongs to.
+        goal: Whether smaller or larger is better, None where it was not said.
+        values: How many values count.
+        nonfinite: How many of these are NaN or infinite.
+        first: The value that was logged first, and at which step.
+        last: The value of the highest step, and that step.
+        min: Lowest finite value; infinity where there is none.
+        max: Highest finite value; minus infinity where there is none.
+        op: The reduction behind the last value, None for one rank's own.
+        coverage: The lowest coverage of all values, None for one rank's own.
+        first_ns: When its first value was logged.
+        last_ns: When its last value was logged.
+    """
+
+    def __init__(self, name: str, context: str) -> None:
+        self.name = name
+        self.context = context
+        self.goal: Literal["min", "max"] | None = None
+        self.values = 0
+        self.nonfinite = 0
+        self.first: tuple[float, int] = (math.nan, 0)
+        self.last: tuple[float, int] = (math.nan, 0)
+        self.min = math.inf
+        self.max = -math.inf
+        self.op: str | None = None
+        self.coverage: Coverage | None = None
+        self.first_ns = 0
+        self.last_ns = 0
+        self._steps: array[int] | None = array("q")
+        self._times: array[int] = array("q")
+
+    def take(self, value: float, record: Metrics) -> None:
+        """Add a value."""
+        if not self.values:
+            self.first, self.first_ns = (value, record.step), record.time_ns
+        if not self.values or record.step >= self.last[1]:
+            self.last, self.op = (value, record.step), record.op
+        self.values += 1
+        self.last_ns = max(self.last_ns, record.time_ns)
+        if math.isfinite(value):
+            self.min, self.max = min(self.min, value), max(self.max, value)
+        else:
+            self.nonfinite += 1
+        if record.coverage is not None and (self.coverage is None or _part(record.coverage) < _part(self.coverage)):
+            self.coverage = record.coverage
+        self._mark(record)
+
+    def _mark(self, record: Metrics) -> None:
+        if self._steps is None or (self._steps and record.step <= self._steps[-1]):
+            return
+        self._steps.append(record.step)
+        self._times.append(record.time_ns)
+        if len(self._steps) > MAX_EPOCHS:
+            self._steps, self._times = None, array("q")
+
+    @property
+    def steps(self) -> int | None:
+        """How many steps it has; None where there are too many to be epochs."""
+        return None if self._steps is None else len(self._steps)
+
+    def marks(self) -> list[Mark]:
+        """Its steps with their times; none where there are too many to be epochs."""
+        return [Mark(step, time_ns) for step, time_ns in zip(self._steps or (), self._times, strict=True)]
+
+
+def epochs_of(summaries: Iterable[MetricSummary]) -> dict[str, list[Mark]]:
+    """The epochs of each context that has some, from all metrics of a run."""
+    rarest: dict[str, tuple[int, MetricSummary]] = {}
+    for summary in summaries:
+        steps = summary.steps
+        # How often a node's load is sampled has nothing to do with epochs.
+        if summary.context == SYSTEM_CONTEXT or steps is None or steps < _FEWEST_EPOCHS:
+            continue
+        if summary.context not in rarest or steps < rarest[summary.context][0]:
+            rarest[summary.context] = (steps, summary)
+    most = OFTEN * min((steps for steps, _ in rarest.values()), default=0)
+    return {context: summary.marks() for context, (steps, summary) in rarest.items() if steps <= most}
+
+
+def _part(coverage: Coverage) -> float:
+    return coverage.answered / max(1, coverage.world_size)

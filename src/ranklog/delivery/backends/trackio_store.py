@@ -1,0 +1,197 @@
+"""One run in a Trackio project on disk, written with Trackio's own storage.
+
+Trackio's client numbers steps, stamps times and drops what it cannot send, from a thread of its own; the storage below
+it takes steps, times and ids as they are given, and ignores an id that it has: that is what is used here. The
+storage's directory is a constant of its module, read from the environment once a process; a copy of the module has
+one of its own, so that what else a process does with Trackio stays untouched, and the home directory, too.
+
+Guarantees: what is written again is there once; no threads, processes or network; database and folders are private.
+Blocks for the disk, and up to 30 s for another process that writes to the same project.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+from ranklog.journal.layout import create_private, make_private_dir
+from ranklog.model.errors import InvalidArgumentError, RanklogError
+from ranklog.model.spec import Scalar
+
+RESERVED = ("project", "run", "timestamp", "step", "time", "metrics")
+"""Names that Trackio keeps for itself."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One row of a run: values at a step; ``id`` tells it from all others of the project."""
+
+    id: str
+    step: int
+    time_ns: int
+    values: dict[str, Any]
+
+
+def to_key(name: str) -> str:
+    """A name as Trackio writes it: those that it keeps for itself get two underscores in front.
+
+    Example:
+        >>> to_key("loss"), to_key("step"), to_key("__step")
+        ('loss', '__step', '____step')
+    """
+    return f"__{name}" if name in RESERVED or name.startswith("__") else name
+
+
+def clock(time_ns: int) -> str:
+    """A time as Trackio writes it; times sort as texts."""
+    return (_EPOCH + timedelta(microseconds=time_ns // 1000)).isoformat(timespec="microseconds")
+
+
+class TrackioStore:
+    """A run of a project.
+
+    Args:
+        folder: Trackio's directory, as in ``TRACKIO_DIR``.
+        project: Name of the project.
+        run_id: Name and id of the run.
+
+    Raises:
+        InvalidArgumentError: the project has a name that Trackio does not allow.
+        ImportError: Trackio is not installed.
+    """
+
+    def __init__(self, folder: Path, project: str, run_id: str) -> None:
+        make_private_dir(folder)
+        module = _load(folder)
+        self.storage: Any = module.SQLiteStorage
+        self.project: str = module.canonical_project_name(project)
+        self.folder = folder
+        self._run_id = run_id
+        self._serialize: Callable[[Any], Any] = module.serialize_values
+        try:
+            self.storage.validate_project_name(project)
+        except ValueError as error:
+            raise InvalidArgumentError(f"project_name={project!r} is not allowed: {error}") from error
+        for suffix in (".db", ".lock"):
+            try:
+                os.close(create_private(folder / f"{self.project}{suffix}"))
+            except FileExistsError:
+                pass
+        self.storage.init_db(self.project)
+
+    def log(self, rows: Sequence[Row], config: dict[str, Scalar] | None = None) -> None:
+        """Add rows that are not there yet; with a config, make it the run's."""
+        self.storage.bulk_log(
+            self.project,
+            self._run_id,
+            [row.values for row in rows],
+            steps=[row.step for row in rows],
+            timestamps=[clock(row.time_ns) for row in rows],
+            config=config,
+            log_ids=[row.id for row in rows],
+            run_id=self._run_id,
+        )
+
+    def remove(self, names: Iterable[str], steps: tuple[int, int | None], doomed: Callable[[str], bool]) -> None:
+        """Take values out of rows of the steps from the first to the last; ``doomed`` says by its id if a row is meant.
+
+        A row without values left is deleted.
+        """
+        first, last = steps
+        keys = {to_key(name) for name in names}
+        with (
+            self.storage._get_process_lock(self.project),
+            self.storage._get_connection(self.storage.get_project_db_path(self.project)) as connection,
+        ):
+            found = connection.execute(
+                "SELECT id, log_id, metrics FROM metrics WHERE run_id = ? AND step >= ? AND step <= ?",
+                (self._run_id, first, 2**63 - 1 if last is None else last),
+            ).fetchall()
+            for number, row_id, content in found:
+                values = orjson.loads(content)
+                left = {key: value for key, value in values.items() if key not in keys}
+                if len(left) == len(values) or not doomed(row_id or ""):
+                    continue
+                if left:
+                    connection.execute("UPDATE metrics SET metrics = ? WHERE id = ?", (orjson.dumps(left), number))
+                else:
+                    connection.execute("DELETE FROM metrics WHERE id = ?", (number,))
+
+    def alert(self, *, id: str, title: str, text: str, level: str, step: int | None, time_ns: int) -> None:
+        """Add an alert that is not there yet."""
+        self.storage.bulk_alert(
+            self.project,
+            self._run_id,
+            titles=[title],
+            texts=[text],
+            levels=[level],
+            steps=[step],
+            timestamps=[clock(time_ns)],
+            alert_ids=[id],
+            run_id=self._run_id,
+        )
+
+    def artifact(
+        self,
+        name: str,
+        kind: str,
+        manifest: list[dict[str, Any]],
+        metadata: dict[str, Any],
+        aliases: Sequence[str],
+        *,
+        used: bool,
+    ) -> None:
+        """Make a version of an artifact whose contents lie in `blobs`; ``used`` by the run, or made by it.
+
+        Raises:
+            ValueError: Trackio does not take the name, or has the artifact with another type.
+        """
+        if not used:
+            self.storage.commit_artifact_version(
+                self.project, name, kind, None, manifest, metadata, list(aliases), self._run_id, self._run_id
+            )
+            return
+        artifact_id = self.storage.create_or_get_artifact(self.project, name, kind, None)
+        version_id, _, created = self.storage.insert_artifact_version(
+            self.project, artifact_id, manifest, metadata, None, None
+        )
+        if created:
+            self.storage.reassign_alias(self.project, artifact_id, "latest", version_id)
+        self.storage.insert_run_artifact_link(self.project, self._run_id, self._run_id, version_id, "input")
+
+    @property
+    def blobs(self) -> Path:
+        """Where contents of artifacts lie, as ``<first two digits>/<digest>``."""
+        return self.folder / "artifacts" / self.project / "blobs" / "sha256"
+
+    @property
+    def media(self) -> Path:
+        """Where media lie; rows name them relative to it."""
+        return self.folder / "media"
+
+
+def _load(folder: Path) -> Any:
+    """A copy of Trackio's storage module for a directory."""
+    found = importlib.util.find_spec("trackio.sqlite_storage")
+    if found is None or found.loader is None:
+        raise ImportError("trackio.sqlite_storage is missing")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    module.TRACKIO_DIR = folder  # type: ignore[attr-defined]
+    storage = module.SQLiteStorage
+    storage._dataset_import_attempted = True  # nothing is fetched from the Hub, whatever the environment says
+    if storage.get_project_db_path("x").parent != folder:
+        raise RanklogError("this version of Trackio keeps its directory elsewhere: pip install 'trackio==0.43.*'")
+    from trackio.utils import is_network_filesystem
+
+    if is_network_filesystem(folder):
+        # Its write-ahead log needs memory that is shared between all who read along.
+        os.environ.setdefault("TRACKIO_SQLITE_JOURNAL_MODE", "delete")
+    return module

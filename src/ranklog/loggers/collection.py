@@ -1,0 +1,105 @@
+"""Several loggers as one: they share a run and its journal, each keeps its own gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ranklog.capture.config import SessionConfig
+from ranklog.capture.gate import Gate
+from ranklog.capture.logger import Logger
+from ranklog.loggers.base import DEFAULT_EXPERIMENT, BackendLogger
+from ranklog.model.errors import InvalidArgumentError
+from ranklog.model.spec import JOURNAL
+
+if TYPE_CHECKING:
+    from ranklog.capture.session import Session
+
+
+class LoggersCollection(Logger):
+    """Several loggers as one: one run, one journal, every member with its own ``log_freq`` and ``log_on_workers``.
+
+    While the collection logs, each member can be used by itself too and reaches its own backend only.
+
+    Args:
+        loggers: The members, at most one of each type; `EmptyLogger` members count for nothing.
+
+    Raises:
+        InvalidArgumentError: two of one type, a collection in a collection, or members that ask for different runs,
+            strategies or places of delivery.
+
+    Example:
+        >>> from ranklog import ConsoleLogger
+        >>> LoggersCollection([ConsoleLogger(), ConsoleLogger()])
+        Traceback (most recent call last):
+        ...
+        ranklog.model.errors.InvalidArgumentError: two loggers of type ConsoleLogger: give one of each type
+    """
+
+    def __init__(self, loggers: Sequence[Logger]) -> None:
+        self.loggers = tuple(loggers)
+        seen: set[type[Logger]] = set()
+        for logger in self.loggers:
+            if isinstance(logger, LoggersCollection) or not isinstance(logger, Logger):
+                raise InvalidArgumentError(f"a member of a collection is a logger, not a {type(logger).__name__}")
+            if type(logger) in seen and type(logger) is not BackendLogger:
+                raise InvalidArgumentError(f"two loggers of type {type(logger).__name__}: give one of each type")
+            seen.add(type(logger))
+        self._members = [m for m in self.loggers if m._config.specs]
+        config = _merge([m._config for m in self._members])
+        savedir = self._members[0].savedir if self._members else "mllogs"
+        super().__init__(config, Path(savedir))
+
+    def create_logger_context(self, rank: int | None = None, **kwargs: Any) -> None:
+        """Start logging with all members; see `Logger.create_logger_context`.
+
+        Raises:
+            InvalidArgumentError: a member logs by itself already.
+
+        Ranks: all call.
+        """
+        busy = next((m for m in self.loggers if m._gate is not None and m._owner is not self), None)
+        if busy is not None:
+            raise InvalidArgumentError(f"{type(busy).__name__} logs already: close it before its collection starts")
+        super().create_logger_context(rank, **kwargs)
+
+    def _attach(self, session: Session | None, gate: Gate | None) -> None:
+        super()._attach(session, gate)
+        bit = 0
+        for member in self.loggers:
+            own = gate
+            if session is not None and gate is not None:
+                specs = session.config.specs[bit : bit + len(member._config.specs)]
+                own = Gate(specs, rank=session.place.rank, world_size=session.place.world_size, first_bit=bit)
+                bit += len(specs)
+            member._attach(session, own)
+            member._owner = None if gate is None else self
+
+
+def _merge(configs: Sequence[SessionConfig]) -> SessionConfig:
+    if not configs:
+        return SessionConfig(specs=(), directory=Path("mllogs").absolute() / "runs", experiment="")
+    real = [c for c in configs if c.specs[0].backend != JOURNAL] or list(configs)
+
+    def agreed(name: str, default: Any, among: Sequence[SessionConfig]) -> Any:
+        given = [value for c in among if (value := getattr(c, name)) != default]
+        if any(value != given[0] for value in given):
+            raise InvalidArgumentError(f"members of a collection ask for different {name}: {given}; give one")
+        return given[0] if given else default
+
+    secrets: dict[str, str] = {}
+    for config in configs:
+        secrets.update(config.secrets)
+    return msgspec.structs.replace(
+        configs[0],
+        specs=tuple(spec for config in configs for spec in config.specs),
+        experiment=next((c.experiment for c in configs if c.experiment != DEFAULT_EXPERIMENT), configs[0].experiment),
+        strategy=agreed("strategy", "auto", configs),
+        run_id=agreed("run_id", None, configs),
+        resume=agreed("resume", "allow", configs),
+        forward=agreed("forward", "process", real),
+        secrets=secrets,
+    )

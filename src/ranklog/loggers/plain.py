@@ -1,0 +1,38 @@
+"""Loggers without a backend: one that journals only, and one that does nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ranklog.capture.config import SessionConfig
+from ranklog.capture.logger import Logger
+from ranklog.loggers.base import BackendLogger
+from ranklog.model.spec import check_log_freq
+
+
+class JournalLogger(BackendLogger):
+    """Writes the journal only; `ranklog sync RUN --to …` delivers it later, anywhere.
+
+    Args:
+        savedir: Where everything is stored.
+        **common: See `BackendLogger`.
+    """
+
+    def __init__(self, savedir: str | os.PathLike[str] = "mllogs", **common: Any) -> None:
+        super().__init__(None, savedir=savedir, **common)
+
+
+class EmptyLogger(Logger):
+    """Logs nothing; takes the arguments of every logger.
+
+    Args:
+        savedir: Not used.
+        **common: Not used.
+    """
+
+    def __init__(self, savedir: str | os.PathLike[str] = "mllogs", **common: Any) -> None:
+        check_log_freq(common.get("log_freq", "epoch"))
+        root = Path(savedir).absolute()
+        super().__init__(SessionConfig(specs=(), directory=root / "runs", experiment=""), root)

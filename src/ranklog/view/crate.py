@@ -1,0 +1,212 @@
+"""A run as an RO-Crate: a folder for people and archives, with its files and a description that machines read.
+
+In: a run directory. Out: a folder that did not exist, made whole or not at all, with ``ro-crate-metadata.json`` after
+the profile Process Run Crate; ``metrics.csv``; ``run.json``, what is known of attempts, ranks and jobs; the files of
+items in ``artifacts/``, those of a name with several steps in ``artifacts/steps/<step>/``. Folders are 0700, files
+0600. What cannot be put into it is returned, the rest is there. Reads the run only; blocks for the disk. Uses the
+library ``rocrate``.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from ranklog.delivery.backends.files import artifact_path, step_path
+from ranklog.journal.layout import copy_out, make_private_dir, read_facts, read_file, write_private
+from ranklog.journal.reader import JournalReader
+from ranklog.model.content import DATASET, FOLDER, REFERENCE, Dataset, Reference
+from ranklog.model.errors import InvalidArgumentError, MissingExtraError
+from ranklog.model.record import File, Item
+from ranklog.view.crate_action import describe_run, to_iso
+from ranklog.view.export import write_csv
+from ranklog.view.plain import to_json
+from ranklog.view.query import RunView
+
+PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
+CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"
+RO_CRATE = "1.1"
+"""The version of RO-Crate that the profile extends."""
+ARTIFACTS = "artifacts"
+_NOT_A_FILE = ("dataset", "prov_documents")
+
+
+def write_crate(run_dir: Path, directory: Path, license_url: str | None = None) -> list[str]:
+    """Write a run as an RO-Crate.
+
+    Args:
+        run_dir: The run directory.
+        directory: The folder to make.
+        license_url: Address of the license under which the crate is given away.
+
+    Returns:
+        What is not in it, a line each: files that are gone, or whose place is taken.
+
+    Raises:
+        InvalidArgumentError: the folder is there and not empty.
+        MissingExtraError: the library ``rocrate`` is not installed.
+    """
+    try:
+        from rocrate.rocrate import ROCrate
+    except ImportError as error:
+        raise MissingExtraError("an RO-Crate needs rocrate: pip install 'ranklog[crate]'") from error
+    directory = directory.absolute()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InvalidArgumentError(f"{directory} is there and not empty: name a folder that does not exist yet")
+    make_private_dir(directory.parent)
+    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
+    make_private_dir(temporary)
+    try:
+        crate = ROCrate(version=RO_CRATE)
+        crate.metadata.extra_contexts.append(CONTEXT)
+        missing = _Packing(run_dir, temporary, crate).pack(license_url)
+        crate.write(temporary)
+        for path in temporary.rglob("*"):
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        temporary.replace(directory)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return missing
+
+
+class _Packing:
+    """One crate in the making.
+
+    Args:
+        run_dir: The run directory.
+        root: Where its files go.
+        crate: The ``rocrate.rocrate.ROCrate``.
+    """
+
+    def __init__(self, run_dir: Path, root: Path, crate: Any) -> None:
+        self._run_dir = run_dir
+        self._root = root
+        self._crate = crate
+        self._missing: list[str] = []
+        self._steps: dict[PurePosixPath, set[int]] = {}
+        for item in self._items():
+            self._steps.setdefault(artifact_path(item), set()).add(item.step)
+
+    def pack(self, license_url: str | None) -> list[str]:
+        """Put everything into it; returns what is not in it."""
+        view = RunView(self._run_dir)
+        facts = read_facts(self._run_dir)
+        results, datasets = [self._metrics(), self._facts(view)], []
+        for item in self._items():
+            if item.kind == "dataset":
+                datasets.append(self._dataset(item))
+            elif (entity := self._files(item)) is not None:
+                results.append(entity)
+        root = self._crate.root_dataset
+        root["name"] = f"Run {facts.run_id} of {facts.experiment}"
+        root["description"] = f"What {' '.join(facts.command) or 'a training program'} logged, as ranklog recorded it."
+        root["conformsTo"] = self._context(PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
+        if license_url is not None:
+            root["license"] = self._context(license_url, "CreativeWork", name=license_url)
+        root["mentions"] = describe_run(self._run_dir, view, self._context, objects=datasets, results=results)
+        return self._missing
+
+    def _context(self, identifier: str, type_: str | list[str], /, **properties: object) -> Any:
+        """A contextual entity; properties that are None are left out."""
+        from rocrate.model.contextentity import ContextEntity
+
+        said = {name: value for name, value in properties.items() if value is not None}
+        return self._crate.add(ContextEntity(self._crate, identifier, {"@type": type_, **said}))
+
+    def _items(self) -> Iterator[Item]:
+        for entry in JournalReader(self._run_dir).poll():
+            if isinstance(entry.record, Item):
+                yield entry.record
+
+    def _files(self, item: Item) -> Any:
+        """Copy an item's files and describe them; None where they cannot be."""
+        if item.kind in _NOT_A_FILE:
+            return None
+        path = PurePosixPath(ARTIFACTS) / self._path(item)
+        folder = item.media == FOLDER
+        try:
+            for file in item.files:
+                self._copy(file, path / file.path if folder else path)
+        except (OSError, ValueError) as error:
+            self._missing.append(f"{item.kind} {item.name!r} of step {item.step}: {error}")
+            return None
+        said = {
+            "name": item.name,
+            "description": f"{item.kind}, step {item.step}{f', rank {item.rank}' if item.rank else ''}",
+            "dateCreated": to_iso(item.time_ns),
+        }
+        if not folder:
+            return self._file(path, item.media, item.files[0], **said, **self._elsewhere(item))
+        parts = [self._file(path / file.path, None, file, name=file.path) for file in item.files]
+        return self._crate.add_dataset(dest_path=str(path), properties={**said, "hasPart": parts})
+
+    def _copy(self, file: File, path: PurePosixPath) -> None:
+        target = (self._root / path).resolve()
+        if self._root.resolve() not in target.parents:
+            raise ValueError(f"path {file.path!r} leaves its folder")
+        make_private_dir(target.parent)
+        copy_out(self._run_dir, file, target)
+
+    def _file(self, path: PurePosixPath, media: str | None, file: File, **said: object) -> Any:
+        properties = {**said, "contentSize": str(file.size), "sha256": file.sha256}
+        if media is not None:
+            properties["encodingFormat"] = media
+        return self._crate.add_file(self._root / path, dest_path=str(path), properties=properties)
+
+    def _path(self, item: Item) -> PurePosixPath:
+        path = artifact_path(item)
+        return step_path(item, path) if len(self._steps[path]) > 1 else path
+
+    def _elsewhere(self, item: Item) -> dict[str, object]:
+        """Where the files are that an item only refers to."""
+        if item.media != REFERENCE:
+            return {}
+        reference = msgspec.json.decode(self._content(item), type=Reference)
+        return {
+            "about": self._context(reference.uri, "Thing", name=f"{len(reference.files)} files on {reference.host}")
+        }
+
+    def _dataset(self, item: Item) -> Any:
+        said = msgspec.json.decode(self._content(item), type=Dataset) if item.media == DATASET else None
+        context = item.meta.get("context")
+        if said is None:
+            return self._context(f"#dataset-{item.name}", "CreativeWork", name=item.name)
+        return self._context(
+            f"#dataset-{said.digest}",
+            "CreativeWork",
+            name=said.name,
+            identifier=said.digest,
+            url=said.source or None,
+            description=f"{context} data" if context else None,
+            size=f"{said.rows} rows" if said.rows is not None else None,
+        )
+
+    def _content(self, item: Item) -> bytes:
+        return read_file(self._run_dir, item.files[0])
+
+    def _metrics(self) -> Any:
+        path = self._root / "metrics.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            write_csv(self._run_dir, file)
+        said = {"name": "metrics", "encodingFormat": "text/csv", "description": "Every value, a row a point."}
+        return self._crate.add_file(path, dest_path=path.name, properties=said, record_size=True)
+
+    def _facts(self, view: RunView) -> Any:
+        told = {
+            "run": view.summary.facts,
+            "status": view.summary.status,
+            "attempts": view.attempts,
+            "jobs": {str(number): job for number, job in view.jobs.items()},
+            "ranks": list(view.ranks.values()),
+            "events": view.events,
+        }
+        path = self._root / "run.json"
+        write_private(path, to_json(told, indent=1).encode())
+        said = {"name": "facts", "encodingFormat": "application/json", "description": "Attempts, ranks, jobs, events."}
+        return self._crate.add_file(path, dest_path=path.name, properties=said, record_size=True)
