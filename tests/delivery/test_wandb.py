@@ -17,6 +17,7 @@ pytest.importorskip("wandb")
 from items import T0_NS, Run, metrics, png
 from wandb_reader import OfflineRun, offline_files
 
+from ranklog.delivery.backends.base import Refused
 from ranklog.delivery.backends.wandb import WandbBackend
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError
@@ -37,7 +38,7 @@ def deliver(run: Run, status: Status | None = "FINISHED", known: dict[str, str] 
     backend = WandbBackend()
     answer = backend.open(context=run.context(known=known or {}))
     backend.deliver(entries=run.entries)
-    backend.close(status=status, timeout_s=30.0)
+    backend.close(status=status, timeout_s=120.0)
     return answer
 
 
@@ -272,7 +273,7 @@ def test_an_offline_run_that_is_opened_again_is_written_anew_with_each_row_once(
     again = backend.open(context=run.context(known=known, resumed_at=4))
     assert again["redeliver_from"] == "0"
     backend.deliver(entries=run.entries)
-    backend.close(status="FINISHED", timeout_s=30.0)
+    backend.close(status="FINISHED", timeout_s=120.0)
     other_path, path = sorted(offline_files(tmp_path / "wandb"), key=lambda path: path.name)
     assert (other_path.name, path.name) == ("run-other-run-1.wandb", "run-run-1.wandb")
     assert OfflineRun(path).rows("loss") == [(0, 0), (1, 1), (2, 2), (3, 3)]
@@ -286,7 +287,7 @@ def test_entries_of_a_failed_try_are_not_shown_twice(tmp_path: Path) -> None:
     backend.deliver(entries=run.entries)
     run.add(metrics(1, {"loss": 0.5}))
     backend.deliver(entries=run.entries)
-    backend.close(status="FINISHED", timeout_s=30.0)
+    backend.close(status="FINISHED", timeout_s=120.0)
     shown = read_back(run)
     assert shown.rows("loss") == [(0, 1), (1, 0.5)]
     assert len(shown.artifacts) == 1
@@ -316,6 +317,25 @@ def test_online_without_a_key_says_what_to_do_and_asks_nothing(tmp_path: Path, m
     assert children() == set()
 
 
+def test_a_second_type_of_artifact_of_one_name_is_refused_and_the_rest_goes_on(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.add(
+        run.folder("net", {"state_dict.pt": b"s"}, kind="model"),
+        run.file("net", b"a"),
+        metrics(0, {"loss": 1.0}),
+    )
+    backend = WandbBackend()
+    backend.open(context=run.context())
+    with pytest.raises(Refused, match=r"of type 'artifact': net already exists with type 'model'") as refused:
+        backend.deliver(entries=run.entries)
+    left = [entry for entry in run.entries if entry.ordinal not in refused.value.ordinals]
+    backend.deliver(entries=left)
+    backend.close(status="FINISHED", timeout_s=120.0)
+    shown = read_back(run)
+    assert [artifact.type for artifact in shown.artifacts] == ["model"]
+    assert [value for _, value in shown.rows("loss")] == [1.0]
+
+
 def service_pid() -> int:
     (service,) = [int(line.split()[0]) for line in children()]
     return service
@@ -330,7 +350,7 @@ def test_a_service_that_hangs_is_ended_at_the_time_limit_and_the_run_is_not_take
         backend.close(status="FINISHED", timeout_s=0.5)
     assert children() == set()
     with pytest.raises(ConnectionError, match=r"sent again at the next open"):
-        backend.close(status="FINISHED", timeout_s=30.0)
+        backend.close(status="FINISHED", timeout_s=120.0)
 
 
 def test_when_the_service_dies_delivery_fails_and_the_next_open_brings_everything(tmp_path: Path) -> None:
@@ -345,7 +365,7 @@ def test_when_the_service_dies_delivery_fails_and_the_next_open_brings_everythin
     with pytest.raises((ConnectionError, RuntimeError)):
         backend.deliver(entries=run.add(metrics(1, {"loss": 0.5})))
     with pytest.raises((ConnectionError, RuntimeError)):
-        backend.close(status=None, timeout_s=30.0)
+        backend.close(status=None, timeout_s=120.0)
     deliver(run, "FINISHED", known)
     assert read_back(run).rows("loss") == [(0, 1), (1, 0.5)]
     assert children() == set()

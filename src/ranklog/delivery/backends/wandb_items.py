@@ -45,6 +45,7 @@ class ItemStore:
         self._context = context
         self._run = run
         self._folder = folder
+        self._types: dict[str, str] = {}
 
     def row(self, item: Item, ordinal: int) -> dict[str, Any] | None:
         """The item as a row of the history; None where it can only be an artifact."""
@@ -83,6 +84,14 @@ class ItemStore:
         """
         import wandb
 
+        name, kept_as = to_artifact_name(item.name), _TYPES.get(item.kind, "artifact")
+        if self._types.setdefault(name, kept_as) != kept_as:
+            # Its client asks the server, which may not have heard of the first one yet, and offline it asks nobody.
+            raise Refused(
+                f"W&B does not take {item.name!r} as an artifact of type {kept_as!r}: {name} already exists with type"
+                f" {self._types[name]!r}; log it under another name",
+                [ordinal],
+            )
         metadata: dict[str, Any] = {
             "name": item.name,
             "kind": item.kind,
@@ -98,9 +107,7 @@ class ItemStore:
             facts = msgspec.json.decode(self._context.content(item.files[0]), type=content.Dataset)
             metadata |= {key: value for key, value in msgspec.to_builtins(facts).items() if key != "name"}
             metadata["dataset"] = facts.name
-        artifact = wandb.Artifact(
-            to_artifact_name(item.name), type=_TYPES.get(item.kind, "artifact"), metadata=metadata
-        )
+        artifact = wandb.Artifact(name, type=kept_as, metadata=metadata)
         for file in item.files:
             path = self._place(file, self._folder / str(ordinal), ordinal)
             artifact.add_file(str(path), name=file.path, policy="immutable", skip_cache=True)
