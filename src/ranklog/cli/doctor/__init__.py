@@ -21,6 +21,8 @@ from ranklog.model.place import Place
 from ranklog.view.plain import to_json, to_plain
 
 PROBE_S = 10.0
+IMPORT_S = 10.0
+"""For the framework by which the ranks are joined."""
 RANKS_S = 60.0
 GRACE_S = 10.0
 _COLOURS: dict[Level, str] = {"ok": "green", "warn": "yellow", "bad": "red"}
@@ -77,7 +79,8 @@ def doctor(
         finish([*own, Check(name="doctor", level="bad", text=text, cure="look at the last line above")], at_once=True)
         os._exit(1)  # all was said, and it is the end that hangs: for example MPI's, which waits for other ranks
 
-    watchdog = threading.Timer(2 * timeout + PROBE_S + GRACE_S, give_up)
+    meeting_s = IMPORT_S + 2 * timeout
+    watchdog = threading.Timer(PROBE_S + meeting_s + GRACE_S, give_up)
     watchdog.daemon = True
     watchdog.start()
     probes = _probes(place, where, backends)
@@ -89,7 +92,7 @@ def doctor(
         together = Bounded(
             APART,
             lambda: meet(place, where, own, strategy, timeout),
-            2 * timeout,
+            meeting_s,
             "see that every rank runs this command",
         )
         answer = together.result()
