@@ -121,7 +121,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         cluster.ask("scancel", "--user=root", check=False)
         wait_until(lambda: not cluster.ask("squeue", "-h", "-o", "%i").strip())
     finally:
-        subprocess.run([folder / "down.sh"], check=False, timeout=30)
+        subprocess.run([folder / "down.sh"], check=False, timeout=120)
 
 
 @pytest.fixture(scope="session")

@@ -303,4 +303,4 @@ def test_a_reader_that_has_enough_is_no_error(runs):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     assert process.stderr.read() == ""
-    process.wait(30)
+    process.wait(120)

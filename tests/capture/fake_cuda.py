@@ -234,7 +234,7 @@ class FakeCuda:
         if self.capturing not in (None, thread) and mode == 0:
             self.capturing = None
             raise RuntimeError("operation not permitted when stream is capturing; the capture is lost")
-        assert self.idle.wait(30)
+        assert self.idle.wait(120)
         with self.lock:
             if self.schedule == "training":
                 for stream in self.streams:

@@ -182,7 +182,7 @@ def test_jobs_that_are_not_done_in_time_are_named_and_a_failure_does_not_stop_th
 
     aside.put("bad", fails)
     aside.put("good", lambda: ["done"])
-    assert aside.wait(10)
+    assert aside.wait(120)
     assert (given, failed) == (["done"], ["bad: no space"])
     aside.put("slow", lambda: release.wait(60) and [])
     aside.put("after", lambda: [])

@@ -409,7 +409,7 @@ def test_delivery_in_a_thread_reaches_a_backend_in_this_process() -> None:
     logger = MemoryLogger("logs")
     with logger.start_logging():
         logger.log(0.25, "loss", step=1)
-        assert logger.wait_delivered(20)
+        assert logger.wait_delivered(120)
         run = logger.ranklog_run_id
         assert series(list(MemoryBackend.runs[run].values()), "loss") == {1: 0.25}
     assert MemoryBackend.statuses[run] == "FINISHED"

@@ -160,7 +160,7 @@ class Shelf:
 
     def store(self, content: Content, inline: bool) -> File:
         self.busy.set()
-        assert self.go.wait(30)
+        assert self.go.wait(120)
         if self.full and content.source != b"small":
             raise OSError(errno.EDQUOT, "Disk quota exceeded")
         return File(content.path, 1, "0" * 64)
@@ -194,11 +194,11 @@ def test_an_item_that_is_being_tried_again_is_not_taken_for_stored() -> None:
         shelf.go.clear()
         thread = threading.Thread(target=worker.run_once)
         thread.start()
-        assert shelf.busy.wait(30)
+        assert shelf.busy.wait(120)
         assert worker.put_back == 1
         shelf.full = False
         shelf.go.set()
-        thread.join(30)
+        thread.join(120)
     assert (worker.put_back, len(out)) == (0, 1)
 
 

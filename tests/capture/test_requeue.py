@@ -85,7 +85,7 @@ def start_other() -> Iterator[Callable[[Path], None]]:
 
     yield start
     process.kill()
-    process.wait(10)
+    process.wait(120)
 
 
 def train(savedir: Path, first: int, last: int) -> str:

@@ -31,7 +31,7 @@ def other():
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield process
     process.kill()
-    process.wait(10)
+    process.wait(120)
 
 
 def test_a_run_that_another_process_writes_is_refused_with_host_pid_and_cure(start_attempt, claim, other):
@@ -49,7 +49,7 @@ def test_a_run_that_was_ended_may_be_continued_while_its_process_lives(start_att
 def test_a_run_whose_process_is_gone_is_continued_without_an_end(start_attempt, claim, other):
     start_attempt(pid=other.pid)
     other.kill()
-    other.wait(10)
+    other.wait(120)
     start_attempt(attempt=1, pid=other.pid)
     assert claim().attempt == 2
 

@@ -337,7 +337,7 @@ def test_a_real_graph_capture_refuses_its_tensors_and_survives_values_in_flight(
             logger.log(doubled, "loss", step=0)
         drain = threading.Thread(target=lambda: results.append(in_flight.resolve()))
         drain.start()
-        drain.join(30)
+        drain.join(120)
     assert results == [0.5]
     graph.replay()
     logger.log(doubled, "loss", step=0)

@@ -33,7 +33,7 @@ def serve(home: Path, port: int | None = None) -> Iterator[int]:
             yield port
         finally:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait(timeout=30)
+            process.wait(timeout=120)
 
 
 def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -110,7 +110,7 @@ def test_a_server_that_only_a_proxy_of_the_environment_reaches_is_reached(
 ) -> None:
     monkeypatch.setenv("http_proxy", proxy.url)
     logger = MLFlowLogger(tmp_path, experiment_name=tmp_path.name, tracking_uri="http://mlflow.invalid")
-    with logger.start_logging(exit_timeout=30):
+    with logger.start_logging(exit_timeout=120):
         logger.log(1.0, "loss", step=0)
         run_dir = logger.run_dir
     monkeypatch.delenv("http_proxy")
@@ -185,7 +185,7 @@ def test_a_server_that_comes_back_while_training_goes_on_has_everything_at_its_e
         return len(refused) < 4 and refuse(503)(handler, body)
 
     proxy.fault = at_first
-    run_dir = train(proxy, tmp_path, exit_timeout=30)
+    run_dir = train(proxy, tmp_path, exit_timeout=120)
     assert is_complete(proxy, run_dir)
 
 
@@ -225,7 +225,7 @@ def test_metrics_that_the_server_refuses_are_set_aside_and_the_rest_goes_on(prox
 
     proxy.fault = picky
     logger = MLFlowLogger(tmp_path, experiment_name=tmp_path.name, tracking_uri=proxy.url)
-    with logger.start_logging(exit_timeout=30):
+    with logger.start_logging(exit_timeout=120):
         run_dir = logger.run_dir
         for step in range(STEPS):
             logger.log_metrics({"loss": float(step)}, step=step)

@@ -179,7 +179,7 @@ def test_it_has_the_three_methods_and_is_found_by_name(case: Case) -> None:
     known = backend.open(context=case.run.context())
     assert known["run_id"] and all(isinstance(value, str) for value in known.values())
     backend.deliver(entries=())
-    backend.close(status=None, timeout_s=30.0)
+    backend.close(status=None, timeout_s=120.0)
 
 
 def test_metrics_of_any_order_of_steps_arrive(case: Case) -> None:

@@ -105,7 +105,7 @@ class Forwarder:
         """End the pipe, as a trainer that is gone; the exit status."""
         assert self.process is not None and self.process.stdin is not None
         self.process.stdin.close()
-        return self.process.wait(30)
+        return self.process.wait(120)
 
     def lines(self, key: str) -> list[object]:
         if not self.got.exists():
@@ -139,7 +139,7 @@ def forwarder(tmp_path: Path, environ: dict[str, str]):
     yield forwarder
     if forwarder.process is not None:
         forwarder.process.kill()
-        forwarder.process.wait(10)
+        forwarder.process.wait(120)
 
 
 def metrics(*steps: int) -> list[Metrics]:
@@ -173,7 +173,7 @@ def test_sigkill_of_the_trainer_loses_nothing_and_the_run_is_killed(tmp_path, fo
         until(lambda: forwarder.lines("close") == ["KILLED"], "closed as KILLED")
     finally:
         trainer.kill()
-        trainer.wait(10)
+        trainer.wait(120)
     assert forwarder.lines("step") == [None, *range(500)]
     until(lambda: load_cursor(forwarder.run_dir, 0, "appending").status == "KILLED", "cursor closed")
 
@@ -184,7 +184,7 @@ def test_sigkill_of_the_forwarder_and_a_restart_deliver_each_entry_once_by_the_c
     first = forwarder.start()
     until(lambda: load_cursor(forwarder.run_dir, 0, "appending").next_ordinal == 11, "first part accepted")
     first.kill()
-    first.wait(10)
+    first.wait(120)
     writer.append([*metrics(*range(10, 20)), End("FINISHED", 0)])
     forwarder.start()
     assert forwarder.hang_up() == 0
@@ -239,7 +239,7 @@ def test_a_sigterm_just_after_the_trainer_died_of_it_leaves_no_run_open(start_at
     process.stdin.close()
     time.sleep(0.1)  # the pipe's end comes first, within the first batch
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
     assert forwarder.lines("close") == ["KILLED"]
 
 
@@ -256,7 +256,7 @@ def test_sigterm_saves_the_batch_in_hand_and_leaves_the_run_open(start_attempt, 
         process.terminate()
     time.sleep(0.2)  # signals that come at once are one
     process.terminate()
-    assert process.wait(30) == 3
+    assert process.wait(120) == 3
     assert load_cursor(forwarder.run_dir, 0, "appending").next_ordinal == len(forwarder.lines("ordinal"))
     assert len(forwarder.lines("ordinal")) == BATCH_ENTRIES
     assert forwarder.lines("close") == [None]
@@ -303,7 +303,7 @@ def test_a_second_forwarder_of_a_run_waits_until_the_first_is_gone(start_attempt
         assert second.hang_up() == 0
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(120)
     assert forwarder.lines("ordinal") == [0, 1]
 
 
@@ -342,7 +342,7 @@ def test_a_wrong_call_is_refused(tmp_path, environ):
         [sys.executable, "-m", "ranklog.delivery", str(tmp_path / "nowhere")],
         env=environ,
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 2

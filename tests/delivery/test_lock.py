@@ -44,7 +44,7 @@ def test_losing_and_taking_it_again_shows_in_the_number(tmp_path):
 
 def test_the_lock_of_a_process_that_is_gone_is_taken_over(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait(30)
+    gone.wait(120)
     put(tmp_path, Holder(this_host(), gone.pid, time.time_ns(), "x", this_machine()))
     DeliveryLock(tmp_path).ensure()
 
@@ -67,7 +67,7 @@ def test_another_host_holds_it_as_long_as_it_shows_life(tmp_path, silent_s, held
 
 def test_a_machine_of_the_same_name_with_another_boot_or_pid_namespace_is_another_one(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait(30)
+    gone.wait(120)
     put(tmp_path, Holder(this_host(), gone.pid, time.time_ns(), "x", "another boot"))
     with pytest.raises(LockedError):
         DeliveryLock(tmp_path).ensure()
@@ -160,6 +160,6 @@ def test_a_zombie_is_not_alive_and_another_host_is_unknown():
     while is_alive(this_host(), child.pid, time.time_ns()):
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
-    child.wait(10)
+    child.wait(120)
     assert is_alive(this_host(), os.getpid(), time.time_ns())
     assert is_alive("another-host", os.getpid(), time.time_ns()) is None

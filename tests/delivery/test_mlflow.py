@@ -477,7 +477,7 @@ def test_a_server_receives_all_kinds_once(
     opened.backend = MlflowBackend()
     opened.backend.open(context=run.context())
     opened.backend.deliver(entries=run.entries)
-    opened.backend.close(status="FINISHED", timeout_s=10)
+    opened.backend.close(status="FINISHED", timeout_s=120)
     assert opened.client.get_run(opened.id).info.status == "FINISHED"
     assert len(opened.history("m29")) == 100
     assert len(opened.history("inf")) == 100

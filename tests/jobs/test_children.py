@@ -51,7 +51,7 @@ LOADER = """
                     step += 1
             process = multiprocessing.get_context(method).Process(target=child, args=(torch.distributed.get_rank(),))
             process.start()
-            process.join(30)
+            process.join(120)
             assert process.exitcode == 0
         torch.distributed.destroy_process_group()
 """

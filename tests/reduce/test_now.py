@@ -25,7 +25,7 @@ def on_every_rank(size: int, call: Callable[[int, World], object]) -> list[objec
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(120)
     return out
 
 

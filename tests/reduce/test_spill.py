@@ -97,7 +97,7 @@ class Job:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(120)
         self.journal += out[0]
         assert not any(out[1:])
 

@@ -33,7 +33,7 @@ def metrics(step: int, *, to: int = -1, op: str | None = None, coverage: Coverag
 def gone() -> int:
     """The pid of a process that is gone."""
     process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait(30)
+    process.wait(120)
     return process.pid
 
 

@@ -70,7 +70,7 @@ def with_torch(config: Config) -> None:
 
     place_is_trains()
     strategy = RayStrategy()
-    assert isinstance(strategy.connect(channel="kind", timeout_s=30), TorchWorld)
+    assert isinstance(strategy.connect(channel="kind", timeout_s=120), TorchWorld)
     promises = check_strategy(strategy, together=dist.barrier, beside=beside)
     log_means(config)
     write(config, f"rank{dist.get_rank()}", promises)
@@ -87,7 +87,7 @@ def without_torch(config: Config) -> None:
     place_is_trains()
     world = patiently_connect("in both attempts")
     assert isinstance(world, RayWorld)
-    assert world.all_gather(bytes([rank]) * 1_000_000, timeout_s=30) == [bytes([r]) * 1_000_000 for r in range(2)]
+    assert world.all_gather(bytes([rank]) * 1_000_000, timeout_s=120) == [bytes([r]) * 1_000_000 for r in range(2)]
     begun = Path(config["folder"]) / f"begun{rank}"
     if not begun.exists():
         begun.touch()
@@ -97,10 +97,10 @@ def without_torch(config: Config) -> None:
             ray.kill(ray.get_actor(name))
         try:
             while True:
-                world.barrier(timeout_s=30)
+                world.barrier(timeout_s=120)
         except WorldError as error:
             trouble = str(error)
-        patiently_connect("after the actor").barrier(timeout_s=30)
+        patiently_connect("after the actor").barrier(timeout_s=120)
         write(config, f"actor-ended{rank}", trouble)
         collective.barrier()
         raise RuntimeError("the first attempt fails")

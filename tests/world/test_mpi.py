@@ -51,7 +51,7 @@ def run(command: list[str], **extra: str) -> str:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)  # the launcher ends its ranks, which are in sessions of their own
         try:
-            output, _ = process.communicate(timeout=30)
+            output, _ = process.communicate(timeout=120)
         finally:
             process.kill()
         pytest.fail(f"the job hung; its output so far:\n{output}")

@@ -52,7 +52,7 @@ def run_job(mode: str, folder: Path, **extra: str) -> None:
         except subprocess.TimeoutExpired:
             driver.terminate()  # Ray's processes end with their driver, when that can end by itself
             try:
-                output, _ = driver.communicate(timeout=30)
+                output, _ = driver.communicate(timeout=120)
             except subprocess.TimeoutExpired:
                 os.killpg(driver.pid, signal.SIGKILL)
                 output, _ = driver.communicate()

@@ -50,7 +50,7 @@ def main() -> None:
         assert place.node_rank == int(os.environ["GROUP_RANK"])
         strategies = [ByNode()]
     else:
-        assert isinstance(named.connect(channel="flat", timeout_s=30), TorchWorld)
+        assert isinstance(named.connect(channel="flat", timeout_s=120), TorchWorld)
         strategies = [named]
     for strategy in strategies:
         for name in check_strategy(strategy, together=dist.barrier, beside=beside):
