@@ -78,9 +78,19 @@ def test_use_after_the_end_is_an_error_too() -> None:
     logger = JournalLogger()
     with logger.start_logging():
         pass
-    with pytest.raises(NotStartedError):
+    with pytest.raises(NotStartedError, match="after logging was ended"):
         logger.log(1.0, "x")
     logger.destroy_logger_context()
+
+
+def test_a_logger_that_was_closed_still_tells_of_its_run_until_the_next_one() -> None:
+    board = TensorBoardLogger(forward="later")
+    logger = LoggersCollection([board])
+    for _ in range(2):
+        with logger.start_logging():
+            open_then = logger.run_dir, logger.ranklog_run_id, logger.run_id, logger.experiment_id
+        assert (logger.run_dir, logger.ranklog_run_id, logger.run_id, logger.experiment_id) == open_then
+        assert board.run_dir == logger.run_dir
 
 
 def test_a_second_context_warns_and_does_nothing() -> None:

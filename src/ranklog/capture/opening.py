@@ -49,6 +49,7 @@ class OpenLogger:
         self._config = config
         self._session: Session | None = None
         self._gate: Gate | None = None
+        self._closed: tuple[Session | None, Gate] | None = None
         self._ordinals: dict[str, int] = {}
         self._names: set[str] = set()
         self._said: dict[str, tuple[str | None, str | None]] = {}
@@ -82,7 +83,9 @@ class OpenLogger:
         lifecycle.register(self)
 
     def _attach(self, session: Session | None, gate: Gate | None) -> None:
-        """Begin or, with None, end to log to a session."""
+        """Begin or, with None, end to log to a session, which goes on to tell of its run."""
+        if gate is None and self._gate is not None:
+            self._closed = self._session, self._gate
         self._session = session
         self._gate = gate
         self._ordinals.clear()
@@ -233,14 +236,20 @@ class OpenLogger:
 
     @property
     def ranklog_run_id(self) -> str:
-        """Id of the run in ranklog, the same on every rank; waits for rank 0 when first asked elsewhere."""
-        session = self._live("ranklog_run_id")
+        """Id of the run in ranklog, the same on every rank; waits for rank 0 when first asked elsewhere.
+
+        After closing this, `run_dir`, `run_id` and `experiment_id` tell of the run that was closed.
+        """
+        session, _ = self._latest("ranklog_run_id")
         return DISABLED if session is None else session.run_id(ASK_TIMEOUT_S)
 
     @property
     def run_dir(self) -> Path:
         """Directory of the run's journal; see `ranklog_run_id`."""
-        return self._open_session("run_dir").run_dir(ASK_TIMEOUT_S)
+        session, _ = self._latest("run_dir")
+        if session is None:
+            raise RanklogError(f"{type(self).__name__}.run_dir: this logger logs nothing, so there is no run")
+        return session.run_dir(ASK_TIMEOUT_S)
 
     @property
     def run_id(self) -> str:
@@ -253,8 +262,8 @@ class OpenLogger:
         return self._fact("experiment_id")
 
     def _fact(self, fact: str) -> str:
-        session, gate = self._live(fact), self._gate
-        if session is None or gate is None:
+        session, gate = self._latest(fact)
+        if session is None:
             return DISABLED
         return lifecycle.known_fact(session, gate.every, fact, ASK_TIMEOUT_S)
 
@@ -276,14 +285,16 @@ class OpenLogger:
             self._not_started(what)
         return self._session
 
-    def _open_session(self, what: str) -> Session:
-        session = self._live(what)
-        if session is None:
-            raise RanklogError(f"{type(self).__name__}.{what}: this logger logs nothing, so there is no run")
-        return session
+    def _latest(self, what: str) -> tuple[Session | None, Gate]:
+        """The session, or the one that was closed last."""
+        latest = self._closed if self._gate is None else (self._session, self._gate)
+        if latest is None:
+            self._not_started(what)
+        return latest
 
     def _not_started(self, what: str) -> NoReturn:
+        when = "before logging was started" if self._closed is None else "after logging was ended"
         raise NotStartedError(
-            f"{type(self).__name__}.{what} before logging was started: call create_logger_context() first, "
+            f"{type(self).__name__}.{what} {when}: call create_logger_context() first, "
             "or use `with logger.start_logging():`"
         )
