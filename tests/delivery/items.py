@@ -39,7 +39,8 @@ class Run:
             experiment="exp",
             created_ns=T0_NS,
             ranklog_version="0.1.0",
-            command=("train.py", "--lr", "0.1"),
+            command=("python", "-u", "jobs/train.py", "--lr", "0.1"),
+            script="jobs/train.py",
         )
         write_facts(run_dir, self.facts)
         self.attempt = Attempt(1, run_id, 0, Place(), "host", 1, T0_NS, (spec,))

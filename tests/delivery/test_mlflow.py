@@ -94,7 +94,8 @@ def test_a_run_carries_its_name_description_source_and_start(opened: Opened) -> 
     assert run.info.status == "RUNNING"
     assert run.info.start_time == T0_NS // 10**6
     assert run.data.tags["mlflow.note.content"] == "what it is"
-    assert run.data.tags["mlflow.source.name"] == "train.py --lr 0.1"
+    assert run.data.tags["mlflow.source.name"] == "jobs/train.py"
+    assert run.data.tags["ranklog.command"] == "python -u jobs/train.py --lr 0.1"
     assert opened.client.get_experiment_by_name("exp").experiment_id == opened.known["experiment_id"]
 
 

@@ -51,6 +51,7 @@ def claim_run(
                 created_ns=time.time_ns(),
                 ranklog_version=__version__,
                 command=mask_command(sys.orig_argv),
+                script=sys.argv[0] if sys.argv else "",
                 group=group_of(os.environ),
             ),
         )

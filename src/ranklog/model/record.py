@@ -195,6 +195,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
         created_ns: When it was created.
         ranklog_version: Version that created it.
         command: The command line, secrets masked.
+        script: What Python runs, as ``sys.argv[0]`` tells; empty in an interactive session.
         group: Runs of one group belong together, for example those of a job array; empty for none.
     """
 
@@ -204,4 +205,5 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
     ranklog_version: str
     command: tuple[str, ...] = ()
+    script: str = ""
     group: str = ""

@@ -213,7 +213,9 @@ def _create(client: MlflowClient, experiment_id: str, context: RunContext) -> Ru
         "mlflow.runName": _text(options, "run_name") or facts.run_id,
         "mlflow.note.content": _text(options, "run_description"),
         "mlflow.parentRunId": _text(options, "parent_run_id"),
-        "mlflow.source.name": " ".join(facts.command),
+        # MLflow's pages show what comes after the last slash.
+        "mlflow.source.name": facts.script or " ".join(facts.command),
+        "ranklog.command": " ".join(facts.command),
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
         RUN_TAG: facts.run_id,
@@ -222,7 +224,7 @@ def _create(client: MlflowClient, experiment_id: str, context: RunContext) -> Ru
     return client.create_run(
         experiment_id,
         start_time=facts.created_ns // 1_000_000,
-        tags={name: value for name, value in tags.items() if value},
+        tags={name: value[:MAX_TAG_CHARS] for name, value in tags.items() if value},
     )
 
 

@@ -243,14 +243,13 @@ def _attempt_facts(attempt: Attempt) -> dict[str, Scalar]:
 def _init(context: RunContext, savedir: Path, run_id: str, offline: bool) -> wandb.Run:
     import wandb
 
-    command = context.facts.command
     settings = wandb.Settings(
         console="off",
         silent=True,
         # This process is not the one that trains: its code and its load would mislead.
         disable_code=True,
         x_disable_stats=True,
-        program=command[0] if command else None,
+        program=context.facts.script or None,
         use_dot_wandb=False,
     )
     try:
