@@ -55,6 +55,20 @@ def test_what_is_known_about_the_run_stands_in_its_config(case: Case) -> None:
     ]
 
 
+def test_the_load_of_a_node_is_on_the_page_of_system_metrics_once_at_its_times(case: Case) -> None:
+    case.run.add(
+        metrics(0, {"system/cpu_utilization_percentage": 50.0, "loss": 1.0}),
+        metrics(0, {"system/cpu_utilization_percentage": 75.0}),
+    )
+    case.deliver(None)
+    case.deliver(None)
+    run = read(case)
+    assert [row["cpu_utilization_percentage"] for row in run.load] == [50.0, 75.0]
+    assert {row["timestamp"] for row in run.load} == {"2023-11-14T22:13:20.000000+00:00"}
+    assert run.values("loss") == [(0, 1.0)]
+    assert not run.values("system/cpu_utilization_percentage")
+
+
 def test_steps_times_and_values_that_are_not_finite_are_the_users(case: Case) -> None:
     case.run.add(
         metrics(7, {"loss": math.nan, "up": math.inf, "step": 3.0, "__step": 4.0}), metrics(3, {"loss": -math.inf})

@@ -20,6 +20,7 @@ class TrackioRun:
     Attributes:
         config: Its config.
         rows: Its rows, by time, with ``step`` and ``timestamp``.
+        load: The rows of its page of system metrics, with ``timestamp``.
         alerts: Its alerts.
         artifacts: By direction and name: type, and content by path.
     """
@@ -30,6 +31,7 @@ class TrackioRun:
             self.config: dict[str, Any] = run.config or {}
             self.alerts: list[dict[str, Any]] = sorted(run.alerts(), key=lambda alert: alert["timestamp"])
             self.rows: list[dict[str, Any]] = SQLiteStorage.get_logs(project, run_id=run_id)
+            self.load: list[dict[str, Any]] = SQLiteStorage.get_system_logs(project, run_id=run_id)
             linked = SQLiteStorage.get_run_artifacts(project, run.name, run_id=run_id)
             self.artifacts: dict[tuple[str, str], Any] = {}
             for direction, link in ((way, link) for way, links in linked.items() for link in links):

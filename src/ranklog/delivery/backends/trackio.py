@@ -26,6 +26,8 @@ from ranklog.model.spec import Scalar
 
 _LEVELS = {"warning": "warn"}
 _MARK = "metrics"
+_LOAD = "system/"
+"""Metrics of kind ``system``: Trackio shows what has times and no steps on a page of its own."""
 
 
 class TrackioBackend:
@@ -118,6 +120,7 @@ class TrackioBackend:
                 refused[entry.ordinal] = error.reason
         self._remove(corrected)
         self._store.log(rows)
+        self._store.log_load([row for entry in entries for row in self._load(entry)])
         self._tell("RUNNING")
         self._undone = []
         if refused:
@@ -136,7 +139,8 @@ class TrackioBackend:
                 values = {
                     to_key(name): value
                     for name, value in record.values.items()
-                    if corrected.get((name, record.step), entry.ordinal) <= entry.ordinal
+                    if not name.startswith(_LOAD)
+                    and corrected.get((name, record.step), entry.ordinal) <= entry.ordinal
                     and not self._marks.rewinds.is_superseded(name, step=record.step, attempt=attempt)
                 }
                 row_id = self._id(f"{_MARK}/{attempt}/{entry.ordinal}")
@@ -158,6 +162,12 @@ class TrackioBackend:
                     time_ns=event.time_ns,
                 )
         return []
+
+    def _load(self, entry: Entry) -> list[Row]:
+        if not isinstance(record := entry.record, Metrics):
+            return []
+        values = {name[len(_LOAD) :]: value for name, value in record.values.items() if name.startswith(_LOAD)}
+        return [Row(self._id(f"load/{entry.ordinal}"), record.step, record.time_ns, values)] if values else []
 
     def _store_alert(self, item: Item, ordinal: int) -> None:
         level = str(item.meta.get("level", "info"))

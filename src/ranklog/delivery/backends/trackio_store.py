@@ -99,6 +99,17 @@ class TrackioStore:
             run_id=self._run_id,
         )
 
+    def log_load(self, rows: Sequence[Row]) -> None:
+        """Add rows of a node's load that are not there yet; they have no steps."""
+        self.storage.bulk_log_system(
+            self.project,
+            self._run_id,
+            [row.values for row in rows],
+            timestamps=[clock(row.time_ns) for row in rows],
+            log_ids=[row.id for row in rows],
+            run_id=self._run_id,
+        )
+
     def remove(self, names: Iterable[str], steps: tuple[int, int | None], doomed: Callable[[str], bool]) -> None:
         """Take values out of rows of the steps from the first to the last; ``doomed`` says by its id if a row is meant.
 
