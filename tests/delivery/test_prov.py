@@ -468,7 +468,13 @@ def test_a_format_that_is_not_known_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"prov_user_namespace": "a b"}, {"prov_user_namespace": ""}, {"save_after_n_logs": 0}, {"formats": ""}]
+    "wrong",
+    [
+        {"prov_user_namespace": "a b"},
+        {"prov_user_namespace": "/scratch/runs"},
+        {"save_after_n_logs": 0},
+        {"formats": ""},
+    ],
 )
 def test_arguments_that_are_not_allowed_say_what_is(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidArgumentError, match="is not allowed: give"):

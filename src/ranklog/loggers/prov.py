@@ -11,7 +11,7 @@ from ranklog.loggers.base import DEFAULT_EXPERIMENT, BackendLogger, below
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import Scalar
 
-_ADDRESS = r"[^\s<>\"{}|\\^`]+"
+_ADDRESS = r"[A-Za-z][^\s<>\"{}|\\^`]+"
 PROV_FORMATS = ("json", "turtle", "xml")
 
 
@@ -66,7 +66,8 @@ def _check_namespace(namespace: object) -> str:
     if isinstance(namespace, str) and re.fullmatch(_ADDRESS, namespace):
         return namespace
     raise InvalidArgumentError(
-        f"prov_user_namespace={namespace!r} is not allowed: give an address, for example 'https://example.org/runs/'"
+        f"prov_user_namespace={namespace!r} is not allowed: give an address, for example 'https://example.org/runs/'; "
+        "a directory is given as savedir="
     )
 
 
