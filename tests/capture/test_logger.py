@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from ranklog import EmptyLogger, JournalLogger, LoggersCollection, create_logger
-from ranklog.loggers import BackendLogger, ConsoleLogger, MLFlowLogger, TensorBoardLogger
+from ranklog.capture.logger import Logger
+from ranklog.loggers import (
+    BackendLogger,
+    ConsoleLogger,
+    MLFlowLogger,
+    Prov4MLLogger,
+    TensorBoardLogger,
+    WandBLogger,
+)
 from ranklog.model.errors import (
     InvalidArgumentError,
     InvalidItemError,
@@ -263,6 +271,27 @@ def test_a_wrong_constructor_argument_is_refused_before_anything_is_written(
     assert not list(Path().rglob("journal-*"))
 
 
+@pytest.mark.parametrize(
+    "logger",
+    [
+        ConsoleLogger("logs", 5, -1),
+        EmptyLogger("logs", 5, -1),
+        MLFlowLogger("logs", "exp", None, None, None, 5, -1),
+        Prov4MLLogger("https://example.org/", "exp", "prov", 100, True, True, 5, -1),
+        TensorBoardLogger("logs", "PyTorch", log_freq=5, log_on_workers=-1),
+    ],
+    ids=lambda logger: type(logger).__name__,
+)
+def test_arguments_may_stand_where_itwinai_has_them(logger: Logger) -> None:
+    assert [(spec.log_freq, spec.log_on_workers) for spec in logger._config.specs] in ([], [(5, -1)])
+
+
+@pytest.mark.parametrize("make", [lambda: WandBLogger("logs", "p", "batch"), lambda: TensorBoardLogger("logs", 5)])
+def test_a_frequency_in_the_place_of_another_argument_is_no_such_argument(make: object) -> None:
+    with pytest.raises(InvalidArgumentError, match="log_freq and log_on_workers are given by name"):
+        make()  # type: ignore[operator]
+
+
 def test_options_that_a_kind_does_not_have_are_named_once() -> None:
     logger = JournalLogger()
     with (
@@ -468,7 +497,6 @@ def test_log_metrics_takes_a_mapping_only() -> None:
 
 def test_each_member_tells_the_id_of_its_own_backend() -> None:
     from ranklog.journal.cursor import Cursor, save_cursor
-    from ranklog.loggers import WandBLogger
 
     mlflow, wandb, board = MLFlowLogger(), WandBLogger(offline_mode=True), TensorBoardLogger()
     collection = LoggersCollection([wandb, mlflow, board])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from ranklog.loggers.base import DEFAULT_EXPERIMENT, BackendLogger, below
-from ranklog.model.spec import Scalar
+from ranklog.model.spec import LogFreq, Scalar
 
 
 class MLFlowLogger(BackendLogger):
@@ -20,6 +21,8 @@ class MLFlowLogger(BackendLogger):
             kept out of every file.
         run_description: Shown by MLflow as the run's description.
         run_name: Name of the run; the id of the ranklog run by default.
+        log_freq: See `BackendLogger`.
+        log_on_workers: See `BackendLogger`.
         **common: See `BackendLogger`.
     """
 
@@ -30,11 +33,14 @@ class MLFlowLogger(BackendLogger):
         tracking_uri: str | None = None,
         run_description: str | None = None,
         run_name: str | None = None,
+        log_freq: LogFreq = "epoch",
+        log_on_workers: int | Sequence[int] = 0,
         **common: Any,
     ) -> None:
         from ranklog.model.redact import split_userinfo
         from ranklog.model.uri import absolute_uri
 
+        common |= {"log_freq": log_freq, "log_on_workers": log_on_workers}
         common.setdefault("experiment", experiment_name or DEFAULT_EXPERIMENT)
         url = split_userinfo(tracking_uri) if tracking_uri else None
         secrets = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.logger import Logger
 from ranklog.loggers.base import BackendLogger
-from ranklog.model.spec import check_log_freq
+from ranklog.model.spec import LogFreq, check_log_freq, check_log_on_workers
 
 
 class JournalLogger(BackendLogger):
@@ -29,10 +30,19 @@ class EmptyLogger(Logger):
 
     Args:
         savedir: Not used.
+        log_freq: Checked, not used.
+        log_on_workers: Checked, not used.
         **common: Not used.
     """
 
-    def __init__(self, savedir: str | os.PathLike[str] = "mllogs", **common: Any) -> None:
-        check_log_freq(common.get("log_freq", "epoch"))
+    def __init__(
+        self,
+        savedir: str | os.PathLike[str] = "mllogs",
+        log_freq: LogFreq = "epoch",
+        log_on_workers: int | Sequence[int] = 0,
+        **common: Any,
+    ) -> None:
+        check_log_freq(log_freq)
+        check_log_on_workers(log_on_workers)
         root = Path(savedir).absolute()
         super().__init__(SessionConfig(specs=(), directory=root / "runs", experiment=""), root)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ranklog.loggers.base import DEFAULT_EXPERIMENT, BackendLogger, below
 from ranklog.model.errors import InvalidArgumentError
-from ranklog.model.spec import Scalar
+from ranklog.model.spec import LogFreq, Scalar
 
 _ADDRESS = r"[A-Za-z][^\s<>\"{}|\\^`]+"
 PROV_FORMATS = ("json", "turtle", "xml")
@@ -27,6 +28,8 @@ class Prov4MLLogger(BackendLogger):
         create_svg: Whether the drawing is also made an SVG at the end; needs the program ``dot`` of Graphviz.
         formats: Formats with commas beside JSON, which is always written: ``"turtle"``, ``"xml"``.
         savedir: Where everything else is stored.
+        log_freq: See `BackendLogger`.
+        log_on_workers: See `BackendLogger`.
         **common: See `BackendLogger`.
 
     Raises:
@@ -41,11 +44,14 @@ class Prov4MLLogger(BackendLogger):
         save_after_n_logs: int = 100,
         create_graph: bool = True,
         create_svg: bool = True,
+        log_freq: LogFreq = "epoch",
+        log_on_workers: int | Sequence[int] = 0,
         *,
         formats: str = "json",
         savedir: str | os.PathLike[str] = "mllogs",
         **common: Any,
     ) -> None:
+        common |= {"log_freq": log_freq, "log_on_workers": log_on_workers}
         common.setdefault("experiment", experiment_name or DEFAULT_EXPERIMENT)
         folder = (
             below(savedir, "provenance") if provenance_save_dir is None else str(Path(provenance_save_dir).absolute())

@@ -20,7 +20,10 @@ class TensorBoardLogger(BackendLogger):
     """
 
     def __init__(self, savedir: str | os.PathLike[str] = "mllogs", framework: str = "pytorch", **common: Any) -> None:
-        if framework not in ("pytorch", "tensorflow"):
-            raise InvalidArgumentError(f'framework={framework!r} is not allowed: give "pytorch" or "tensorflow"')
-        options: dict[str, Scalar] = {"savedir": below(savedir, "tensorboard"), "framework": framework}
+        if str(framework).lower() not in ("pytorch", "tensorflow"):
+            raise InvalidArgumentError(
+                f'framework={framework!r} is not allowed: give "pytorch" or "tensorflow"; log_freq and log_on_workers'
+                " are given by name here"
+            )
+        options: dict[str, Scalar] = {"savedir": below(savedir, "tensorboard"), "framework": framework.lower()}
         super().__init__("tensorboard", options, savedir=savedir, **common)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ranklog.loggers.base import BackendLogger, below
+from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import Scalar
 
 
@@ -37,11 +38,16 @@ class WandBLogger(BackendLogger):
         tags: Sequence[str] = (),
         **common: Any,
     ) -> None:
+        if not isinstance(offline_mode, bool):
+            raise InvalidArgumentError(
+                f"offline_mode={offline_mode!r} is not allowed: give True or False; log_freq and log_on_workers are"
+                " given by name here"
+            )
         common.setdefault("experiment", project_name or "ranklog")
         options: dict[str, Scalar] = {
             "savedir": below(savedir, "wandb"),
             "project_name": project_name or common["experiment"],
-            "offline_mode": bool(offline_mode),
+            "offline_mode": offline_mode,
             "run_name": run_name,
             "group": group,
             "job_type": job_type,
