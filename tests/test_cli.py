@@ -20,7 +20,7 @@ from ranklog.cli import main
 from ranklog.cli.sync_to import parse_destination
 from ranklog.delivery.lock import DeliveryLock
 from ranklog.journal.cursor import load_cursors
-from ranklog.journal.layout import segment_name
+from ranklog.journal.layout import read_facts, segment_name, write_facts
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.record import Coverage, End, Metrics, Params
 from ranklog.model.spec import BackendSpec
@@ -127,6 +127,25 @@ def test_text_from_a_run_cannot_steer_the_terminal_or_the_layout(cli, start_atte
     shown = cli("show", "run-a").out
     assert "\x1b" not in shown and "\x07" not in shown
     assert "[bold]y[/bold]" in shown
+
+
+def test_metrics_that_no_rank_reduced_have_their_names_whole_in_80_columns(cli, start_attempt, tmp_path, monkeypatch):
+    journal = start_attempt("run-plain")
+    name = "system/system_memory_usage_megabytes"
+    journal.append([Metrics(step, 1, -1, {name: 12345.6 + step}) for step in range(2)])
+    journal.close()
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = cli("show", tmp_path / "run-plain").out
+    assert name in shown and "COVERAGE" not in shown
+
+
+def test_of_a_very_long_command_the_beginning_is_shown(cli, start_attempt, tmp_path):
+    start_attempt("run-long").close()
+    facts = read_facts(tmp_path / "run-long")
+    write_facts(tmp_path / "run-long", msgspec.structs.replace(facts, command=("train.py", *["--x"] * 1000)))
+    shown = cli("show", tmp_path / "run-long").out
+    assert "train.py --x" in shown and "3,608 more characters; --json has all" in " ".join(shown.split())
+    assert json.loads(cli("show", tmp_path / "run-long", "--json").out)["summary"]["facts"]["command"][1000] == "--x"
 
 
 def test_a_number_is_never_broken_over_two_lines(cli, start_attempt, tmp_path, monkeypatch):

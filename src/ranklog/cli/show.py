@@ -23,6 +23,7 @@ from ranklog.view.query import MetricRow, RunView
 _LATEST = 20
 _RANKS = 4
 _LAST_LINES = 40
+_COMMAND_CHARS = 400
 
 
 def show(
@@ -89,7 +90,10 @@ def _print_head(console: Console, view: RunView) -> None:
         head.add_row(f"Attempt {attempt.attempt}", clean(f"{text}{job}"))
     if view.jobs:
         _add_job(head, view)
-    head.add_row("Command", clean(" ".join(run.facts.command)) or "-")
+    command = clean(" ".join(run.facts.command))
+    if len(command) > _COMMAND_CHARS:
+        command = f"{command[:_COMMAND_CHARS]}… {len(command) - _COMMAND_CHARS:,} more characters; --json has all"
+    head.add_row("Command", command or "-")
     head.add_row("Directory", clean(run.run_dir))
     for delivery in run.deliveries:
         state = amount_text(delivery)
@@ -168,10 +172,9 @@ def _damage(damage: Damage) -> tuple[str, str, str]:
 
 
 def _print_metrics(console: Console, rows: list[MetricRow]) -> None:
-    listing = table(
-        "METRIC", "LAST", "STEP", "MIN", "MAX", "POINTS", "REDUCED", "COVERAGE",
-        right=("LAST", "STEP", "MIN", "MAX", "POINTS"),
-    )  # fmt: skip
+    numbers = ("LAST", "STEP", "MIN", "MAX", "POINTS")
+    reduced = any(row.op or row.coverage for row in rows)
+    listing = table("METRIC", *numbers, *(("REDUCED", "COVERAGE") if reduced else ()), right=numbers)
     for row in rows:
         full = row.coverage is None or row.coverage.full
         points = f"{row.points:,}" + (f" ({row.superseded:,} replaced)" if row.superseded else "")
@@ -182,8 +185,7 @@ def _print_metrics(console: Console, rows: list[MetricRow]) -> None:
             number(row.min),
             number(row.max),
             points,
-            row.op or "-",
-            str(row.coverage or "-"),
+            *((row.op or "-", str(row.coverage or "-")) if reduced else ()),
             style="" if full else "yellow",
         )
     console.print()
