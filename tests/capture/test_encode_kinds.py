@@ -66,6 +66,16 @@ def test_a_list_of_numbers_is_one_sound_and_a_list_of_sounds_is_several() -> Non
     assert (encoded.meta["caption.0"], encoded.meta["caption.1"]) == ("low", "high")
 
 
+def test_a_film_is_exact_up_to_256_colours_a_frame_and_close_to_it_beyond() -> None:
+    rng = np.random.default_rng(0)
+    few = rng.integers(0, 256, (256, 3), dtype=np.uint8)[rng.integers(0, 256, (3, 32, 48))]
+    assert np.array_equal(np.stack(frames(only(encode(few, "v", "video", {})))), few)
+    across = np.linspace(0, 255, 64)
+    many = np.stack([np.stack([*np.meshgrid(across, across[::-1]), np.full((64, 64), 40.0 * i)], 2) for i in range(3)])
+    shown = np.stack(frames(only(encode(many.astype(np.uint8), "v", "video", {}))))
+    assert np.abs(shown.astype(int) - many).mean() < 8
+
+
 def test_a_film_is_a_gif_with_its_frames_in_order_for_either_place_of_the_channels() -> None:
     film = np.zeros((3, 4, 6, 3), dtype=np.uint8)
     for index in range(3):

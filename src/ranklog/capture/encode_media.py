@@ -13,6 +13,8 @@ from ranklog.capture.encoded import Content, Encoded, file_name, wrong_item
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError, MissingExtraError
 
+_GIF_COLOURS = 256
+
 
 def _pillow(kind: str) -> Any:
     try:
@@ -122,11 +124,25 @@ def encode_video(item: Any, name: str, fps: object) -> Encoded:
     pillow = _pillow("video")
     if getattr(item, "ndim", 0) not in (3, 4) or len(item) == 0:
         raise wrong_item(item, name, "video", f" of shape {tuple(getattr(item, 'shape', ()))}")
-    frames = [pillow.fromarray(pixels(frame, name, "video")) for frame in item]
-    frames = [frame.convert("RGB") if frame.mode == "RGBA" else frame for frame in frames]
+    frames = [_in_palette(pillow.fromarray(pixels(frame, name, "video")), pillow) for frame in item]
     out = io.BytesIO()
     frames[0].save(out, format="GIF", save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)
     return Encoded(content.GIF, (Content(file_name(name, ".gif"), out.getvalue()),), {"fps": fps})
+
+
+def _in_palette(frame: Any, pillow: Any) -> Any:
+    """A frame in 256 colours: its own where it has no more, else those of an octree.
+
+    Pillow's own choice, by median cut, is no closer by eye and takes ten times as long.
+    """
+    if frame.mode == "L":
+        return frame
+    if frame.mode == "RGBA":
+        frame = frame.convert("RGB")
+    few = frame.getcolors(_GIF_COLOURS) is not None
+    return frame.quantize(
+        _GIF_COLOURS, method=pillow.Quantize.MEDIANCUT if few else pillow.Quantize.FASTOCTREE, dither=pillow.Dither.NONE
+    )
 
 
 def own_file(path: Path, name: str, kind: str, usual: str) -> Encoded:
