@@ -219,7 +219,6 @@ def _create(client: MlflowClient, experiment_id: str, context: RunContext) -> Ru
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
         RUN_TAG: facts.run_id,
-        "ranklog.version": facts.ranklog_version,
     }
     return client.create_run(
         experiment_id,
