@@ -27,5 +27,11 @@ class ConsoleLogger(BackendLogger):
         log_on_workers: int | Sequence[int] = 0,
         **common: Any,
     ) -> None:
-        common |= {"log_freq": log_freq, "log_on_workers": log_on_workers}
-        super().__init__("console", {"savedir": below(savedir, "console")}, savedir=savedir, **common)
+        super().__init__(
+            "console",
+            {"savedir": below(savedir, "console")},
+            savedir=savedir,
+            log_freq=log_freq,
+            log_on_workers=log_on_workers,
+            **common,
+        )

@@ -40,7 +40,6 @@ class MLFlowLogger(BackendLogger):
         from ranklog.model.redact import split_userinfo
         from ranklog.model.uri import absolute_uri
 
-        common |= {"log_freq": log_freq, "log_on_workers": log_on_workers}
         common.setdefault("experiment", experiment_name or DEFAULT_EXPERIMENT)
         url = split_userinfo(tracking_uri) if tracking_uri else None
         secrets = {
@@ -58,4 +57,12 @@ class MLFlowLogger(BackendLogger):
             "run_description": run_description,
             "run_name": run_name,
         }
-        super().__init__("mlflow", options, savedir=savedir, secrets=secrets, **common)
+        super().__init__(
+            "mlflow",
+            options,
+            savedir=savedir,
+            log_freq=log_freq,
+            log_on_workers=log_on_workers,
+            secrets=secrets,
+            **common,
+        )

@@ -51,7 +51,6 @@ class Prov4MLLogger(BackendLogger):
         savedir: str | os.PathLike[str] = "mllogs",
         **common: Any,
     ) -> None:
-        common |= {"log_freq": log_freq, "log_on_workers": log_on_workers}
         common.setdefault("experiment", experiment_name or DEFAULT_EXPERIMENT)
         folder = (
             below(savedir, "provenance") if provenance_save_dir is None else str(Path(provenance_save_dir).absolute())
@@ -65,7 +64,7 @@ class Prov4MLLogger(BackendLogger):
             "create_svg": bool(create_svg),
             "formats": _check_formats(formats),
         }
-        super().__init__("prov", options, savedir=savedir, **common)
+        super().__init__("prov", options, savedir=savedir, log_freq=log_freq, log_on_workers=log_on_workers, **common)
 
 
 def _check_namespace(namespace: object) -> str:
