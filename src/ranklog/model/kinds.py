@@ -1,6 +1,6 @@
 """The kinds that `log` takes, as one table.
 
-`Kind.native` names what a backend that has no such kind stores instead: always the item's files as an artifact.
+A backend that has nothing of its own for a kind stores the item's files as an artifact.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Kind(msgspec.Struct, frozen=True):
     on_every_rank: bool = False
 
 
+LOAD = "system/"
+"""How names begin that kind ``system`` makes: the load of a node, at times rather than at steps."""
 COMMON_OPTIONS = ("context",)
 """Options of every kind: which part of the work it belongs to, for example ``"training"``."""
 

@@ -21,13 +21,13 @@ import msgspec
 from ranklog.delivery.backends.base import Refused, RunContext
 from ranklog.delivery.backends.files import Shelf, safe_path
 from ranklog.delivery.backends.mlflow_names import to_image_key
-from ranklog.delivery.backends.mlflow_run import MlflowRun
+from ranklog.delivery.backends.mlflow_run import MAX_TAG_CHARS, MlflowRun
+from ranklog.delivery.backends.plotly_page import page_of, read_figure
 from ranklog.model import content
 from ranklog.model.content import PLOTLY, TABLE
 from ranklog.model.record import File, Item
 from ranklog.model.spec import Scalar
 
-_MAX_TAG_CHARS = 8000
 _THUMBNAIL_PIXELS = 256
 SCRATCH = ".mlflow-"
 
@@ -102,24 +102,20 @@ class ItemStore:
 
     def _pages(self, files: list[File], media: str) -> list[File]:
         """Pages beside plotly's figures and beside curves, which MLflow's artifact view shows."""
+        figure_of = read_figure if media == PLOTLY else _curve
         try:
-            import plotly.io
-        except ImportError:
+            pages = [page_of(figure_of(self._context.content(file))) for file in files]
+        except ImportError:  # of plotly
             return []
-        pages: list[File] = []
-        for file in files:
-            body = self._context.content(file)
-            figure = plotly.io.from_json(body.decode(), skip_invalid=True) if media == PLOTLY else _curve(body)
-            page = plotly.io.to_html(figure, include_plotlyjs="cdn", div_id="figure")
-            pages.append(_file(str(PurePosixPath(file.path).with_suffix(".html")), page.encode()))
-        return pages
+        paths = (str(PurePosixPath(file.path).with_suffix(".html")) for file in files)
+        return [_file(path, page) for path, page in zip(paths, pages, strict=True)]
 
     def _announce_tables(self, paths: list[str]) -> None:
         """List tables in the tag by which ``mlflow.load_table`` finds them, as long as it has room."""
         listed = json.loads(self._run.tags.get("mlflow.loggedArtifacts", "[]"))
         for path in paths:
             entry = {"path": path, "type": "table"}
-            if entry not in listed and len(json.dumps([*listed, entry])) <= _MAX_TAG_CHARS:
+            if entry not in listed and len(json.dumps([*listed, entry])) <= MAX_TAG_CHARS:
                 listed.append(entry)
         self._run.set_tags({"mlflow.loggedArtifacts": json.dumps(listed)})
 

@@ -24,6 +24,7 @@ from ranklog.delivery.backends.mlflow_items import SCRATCH
 from ranklog.delivery.backends.mlflow_names import to_key, to_model_name
 from ranklog.delivery.backends.mlflow_run import RUN_TAG, MlflowRun
 from ranklog.model import content
+from ranklog.model.kinds import LOAD
 from ranklog.model.record import Item
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _log_metrics(run: MlflowRun, model_id: str, metrics: Mapping[str, Latest]) -
     batch = [
         Metric(to_key(name), latest.value, latest.time_ms, latest.step, model_id=model_id)
         for name, latest in metrics.items()
-        if not name.startswith("system/")
+        if not name.startswith(LOAD)
     ]
     for some in in_requests(batch, lambda metric: (metric.key, model_id), METRICS_A_BATCH):
         run.client.log_batch(run.run_id, metrics=some)

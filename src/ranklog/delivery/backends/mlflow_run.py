@@ -66,8 +66,7 @@ class MlflowRun(msgspec.Struct, frozen=True):
         """Set the tags that have another value so far, cut to what MLflow takes."""
         from mlflow.entities import RunTag
 
-        cut = {key: value[:MAX_TAG_CHARS] for key, value in tags.items()}
-        new = {key: value for key, value in cut.items() if self.tags.get(key) != value}
+        new = {key: value for key, value in _cut(tags).items() if self.tags.get(key) != value}
         pairs = [RunTag(key, value) for key, value in new.items()]
         for some in in_requests(pairs, lambda pair: (pair.key, pair.value), PAIRS_A_BATCH):
             self.client.log_batch(self.run_id, tags=some)
@@ -223,8 +222,12 @@ def _create(client: MlflowClient, experiment_id: str, context: RunContext) -> Ru
     return client.create_run(
         experiment_id,
         start_time=facts.created_ns // 1_000_000,
-        tags={name: value[:MAX_TAG_CHARS] for name, value in tags.items() if value},
+        tags=_cut({name: value for name, value in tags.items() if value}),
     )
+
+
+def _cut(tags: dict[str, str]) -> dict[str, str]:
+    return {name: value[:MAX_TAG_CHARS] for name, value in tags.items()}
 
 
 def _user() -> str:

@@ -21,13 +21,12 @@ from ranklog.delivery.backends.trackio_items import Items
 from ranklog.delivery.backends.trackio_store import Row, TrackioStore, clock, to_key
 from ranklog.delivery.backends.who import owner_of
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
+from ranklog.model.kinds import LOAD
 from ranklog.model.record import Attempt, Entry, Event, Item, Metrics, Status
 from ranklog.model.spec import Scalar
 
 _LEVELS = {"warning": "warn"}
 _MARK = "metrics"
-_LOAD = "system/"
-"""Metrics of kind ``system``: Trackio shows what has times and no steps on a page of its own."""
 
 
 class TrackioBackend:
@@ -139,7 +138,7 @@ class TrackioBackend:
                 values = {
                     to_key(name): value
                     for name, value in record.values.items()
-                    if not name.startswith(_LOAD)
+                    if not name.startswith(LOAD)
                     and corrected.get((name, record.step), entry.ordinal) <= entry.ordinal
                     and not self._marks.rewinds.is_superseded(name, step=record.step, attempt=attempt)
                 }
@@ -164,9 +163,10 @@ class TrackioBackend:
         return []
 
     def _load(self, entry: Entry) -> list[Row]:
+        """What Trackio shows on a page of its own, over time."""
         if not isinstance(record := entry.record, Metrics):
             return []
-        values = {name[len(_LOAD) :]: value for name, value in record.values.items() if name.startswith(_LOAD)}
+        values = {name[len(LOAD) :]: value for name, value in record.values.items() if name.startswith(LOAD)}
         return [Row(self._id(f"load/{entry.ordinal}"), record.step, record.time_ns, values)] if values else []
 
     def _store_alert(self, item: Item, ordinal: int) -> None:

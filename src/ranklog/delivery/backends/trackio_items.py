@@ -17,6 +17,7 @@ import msgspec
 from ranklog.delivery.backends.base import Refused, RunContext
 from ranklog.delivery.backends.escape import escape
 from ranklog.delivery.backends.files import safe_path
+from ranklog.delivery.backends.plotly_page import page_of, read_figure
 from ranklog.delivery.backends.trackio_store import TrackioStore, to_key
 from ranklog.journal.layout import make_private_dir
 from ranklog.model.content import (
@@ -147,11 +148,9 @@ def _quoted(path: str) -> str:
 def _plotly(content: bytes) -> File | None:
     """The page of a plotly figure; None where plotly is not installed."""
     try:
-        import plotly.io
+        page = page_of(read_figure(content))
     except ImportError:
         return None
-    figure = plotly.io.from_json(content.decode(), skip_invalid=True)
-    page = plotly.io.to_html(figure, include_plotlyjs="cdn", div_id="figure").encode()
     return File("figure.html", len(page), "", page)
 
 

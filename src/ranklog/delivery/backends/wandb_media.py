@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from ranklog.delivery.backends.plotly_page import read_figure
 from ranklog.model import content
 
 MAX_BINS = 512
@@ -87,13 +88,13 @@ def _image(body: bytes, caption: str | None) -> Any:
 
 
 def _plotly(body: bytes, caption: str | None) -> Any:
-    try:
-        import plotly.io
-    except ImportError:
-        return None
     import wandb
 
-    return wandb.Plotly(plotly.io.from_json(body.decode(), skip_invalid=True))
+    try:
+        figure = read_figure(body)
+    except ImportError:
+        return None
+    return wandb.Plotly(figure)
 
 
 def _curve(body: bytes, caption: str | None) -> Any:
