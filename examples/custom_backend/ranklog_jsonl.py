@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -23,7 +22,7 @@ class JsonlBackend:
     def open(self, *, context: RunContext) -> dict[str, str]:
         """Open the file; what it returns is remembered, and shown by `ranklog ls`."""
         self._context = context
-        folder = Path(str(context.spec.options["savedir"]))
+        folder = context.savedir
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / f"{context.facts.run_id}.jsonl"
         self._files = folder / f"{context.facts.run_id}.files"

@@ -8,7 +8,7 @@ waits and tries again. An entry that can never be accepted is raised as `Refused
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, TextIO, cast
@@ -47,6 +47,18 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     resumed_at: int
     console: TextIO
 
+    @property
+    def savedir(self) -> Path:
+        """Where the backend stores what it stores.
+
+        Raises:
+            InvalidArgumentError: its front gave no such option.
+        """
+        savedir = self.spec.options.get("savedir")
+        if not isinstance(savedir, str):
+            raise InvalidArgumentError(f"the {self.spec.backend} backend's option 'savedir' is missing: give a path")
+        return Path(savedir)
+
     def content(self, file: File) -> bytes:
         """Content of one file of an item."""
         return layout.read_file(self.run_dir, file)
@@ -81,6 +93,11 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not an error of ours
         super().__init__(reason)
         self.reason = reason
         self.ordinals = tuple(ordinals)
+
+    @classmethod
+    def together(cls, reasons: Mapping[int, str]) -> Refused:
+        """One for several entries, whose ordinals have reasons; each reason is told once."""
+        return cls("; ".join(sorted(set(reasons.values()))), sorted(reasons))
 
 
 class Backend(Protocol):

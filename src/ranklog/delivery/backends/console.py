@@ -59,7 +59,7 @@ class ConsoleBackend:
         """Take the console and the folder for files, which is made when the first file comes."""
         self.__init__()  # type: ignore[misc]
         self._context = context
-        self._directory = Path(str(context.spec.options["savedir"])) / context.facts.run_id
+        self._directory = context.savedir / context.facts.run_id
         self._files = ItemFiles(context, self._directory)
         self._painter = Painter(context.console)
         for entry in earlier_entries(context):
@@ -97,7 +97,7 @@ class ConsoleBackend:
         self._print_lines(self._steps.take(together))
         self._tell_histograms()
         if refused:
-            raise Refused("; ".join(sorted(set(refused.values()))), sorted(refused))
+            raise Refused.together(refused)
 
     def close(self, *, status: Status | None, timeout_s: float) -> None:
         """Print the steps that wait, and how the run ended; None prints no end."""

@@ -41,7 +41,6 @@ from ranklog.delivery.backends.history import earlier_entries
 from ranklog.delivery.backends.item_files import ItemFiles
 from ranklog.delivery.backends.marks import Marks
 from ranklog.journal.layout import make_private_dir, write_private
-from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import Attempt, End, Entry, Event, Item, Metrics, Status
 from ranklog.model.spec import Scalar
 
@@ -77,11 +76,8 @@ class CsvBackend:
 
     def open(self, *, context: RunContext) -> dict[str, str]:
         """Open the run's files, cut what a kill left behind, and write what is missing."""
-        savedir = context.spec.options.get("savedir")
-        if not isinstance(savedir, str):
-            raise InvalidArgumentError("the CSV backend's option 'savedir' is missing: give a path")
         self._context = context
-        self._folder = Path(savedir) / context.facts.run_id
+        self._folder = context.savedir / context.facts.run_id
         make_private_dir(self._folder)
         self._items = ItemFiles(context, self._folder / ARTIFACTS)
         heads = {METRICS: to_csv([COLUMNS]), EVENTS: b"", ITEMS: b""}
@@ -145,7 +141,7 @@ class CsvBackend:
                 lines = {name: bytearray() for name in self._files}
         self._commit(lines, upto, attempt)
         if refused:
-            raise Refused("; ".join(sorted(set(refused.values()))), sorted(refused))
+            raise Refused.together(refused)
 
     def _render(self, entry: Entry, attempt: int) -> dict[str, bytes]:
         """What an entry adds to each file; an item's own files are written here."""

@@ -131,7 +131,7 @@ class MlflowBackend:
             for entry in others:
                 _try_each(self._deliver_other, [entry], refused)
         if refused:
-            raise Refused("; ".join(sorted(set(refused.values()))), sorted(refused))
+            raise Refused.together(refused)
 
     def close(self, *, status: Status | None, timeout_s: float) -> None:
         """Set the run's status; None leaves it running."""

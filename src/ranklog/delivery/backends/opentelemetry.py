@@ -25,7 +25,7 @@ from ranklog.delivery.backends.marks import Marks
 from ranklog.delivery.backends.opentelemetry_logs import MAX_TEXT_BYTES, Said, say, say_item, say_status
 from ranklog.delivery.backends.opentelemetry_points import Attributes, Points, run_attributes
 from ranklog.journal.layout import make_private_dir, write_private
-from ranklog.model.errors import InvalidArgumentError, MissingExtraError
+from ranklog.model.errors import MissingExtraError
 from ranklog.model.record import Attempt, Entry, Item, MetricInfo, Metrics, RunFacts, Status
 
 if TYPE_CHECKING:
@@ -104,11 +104,8 @@ class OpenTelemetryBackend:
             raise MissingExtraError(
                 "the OpenTelemetry backend needs its SDK: pip install 'ranklog[opentelemetry]'"
             ) from error
-        savedir = context.spec.options.get("savedir")
-        if not isinstance(savedir, str):
-            raise InvalidArgumentError("the OpenTelemetry backend's option 'savedir' is missing: give a path")
         self._context = context
-        self._folder = Path(savedir) / context.facts.run_id
+        self._folder = context.savedir / context.facts.run_id
         make_private_dir(self._folder)
         self._files = ItemFiles(context, self._folder / ARTIFACTS)
         for entry in earlier_entries(context):
@@ -153,7 +150,7 @@ class OpenTelemetryBackend:
             for part in _requests(records):
                 self._send(self._send_records, part, refused)
         if refused:
-            raise Refused("; ".join(sorted(set(refused.values()))), sorted(refused))
+            raise Refused.together(refused)
         self._attempt = attempt
         self._taken.clear()
 

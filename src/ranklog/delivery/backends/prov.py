@@ -107,7 +107,7 @@ class ProvBackend:
         self.__init__()  # type: ignore[misc]
         _check_libraries(self._formats(context))
         self._context = context
-        self._directory = Path(str(context.spec.options["savedir"])) / context.facts.run_id
+        self._directory = context.savedir / context.facts.run_id
         self._next = context.resumed_at
         self._superseded = Superseded()
         items: list[Item] = []
@@ -140,7 +140,7 @@ class ProvBackend:
         for entry in entries:
             self._take(entry)  # also what is refused: it was logged
         if refused:
-            raise Refused("; ".join(sorted(set(refused.values()))), sorted(refused))
+            raise Refused.together(refused)
         for item in asked:
             self._write(None, **self._graphs(item))
         wanted = self._option("save_after_n_logs", 100)

@@ -28,7 +28,7 @@ from ranklog.delivery.backends.history import earlier_entries
 from ranklog.delivery.backends.tensorboard_file import EventFile, frame
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.journal.rewind import Rewinds
-from ranklog.model.errors import InvalidArgumentError, MissingExtraError
+from ranklog.model.errors import MissingExtraError
 from ranklog.model.record import Attempt, Entry, Metrics, Params, Status
 from ranklog.model.spec import Scalar
 
@@ -101,11 +101,8 @@ class TensorBoardBackend:
             raise MissingExtraError(
                 "the TensorBoard backend needs TensorBoard: pip install 'ranklog[tensorboard]'"
             ) from error
-        savedir = context.spec.options.get("savedir")
-        if not isinstance(savedir, str):
-            raise InvalidArgumentError("the TensorBoard backend's option 'savedir' is missing: give a path")
         self._context = context
-        self._folder = Path(savedir) / context.facts.run_id
+        self._folder = context.savedir / context.facts.run_id
         make_private_dir(self._folder)
         self._renderer = Renderer(context, self._folder / _ARTIFACTS)
         self._file = EventFile(self._folder / self._file_name("1"))
@@ -218,7 +215,7 @@ class TensorBoardBackend:
                 buffer = bytearray()
         self._commit(buffer, upto)
         if refused:
-            raise Refused("; ".join(sorted(set(refused.values()))), sorted(refused))
+            raise Refused.together(refused)
 
     def _commit(self, buffer: bytearray, upto: int) -> None:
         """Write events, then note how far the file is: what a kill leaves in between is cut at the next open."""

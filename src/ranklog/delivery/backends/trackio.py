@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 from ranklog.delivery.backends.base import Refused, RunContext
@@ -20,7 +19,7 @@ from ranklog.delivery.backends.marks import Marks
 from ranklog.delivery.backends.trackio_items import Items
 from ranklog.delivery.backends.trackio_store import Row, TrackioStore, clock, to_key
 from ranklog.delivery.backends.who import owner_of
-from ranklog.model.errors import InvalidArgumentError, MissingExtraError
+from ranklog.model.errors import MissingExtraError
 from ranklog.model.kinds import LOAD
 from ranklog.model.record import Attempt, Entry, Event, Item, Metrics, Status
 from ranklog.model.spec import Scalar
@@ -69,12 +68,9 @@ class TrackioBackend:
             MissingExtraError: Trackio is not installed.
         """
         options = context.spec.options
-        savedir = options.get("savedir")
-        if not isinstance(savedir, str):
-            raise InvalidArgumentError("the Trackio backend's option 'savedir' is missing: give a path")
         project = str(options.get("project_name") or context.facts.experiment)
         try:
-            self._store = TrackioStore(Path(savedir), project, context.facts.run_id)
+            self._store = TrackioStore(context.savedir, project, context.facts.run_id)
         except ImportError as error:
             raise MissingExtraError("the Trackio backend needs Trackio: pip install 'ranklog[trackio]'") from error
         self._context = context
@@ -86,8 +82,8 @@ class TrackioBackend:
         return {
             "run_id": context.facts.run_id,
             "project": self._store.project,
-            "directory": savedir,
-            "show": f"TRACKIO_DIR={savedir} trackio show --project {self._store.project}",
+            "directory": str(context.savedir),
+            "show": f"TRACKIO_DIR={context.savedir} trackio show --project {self._store.project}",
         }
 
     def deliver(self, *, entries: Sequence[Entry]) -> None:
@@ -123,7 +119,7 @@ class TrackioBackend:
         self._tell("RUNNING")
         self._undone = []
         if refused:
-            raise Refused("; ".join(sorted(set(refused.values()))), sorted(refused))
+            raise Refused.together(refused)
         self._attempt = attempt
 
     def close(self, *, status: Status | None, timeout_s: float) -> None:

@@ -95,7 +95,7 @@ class WandbBackend:
         self.__init__()  # type: ignore[misc]
         self._context = context
         self._attempt = context.attempt
-        savedir = Path(str(context.spec.options["savedir"]))
+        savedir = context.savedir
         run_id = to_run_id(context.facts.run_id)
         make_private_dir(savedir)
         again = _must_send_again(context)
