@@ -160,3 +160,12 @@ def test_at_the_end_of_a_schedulers_job_one_line_tells_what_it_cost_and_not_for_
     told = [line for line in capsys.readouterr().err.splitlines() if "attempt" in line]
     assert len(told) == 1
     assert told[0].startswith(f"ranklog: run {first} FINISHED: 1 attempt; ")
+
+
+@pytest.mark.slow
+def test_the_script_is_what_python_runs_whatever_stands_before_it(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text("import os\nfrom ranklog.capture.facts import job_facts\nprint(job_facts(os.environ).script)\n")
+    command = [sys.executable, "-W", "ignore", "train.py", "--lr", "0.1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "train.py\n"

@@ -90,6 +90,7 @@ def job(time_ns: int, commit: str = "abc123") -> JobFacts:
         "slurm",
         {"job": "41", "partition": "gpu"},
         submitted_ns=T0_NS - 60 * S,
+        script="jobs/train.py",
     )
 
 

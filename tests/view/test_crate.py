@@ -46,6 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Git("abc123", "main", False, "https://git.example/lab"),
             "slurm",
             {"partition": "gpu"},
+            script="jobs/train.py",
         ),
         RankFacts(0, T0_NS, "node1", 0, 0, 1, "cuda:0", "H100", "EPYC", 16, 2**36),
         RankFacts(1, T0_NS, "node1", 0, 1, 2, "cuda:1", "H100", "EPYC", 16, 2**36),

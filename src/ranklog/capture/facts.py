@@ -144,7 +144,13 @@ def job_facts(environ: Mapping[str, str]) -> JobFacts:
         submitted_ns=_ns(times.submitted_s),
         started_ns=_ns(times.started_s),
         ends_ns=_ns(times.ends_s),
+        script=this_script(),
     )
+
+
+def this_script() -> str:
+    """What Python runs, as the user named it; empty in an interactive session."""
+    return storable(sys.argv[0]) if sys.argv else ""
 
 
 def scheduler_facts(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from ranklog.capture.facts import group_of
+from ranklog.capture.facts import group_of, this_script
 from ranklog.journal import layout
 from ranklog.journal.alive import is_alive, this_host
 from ranklog.journal.reader import last_end, read_heads
@@ -51,7 +51,7 @@ def claim_run(
                 created_ns=time.time_ns(),
                 ranklog_version=__version__,
                 command=mask_command(sys.orig_argv),
-                script=sys.argv[0] if sys.argv else "",
+                script=this_script(),
                 group=group_of(os.environ),
             ),
         )

@@ -71,6 +71,7 @@ class JobFacts(msgspec.Struct, frozen=True, array_like=True, tag="job"):
         submitted_ns: When the job was submitted or requeued; this and the next two None where it is not told.
         started_ns: When it was started.
         ends_ns: When it will be ended at the latest.
+        script: What Python runs, as ``sys.argv[0]`` tells; empty in an interactive session.
     """
 
     time_ns: int
@@ -83,6 +84,7 @@ class JobFacts(msgspec.Struct, frozen=True, array_like=True, tag="job"):
     submitted_ns: int | None = None
     started_ns: int | None = None
     ends_ns: int | None = None
+    script: str = ""
 
 
 def facts_of(job: JobFacts) -> dict[str, str | bool]:

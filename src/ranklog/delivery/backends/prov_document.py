@@ -105,13 +105,14 @@ def _add_attempts(terms: Terms, story: Story, told: Told, run: Any, user: Any) -
         if before is not None:
             document.wasInformedBy(activity, before)
         before = activity
-        command = attempt.job.command if attempt.job else told.facts.command
-        program = terms.agent_name("program", program_of(command))
+        said = attempt.job or told.facts
+        name = program_of(said.script)
+        program = terms.agent_name("program", name)
         if str(program) not in programs:
             programs.add(str(program))
-            document.agent(program, terms.said(program_of(command), PROV["SoftwareAgent"]))
+            document.agent(program, terms.said(name, PROV["SoftwareAgent"]))
             document.actedOnBehalfOf(program, user)
-        plan = document.entity(terms.name(f"attempt-{number}", "plan"), _plan(terms, attempt, command))
+        plan = document.entity(terms.name(f"attempt-{number}", "plan"), _plan(terms, attempt, said.command))
         document.wasAssociatedWith(activity, program, plan)
         _add_hosts(terms, number, attempt, activity)
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import pwd
-import re
 from pathlib import Path, PurePosixPath
-
-_LAUNCHER = re.compile(r"python[0-9.]*t?|torchrun|mpirun|mpiexec|srun")
 
 
 def owner_of(run_dir: Path) -> str:
@@ -18,15 +15,11 @@ def owner_of(run_dir: Path) -> str:
         return f"uid-{uid}"
 
 
-def program_of(command: tuple[str, ...]) -> str:
-    """The program that a command line runs, without the interpreter before it.
+def program_of(script: str) -> str:
+    """Name of the program that a script is.
 
     Example:
-        >>> program_of(("/usr/bin/python3.11", "-u", "jobs/train.py", "--lr")), program_of(("python", "-m", "a.b"))
-        ('train.py', 'a.b')
-        >>> program_of(())
-        'program'
+        >>> program_of("jobs/train.py"), program_of("")
+        ('train.py', 'program')
     """
-    words = [word for word in command if word and not word.startswith("-")]
-    names = [name for word in words if (name := PurePosixPath(word).name)]
-    return next((name for name in names if not _LAUNCHER.fullmatch(name)), (names or ["program"])[0])
+    return PurePosixPath(script).name or "program"
