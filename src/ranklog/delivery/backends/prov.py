@@ -24,8 +24,8 @@ from typing import ClassVar
 import msgspec
 
 from ranklog.delivery.backends.base import Refused, RunContext
-from ranklog.delivery.backends.files import Shelf
 from ranklog.delivery.backends.history import earlier_entries
+from ranklog.delivery.backends.item_files import ItemFiles
 from ranklog.delivery.backends.prov_document import Told, build_document
 from ranklog.delivery.backends.prov_entities import ARTIFACTS
 from ranklog.delivery.backends.prov_graph import NO_DOT, NoGraphvizError, draw_dot, draw_svg
@@ -35,7 +35,6 @@ from ranklog.delivery.backends.prov_superseded import Superseded
 from ranklog.delivery.backends.who import owner_of
 from ranklog.delivery.note import note
 from ranklog.journal.layout import make_private_dir, write_private
-from ranklog.model.content import FOLDER
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
 from ranklog.model.record import End, Entry, Item, MetricInfo, Metrics, Params, Status
 from ranklog.model.spec import Scalar
@@ -89,7 +88,7 @@ class ProvBackend:
     _directory: Path
     _superseded: Superseded
     _story: Story
-    _shelf: Shelf
+    _files: ItemFiles
 
     def __init__(self) -> None:
         self._next = 0
@@ -110,12 +109,11 @@ class ProvBackend:
         self._directory = context.savedir / context.facts.run_id
         self._next = context.resumed_at
         self._superseded = Superseded()
-        items: list[Item] = []
+        self._files = ItemFiles(context, self._directory / ARTIFACTS)
         for entry in earlier_entries(context):
             self._superseded.note(entry)
             if isinstance(entry.record, Item) and entry.record.kind not in WITHOUT_FILE:
-                items.append(entry.record)
-        self._shelf = Shelf(items)
+                self._files.learn(entry.record)
         self._rebuild()
         told = {"run_id": context.facts.run_id, "directory": str(self._directory), "url": self._path(".json").as_uri()}
         if self._option("create_svg", True):
@@ -135,8 +133,11 @@ class ProvBackend:
             if isinstance(record, Item):
                 if record.kind == "prov_documents":
                     asked.append(record)
-                elif (reason := self._keep(record)) is not None:
-                    refused[entry.ordinal] = reason
+                elif record.kind not in WITHOUT_FILE:
+                    try:
+                        self._files.keep(record, entry.ordinal)
+                    except Refused as error:
+                        refused[entry.ordinal] = error.reason
         for entry in entries:
             self._take(entry)  # also what is refused: it was logged
         if refused:
@@ -167,25 +168,6 @@ class ProvBackend:
         for entry in earlier_entries(so_far):
             self._story.take(entry)
         self._outdated = False
-
-    def _keep(self, item: Item) -> str | None:
-        """Save an item's files; why it cannot be, where it cannot."""
-        if item.kind in WITHOUT_FILE:
-            return None
-        root = self._directory / ARTIFACTS
-        make_private_dir(root)
-        try:
-            for path, each in self._shelf.places(item):
-                if each.media == FOLDER:
-                    make_private_dir(root / path)
-                    self._context.materialise(each.files, root / path)
-                else:
-                    file = msgspec.structs.replace(each.files[0], path=str(path))
-                    self._context.materialise([file], root)
-        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-            return f"{item.kind} {item.name!r} cannot be saved: {error}"
-        self._shelf.keep(item)
-        return None
 
     def _write(self, status: Status | None, *, dot: bool, svg: bool) -> None:
         began_s = time.monotonic()
