@@ -69,10 +69,10 @@ def test_a_line_begins_with_the_time_of_the_call(shown: Shown) -> None:
 
 def test_coverage_below_full_is_marked_and_a_missing_value_is_not(shown: Shown) -> None:
     assert shown.log(metrics(1, {"loss": 1.0}, coverage=Coverage(3, 4, 3))) == [
-        "step 1  loss 1  (mean over 3/4 ranks, INCOMPLETE)"
+        "step 1  loss 1  (mean, 3 of 4 ranks had a value, 3 answered, INCOMPLETE)"
     ]
     assert shown.log(metrics(2, {"loss": 1.0}, coverage=Coverage(4, 4, 1))) == [
-        "step 2  loss 1  (mean over 4/4 ranks, 1 with a value)"
+        "step 2  loss 1  (mean, 1 of 4 ranks had a value)"
     ]
     assert shown.log(metrics(2, {"loss": 1.5}, coverage=Coverage(4, 4, 4), corrects=True)) == [
         "step 2 corrected  loss 1.5  (mean over 4/4 ranks)"

@@ -76,10 +76,13 @@ def test_values_that_are_not_finite_are_kept_and_coverage_stands_beside_reduced_
     case.deliver("FINISHED")
     rows = long(case).set_index("name")
     assert math.isnan(rows["value"]["a"]) and rows["value"]["b"] == math.inf and rows["value"]["c"] == -math.inf
-    assert rows.loc["a", ["op", "answered", "world_size"]].tolist() == ["mean", 3, 4]
+    assert rows.loc["a", ["op", "answered", "contributed", "world_size"]].tolist() == ["mean", 3, 2, 4]
     assert wide(case)["c"].tolist() == [-math.inf]
     said = facts(case)
-    assert (said["ranklog.coverage"], said["ranklog.coverage.partial_steps"]) == ("3/4", 1)
+    assert (said["ranklog.coverage"], said["ranklog.coverage.partial_steps"]) == (
+        "2 of 4 ranks had a value, 3 answered",
+        1,
+    )
     assert (said["ranklog.goal.a"], said["ranklog.context.a"], said["status"]) == ("min", "validation", "FINISHED")
 
 

@@ -162,7 +162,7 @@ def test_coverage_below_full_is_tagged_until_it_is_corrected(opened: Opened) -> 
     opened.log(metrics(0, {"loss": 1.0}, coverage=Coverage(2, 2, 2)))
     assert opened.tags()["ranklog.coverage"] == "2/2"
     opened.log(metrics(1, {"loss": 1.0}, coverage=Coverage(1, 2, 1)))
-    assert opened.tags()["ranklog.coverage"] == "1/2"
+    assert opened.tags()["ranklog.coverage"] == "1 of 2 ranks had a value, 1 answered"
     assert opened.tags()["ranklog.coverage.partial_steps"] == "1"
     opened.reopen(resumed_at=len(opened.run.entries))
     opened.log(metrics(1, {"loss": 0.5}, coverage=Coverage(2, 2, 2), corrects=True))

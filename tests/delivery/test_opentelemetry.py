@@ -69,7 +69,7 @@ def test_a_value_is_a_point_at_its_time_and_its_series_has_no_step_in_it(
     case.run.add(
         JOB,
         MetricInfo(T0_NS, EVERY_BACKEND, "acc", "max", "validation"),
-        metrics(5, {"acc": 0.5, "nan": math.nan, "inf": -math.inf}, coverage=Coverage(3, 4, 3)),
+        metrics(5, {"acc": 0.5, "nan": math.nan, "inf": -math.inf}, coverage=Coverage(3, 4, 2)),
         metrics(6, {"acc/rank_003": 0.25}),
         metrics(6, {"95%": 1.0}, later_ms=1),
         metrics(6, {"95%": 2.0}, later_ms=1, corrects=True),
@@ -83,6 +83,7 @@ def test_a_value_is_a_point_at_its_time_and_its_series_has_no_step_in_it(
     ]
     assert math.isnan(receiver.series(run, "nan")[0][2]) and receiver.series(run, "inf")[0][2] == -math.inf
     assert receiver.series(run, "ranklog.coverage") == [(own, T0_NS + 5 * 10**9, 0.75)]
+    assert receiver.series(run, "ranklog.contributed") == [(own, T0_NS + 5 * 10**9, 0.5)]
     assert [step for _, _, step in receiver.series(run, "ranklog.step")] == [5, 6, 6, 6]
     assert [(each["ranklog.name"], value) for each, _, value in receiver.series(run, "metric.95_x0025_")] == [
         ("95%", 1.0),

@@ -123,7 +123,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
         MetricInfo(T0_NS, EVERY_BACKEND, "score", goal="max", context="validation"),
     )
     for step in range(6):
-        case.log(metrics(step, {"train/loss": 6.0 - step}, coverage=Coverage(4 - (step == 3), 4, 3)))
+        case.log(metrics(step, {"train/loss": 6.0 - step}, coverage=Coverage(4 - (step == 3), 4, 4 - (step == 3))))
         if step % 2:
             case.log(metrics(step, {"train/accuracy": step / 10}, later_ms=1))
     case.log(metrics(1, {"score": 0.25}), metrics(3, {"score": 0.75}), metrics(5, {"score": 0.5}))
@@ -210,7 +210,7 @@ def test_a_metric_is_summed_up(document: Document) -> None:
     loss = document.one("Metric", "train/loss")
     shown = [loss[name] for name in ("values", "first", "firstStep", "last", "lastStep", "min", "max", "reduction")]
     assert shown == [6, 6.0, 0, 1.0, 5, 1.0, 6.0, "mean"]
-    assert loss["lowestCoverage"] == "3/4"
+    assert loss["lowestCoverage"] == "3 of 4 ranks had a value, 3 answered"
     assert document.one("Metric", "score")["goal"] == "max"
     assert ("run.run-1.metrics.training", loss["id"]) in document.relations(ProvMembership)
 

@@ -222,7 +222,7 @@ def test_coverage_below_full_and_events_are_told_in_texts(opened: Opened) -> Non
     opened.log(metrics(0, {"loss": 1.0}, coverage=Coverage(2, 2, 2)))
     opened.log(metrics(5, {"loss": 1.0}, coverage=Coverage(1, 2, 1)))
     opened.log(Event("warning", "nan", "loss is NaN", T0_NS, rank=1, step=3))
-    assert opened.texts("ranklog/coverage") == [(5, "1/2 ranks behind loss")]
+    assert opened.texts("ranklog/coverage") == [(5, "loss: 1 of 2 ranks had a value, 1 answered")]
     assert opened.texts("ranklog/events") == [(3, "**nan**: loss is NaN")]
 
 

@@ -139,9 +139,10 @@ def test_metrics_that_are_named_like_w_and_bs_own_columns_do_not_replace_these(e
 
 
 def test_partial_coverage_is_marked_in_the_row_and_in_the_summary(everything: Everything) -> None:
-    assert everything.shown.rows("ranklog/answered") == [(5, 1)]
-    assert everything.shown.rows("ranklog/world_size") == [(5, 2)]
-    assert everything.shown.summary["ranklog/coverage"] == "1/2"
+    assert everything.shown.rows("ranklog/answered") == [(5, 1), (3, 2)]
+    assert everything.shown.rows("ranklog/contributed") == [(5, 1), (3, 1)]
+    assert everything.shown.rows("ranklog/world_size") == [(5, 2), (3, 2)]
+    assert everything.shown.summary["ranklog/coverage"] == "1 of 2 ranks had a value, 1 answered"
 
 
 def test_parameters_are_nested_config_and_the_last_value_counts(everything: Everything) -> None:

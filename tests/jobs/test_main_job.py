@@ -1,5 +1,6 @@
 """Whole jobs, as users start them: every rank logs, one true record comes out."""
 
+import csv
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 from launch import job_environment, torchrun
 
 from ranklog.journal import layout
-from ranklog.model.record import End, Event, Item, Metrics
+from ranklog.model.record import Coverage, End, Event, Item, Metrics
 from ranklog.testing import captured, series
 
 pytestmark = pytest.mark.slow
@@ -146,8 +147,41 @@ print(f"trained on {rank}\\n", end="", flush=True)
     assert series(records, "plain") == {0: 1.0}
     assert series(records, "reduced") == {0: 3.0}
     (reduced,) = [r for r in records if isinstance(r, Metrics) and r.coverage]
-    assert str(reduced.coverage) == "1/2"
+    assert reduced.coverage == Coverage(1, 2, 1)
     assert any(isinstance(r, Event) and r.code == "reduce" for r in records)
+
+
+def test_a_value_that_one_rank_alone_reduces_says_so_wherever_coverage_is_shown(tmp_path: Path) -> None:
+    script = (
+        HEAD
+        + """
+logger = LoggersCollection([ConsoleLogger("logs"), MLFlowLogger("logs"), CSVLogger("logs")])
+with logger.start_logging():
+    if rank == 0:
+        logger.log(3.0, "alone", step=0, reduce="mean")
+    logger.log(float(rank), "both", step=0, reduce="mean")
+dist.barrier()
+"""
+    )
+    done = torchrun(2, script, cwd=tmp_path)
+    assert done.code == 0, done.output
+    run, words = only_run(tmp_path), "1 of 2 ranks had a value"
+    assert {name: r.coverage for r in metrics(run) for name in r.values} == {
+        "alone": Coverage(2, 2, 1),
+        "both": Coverage(2, 2, 2),
+    }
+    assert f"alone 3  (mean, {words})" in done.output and "both 0.5  (mean over 2/2 ranks)" in done.output
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/logs/mlflow/mlflow.db")
+    (kept,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert (kept.data.tags["ranklog.coverage"], kept.data.tags["ranklog.coverage.partial_steps"]) == (words, "0")
+    command = [sys.executable, "-m", "ranklog.cli", "show", str(run)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "140"})
+    assert words in shown.stdout and "2/2" in shown.stdout
+    (table,) = (tmp_path / "logs" / "csv").glob("*/metrics.csv")
+    assert {row["name"]: row["contributed"] for row in csv.DictReader(table.open())} == {"alone": "1", "both": "2"}
 
 
 def test_what_other_ranks_log_is_kept_apart_by_rank_in_one_run(tmp_path: Path) -> None:

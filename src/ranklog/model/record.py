@@ -42,8 +42,31 @@ class Coverage(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Whether every rank answered."""
         return self.answered >= self.world_size
 
+    @property
+    def all_contributed(self) -> bool:
+        """Whether every rank had a value."""
+        return self.contributed >= self.world_size
+
+    @property
+    def share(self) -> tuple[float, float]:
+        """Shares of the ranks that answered and that had a value: the lowest coverage is the one with the least."""
+        ranks = max(1, self.world_size)
+        return self.answered / ranks, self.contributed / ranks
+
     def __str__(self) -> str:
-        return f"{self.answered}/{self.world_size}"
+        """Short where every rank had a value, else in words.
+
+        Example:
+            >>> for coverage in (Coverage(4, 4, 4), Coverage(4, 4, 1), Coverage(3, 4, 2)):
+            ...     print(coverage)
+            4/4
+            1 of 4 ranks had a value
+            2 of 4 ranks had a value, 3 answered
+        """
+        if self.all_contributed:
+            return f"{self.answered}/{self.world_size}"
+        words = f"{self.contributed} of {self.world_size} ranks had a value"
+        return words if self.full else f"{words}, {self.answered} answered"
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True, tag="attempt"):

@@ -179,10 +179,8 @@ def _behind(record: Metrics) -> str:
     coverage = record.coverage
     if coverage is None or (coverage.world_size == 1 and coverage.full):
         return ""
-    what = f"{record.op} over {coverage} ranks"
-    if not coverage.full:
-        return f"({what}, INCOMPLETE)"
-    return f"({what}, {coverage.contributed} with a value)" if coverage.contributed < coverage.answered else f"({what})"
+    what = f"{record.op} over {coverage} ranks" if coverage.all_contributed else f"{record.op}, {coverage}"
+    return f"({what})" if coverage.full else f"({what}, INCOMPLETE)"
 
 
 def number(value: float) -> str:

@@ -17,7 +17,7 @@ import msgspec
 from ranklog.model.content import PR_CURVE, TABLE, PrCurve, Table
 from ranklog.model.record import Attempt, End, Event, Item, Metrics
 
-COLUMNS = ("step", "time", "name", "value", "op", "answered", "world_size", "attempt", "corrects")
+COLUMNS = ("step", "time", "name", "value", "op", "answered", "contributed", "world_size", "attempt", "corrects")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -47,10 +47,10 @@ def clock(time_ns: int) -> str:
 def metric_rows(record: Metrics, attempt: int) -> list[Sequence[object]]:
     """A row for each value, in the order of `COLUMNS`."""
     coverage = record.coverage
-    answered, world_size = (coverage.answered, coverage.world_size) if coverage else (None, None)
+    ranks = (coverage.answered, coverage.contributed, coverage.world_size) if coverage else (None, None, None)
     when, corrects = clock(record.time_ns), int(record.corrects)
     return [
-        (record.step, when, name, repr(float(value)), record.op, answered, world_size, attempt, corrects)
+        (record.step, when, name, repr(float(value)), record.op, *ranks, attempt, corrects)
         for name, value in record.values.items()
     ]
 

@@ -4,8 +4,8 @@ In: entries of one run in order. Out: facts by name, the same for every backend 
 
 - ``ranklog.attempt``, ``ranklog.host``, ``ranklog.world_size``: of the newest attempt; facts of the job as `facts_of`
   names them;
-- ``ranklog.coverage``: the lowest ``answered/world`` behind the reduced metrics, and
-  ``ranklog.coverage.partial_steps``: how many steps are below full coverage;
+- ``ranklog.coverage``: the lowest coverage behind the reduced metrics, as ``2/2`` or in words, and
+  ``ranklog.coverage.partial_steps``: how many steps some ranks did not answer for;
 - ``ranklog.goal.<metric>``, ``ranklog.context.<metric>``: what was said about a metric;
 - ``ranklog.superseded.<attempt>``: from which step on, name by name, this attempt's points count instead of those of
   earlier attempts (`ranklog.journal.rewind`);
@@ -28,27 +28,32 @@ class Coverages:
 
     def __init__(self) -> None:
         self._partial: dict[int, Coverage] = {}
-        self._world_size = 0
+        self._lowest_full: Coverage | None = None
 
     def note(self, record: Metrics) -> None:
         """Take notice of a record, which may correct an earlier one."""
         coverage = record.coverage
         if coverage is None:
             return
-        self._world_size = coverage.world_size
         if record.corrects:
             self._partial.pop(record.step, None)
-        before = self._partial.get(record.step)
-        if not coverage.full and (before is None or coverage.answered < before.answered):
-            self._partial[record.step] = coverage
+        if coverage.full:
+            self._lowest_full = _lower(coverage, self._lowest_full)
+        else:
+            self._partial[record.step] = _lower(coverage, self._partial.get(record.step))
 
     def facts(self) -> dict[str, Scalar]:
-        """The lowest coverage, and how many steps are below the full one; nothing where nothing is reduced."""
-        if not self._world_size:
+        """The lowest coverage, and for how many steps ranks did not answer; nothing where nothing is reduced."""
+        lowest = self._lowest_full
+        for each in self._partial.values():
+            lowest = _lower(each, lowest)
+        if lowest is None:
             return {}
-        full = Coverage(self._world_size, self._world_size, self._world_size)
-        lowest = min(self._partial.values(), key=lambda each: each.answered / each.world_size, default=full)
         return {"ranklog.coverage": str(lowest), "ranklog.coverage.partial_steps": len(self._partial)}
+
+
+def _lower(one: Coverage, other: Coverage | None) -> Coverage:
+    return one if other is None or one.share < other.share else other
 
 
 class Superseded:

@@ -4,8 +4,8 @@ Takes entries of the journal, writes them by `MlflowClient`. Guarantees: what is
 (metrics carry the journal's time, artifacts and models have names that follow from the entry); nothing is
 dropped in silence: what MLflow would change is marked by tags. These are:
 
-- ``ranklog.coverage``: the lowest ``answered/world`` behind the reduced metrics, and
-  ``ranklog.coverage.partial_steps``: how many steps are below full coverage;
+- ``ranklog.coverage``: the lowest coverage behind the reduced metrics, as ``2/2`` or in words, and
+  ``ranklog.coverage.partial_steps``: how many steps some ranks did not answer for;
 - ``ranklog.infinite.<key>``: the metric was infinite, which MLflow stores as ±1.797e308; tells the last step;
 - ``param.<key>.<attempt>``: a parameter's changed value, since MLflow keeps the first one;
 - ``ranklog.superseded.<attempt>``: from which step on, name by name, this attempt's points count instead of those of

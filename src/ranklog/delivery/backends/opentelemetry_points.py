@@ -3,8 +3,9 @@
 A value is a point of the gauge of its name, at the time of its call, with the attributes ``ranklog.run_id``,
 ``ranklog.experiment``, ``ranklog.attempt``, for a reduced value ``ranklog.op``, and ``ranklog.rank`` for a series of
 one rank. Steps are no attribute, each would be a series of its own: the gauge ``ranklog.step`` has, at the same time
-and with the same run and attempt, the step. ``ranklog.coverage`` has the share of ranks that answered. A value that
-replaces an earlier one of the same time is a millisecond later.
+and with the same run and attempt, the step. ``ranklog.coverage`` has the share of ranks that answered,
+``ranklog.contributed`` that of ranks that had a value. A value that replaces an earlier one of the same time is a
+millisecond later.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ranklog.model.record import MetricInfo, Metrics, RunFacts
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric
 
-STEP, COVERAGE = "ranklog.step", "ranklog.coverage"
+STEP, COVERAGE, CONTRIBUTED = "ranklog.step", "ranklog.coverage", "ranklog.contributed"
 _MAX_NAME = 255
 _REFUSED = re.compile(r"[^A-Za-z0-9_./\-]")
 _RANK = re.compile(r"(.+)/rank_(\d{3,})")
@@ -81,7 +82,8 @@ class Points:
             self._names.setdefault(safe, name)
         self._add(STEP, common, time_ns, record.step)
         if record.coverage is not None and record.coverage.world_size:
-            self._add(COVERAGE, common, time_ns, record.coverage.answered / record.coverage.world_size)
+            for name, share in zip((COVERAGE, CONTRIBUTED), record.coverage.share, strict=True):
+                self._add(name, common, time_ns, share)
 
     def _add(self, name: str, attributes: Attributes, time_ns: int, value: float) -> None:
         self._points.setdefault(name, []).append((attributes, time_ns, value))

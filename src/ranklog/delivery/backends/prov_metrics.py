@@ -100,7 +100,7 @@ class MetricSummary:
             self.min, self.max = min(self.min, value), max(self.max, value)
         else:
             self.nonfinite += 1
-        if record.coverage is not None and (self.coverage is None or _part(record.coverage) < _part(self.coverage)):
+        if record.coverage is not None and (self.coverage is None or record.coverage.share < self.coverage.share):
             self.coverage = record.coverage
         self._mark(record)
 
@@ -134,7 +134,3 @@ def epochs_of(summaries: Iterable[MetricSummary]) -> dict[str, list[Mark]]:
             rarest[summary.context] = (steps, summary)
     most = OFTEN * min((steps for steps, _ in rarest.values()), default=0)
     return {context: summary.marks() for context, (steps, summary) in rarest.items() if steps <= most}
-
-
-def _part(coverage: Coverage) -> float:
-    return coverage.answered / max(1, coverage.world_size)

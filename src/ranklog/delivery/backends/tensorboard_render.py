@@ -118,7 +118,7 @@ class Renderer:
             names = ", ".join(list(record.values)[:_SHOWN_NAMES])
             more = len(record.values) - _SHOWN_NAMES
             shown = f"{names} and {more} more" if more > 0 else names
-            rendered.append(events.text(COVERAGE_TAG, f"{record.coverage} ranks behind {shown}", at))
+            rendered.append(events.text(COVERAGE_TAG, f"{shown}: {record.coverage}", at))
         return rendered
 
     @staticmethod

@@ -4,10 +4,10 @@ Takes entries of the journal, hands them to W&B's own client, which writes and u
 
 - W&B's step is the entry's number in the journal, so that it only grows; the user's step is the column ``step``,
   the x axis of every chart. A smaller step than before (evaluation, a restart at an older checkpoint) is kept.
-- Each `Metrics` record is one row of the history. Coverage below the full is shown in the row by
-  ``ranklog/answered`` and ``ranklog/world_size``; the lowest coverage of the run is in the summary as
-  ``ranklog/coverage``, the status as ``ranklog/status``. A record that corrects an earlier one is a later row of the
-  same ``step``: W&B's rows cannot be changed.
+- Each `Metrics` record is one row of the history. Where not every rank had a value, the row says so by
+  ``ranklog/answered``, ``ranklog/contributed`` and ``ranklog/world_size``; the lowest coverage of the run is in the
+  summary as ``ranklog/coverage``, the status as ``ranklog/status``. A record that corrects an earlier one is a later
+  row of the same ``step``: W&B's rows cannot be changed.
 - From the second attempt of a run on, each row has the column ``ranklog/attempt``: where an attempt went back to an
   earlier step, its rows count instead of those without it, or with a lower one, of the same ``step`` and above.
 - A metric with a goal has its best value in the summary, by ``define_metric``. An alert is W&B's own alert, once, or
@@ -203,19 +203,17 @@ class WandbBackend:
         coverage = record.coverage
         if coverage is None:
             return
-        if not coverage.full:
-            row |= {"ranklog/answered": coverage.answered, "ranklog/world_size": coverage.world_size}
-        if self._lowest is None or _share(coverage) < _share(self._lowest):
+        if not coverage.all_contributed:
+            ranks = {"answered": coverage.answered, "contributed": coverage.contributed}
+            ranks["world_size"] = coverage.world_size
+            row |= {f"ranklog/{what}": count for what, count in ranks.items()}
+        if self._lowest is None or coverage.share < self._lowest.share:
             self._lowest = coverage
             self._run.summary["ranklog/coverage"] = str(coverage)
 
     def _configure(self, values: Mapping[str, Scalar]) -> None:
         changed = merge_params(self._run.config.as_dict(), values)
         self._run.config.update(changed, allow_val_change=True)
-
-
-def _share(coverage: Coverage) -> float:
-    return coverage.answered / coverage.world_size
 
 
 def _where(event: Event) -> str:
