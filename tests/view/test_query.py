@@ -65,6 +65,13 @@ def test_the_lowest_coverage_of_a_metric_is_shown(start_attempt, run_dir):
     assert (row.op, row.coverage) == ("mean", low)
 
 
+def test_coverage_is_lower_where_fewer_of_those_that_answered_had_a_value(start_attempt, run_dir):
+    full, low = Coverage(4, 4, 4), Coverage(4, 4, 1)
+    start_attempt().append([metrics(i, op="mean", coverage=low if i == 1 else full, loss=1.0) for i in range(3)])
+    (row,) = RunView(run_dir).metrics()
+    assert (row.coverage, str(row.coverage)) == (low, "1 of 4 ranks had a value")
+
+
 def test_an_attempt_that_goes_back_supersedes_what_was_logged_from_there_on_and_nothing_is_hidden(
     start_attempt, run_dir
 ):

@@ -58,7 +58,7 @@ class Logger(OpenLogger):
             item: What to log; see the reference of kinds.
             identifier: Its name; for kinds that become files, the file's path.
             kind: What it is.
-            step: The x axis; None counts the calls for that identifier.
+            step: The x axis; None counts the calls for that identifier that the backend takes.
             batch_idx: Index of the batch, for ``log_freq``.
             reduce: For metrics: how the values of all ranks become one; see `log_metrics`.
             weight: Weight of this rank's value in a reduction, for example its number of samples.
@@ -142,7 +142,7 @@ class Logger(OpenLogger):
 
         Args:
             metrics: Names to scalars.
-            step: The x axis; None counts the calls.
+            step: The x axis; None counts the calls that the backend takes.
             batch_idx: Index of the batch, for ``log_freq``.
             reduce: How the values of all ranks become one: ``"mean"``, ``"sum"``, ``"min"``, ``"max"``, ``"std"``,
                 ``"median"``, ``"p99"`` (to 1 %), ``"stats"`` (name/mean, /std, /min, /max, /min_rank, /max_rank,
@@ -197,14 +197,16 @@ class Logger(OpenLogger):
         session = self._session
         if session is None or not values:
             return
-        if step is None:
-            step = self._count(values)
-            if session.resumed:
-                session.health.warn("steps", RESUMED_WITHOUT_STEP)
-        if type(step) is not int or not -STEP_LIMIT < step < STEP_LIMIT:
-            step = _check_step(step)
         if weight is not None:
             weight = _check_weight(weight)
+        if step is None:
+            if session.resumed:
+                session.health.warn("steps", RESUMED_WITHOUT_STEP)
+            for own, to in self._steps.take(values, mask).items():
+                self._submit(gate, to, values, own, reduce, weight)
+            return
+        if type(step) is not int or not -STEP_LIMIT < step < STEP_LIMIT:
+            step = _check_step(step)
         now = time.time_ns()
         if reduce is not None:
             session.inbox.append((values, step, now, mask, check_op(reduce), weight))
@@ -215,13 +217,6 @@ class Logger(OpenLogger):
                 to = mask & bits & (gate.write if op is None else -1)
                 if to:
                     session.inbox.append((values, step, now, to, op, weight))
-
-    def _count(self, names: Mapping[str, object]) -> int:
-        ordinals = self._ordinals
-        step = max(ordinals.get(name, 0) for name in names)
-        for name in names:
-            ordinals[name] = step + 1
-        return step
 
     def _log_item(
         self,
@@ -250,10 +245,11 @@ class Logger(OpenLogger):
         if kind == "param":
             self._log_params(gate, mask, item if isinstance(item, Mapping) else {identifier: item})
             return
-        step = self._count({f"{kind}:{identifier}": None}) if step is None else _check_step(step)
+        steps = self._steps.take([f"{kind}:{identifier}"], mask) if step is None else {_check_step(step): mask}
         from ranklog.capture.route import Call, route
 
-        route(Call(session, gate, item, identifier, kind, step, mask, options, self._meet))
+        for own, to in steps.items():
+            route(Call(session, gate, item, identifier, kind, own, to, options, self._meet))
         if found.becomes == "metric":
             self._describe(session, identifier, mask & gate.write, options)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ranklog.capture import lifecycle
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.gate import Gate, freq_takes
+from ranklog.capture.steps import StepCounts
 from ranklog.model.errors import NotStartedError, RanklogError
 from ranklog.model.kinds import KINDS, check_name
 from ranklog.model.spec import LogFreq, check_log_freq
@@ -50,7 +51,7 @@ class OpenLogger:
         self._session: Session | None = None
         self._gate: Gate | None = None
         self._closed: tuple[Session | None, Gate] | None = None
-        self._ordinals: dict[str, int] = {}
+        self._steps = StepCounts()
         self._names: set[str] = set()
         self._said: dict[str, tuple[str | None, str | None]] = {}
         self._now: ReduceNow | None = None
@@ -88,7 +89,7 @@ class OpenLogger:
             self._closed = self._session, self._gate
         self._session = session
         self._gate = gate
-        self._ordinals.clear()
+        self._steps = StepCounts()
         self._said.clear()
 
     def _secure(self, event: Event, timeout_s: float) -> None:

@@ -76,6 +76,7 @@ class LoggersCollection(Logger):
                 own = Gate(specs, rank=session.place.rank, world_size=session.place.world_size, first_bit=bit)
                 bit += len(specs)
             member._attach(session, own)
+            member._steps = self._steps  # by backend: a member that is used by itself goes on where the collection is
             member._owner = None if gate is None else self
 
 

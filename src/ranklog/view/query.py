@@ -1,8 +1,9 @@
 """Everything about one run, read once from its journal: `RunView`.
 
 Guarantees: for one metric and step the record that was logged last counts, so a correction replaces what it
-corrects. An attempt that goes back to an earlier step supersedes the points of earlier attempts from there on
-(`ranklog.journal.rewind`). Points that do not count are kept apart, never hidden.
+corrects. Where calls without a step have another number for another backend, the number of the backend that takes
+most of them counts. An attempt that goes back to an earlier step supersedes the points of earlier attempts from
+there on (`ranklog.journal.rewind`). Points that do not count are kept apart, never hidden.
 Damage in the journal shows in `damage` and takes nothing else with it.
 """
 
@@ -24,7 +25,17 @@ from ranklog.view.summary import RunSummary, attempts_of, losses_of, silent_s, s
 
 
 class Point(msgspec.Struct, frozen=True, gc=False):
-    """One value of a metric: with the attempt that logged it, and what stands behind it when it is reduced."""
+    """One value of a metric.
+
+    Attributes:
+        step: The user's step.
+        value: The value; NaN and infinities are kept.
+        time_ns: When the call was made.
+        attempt: The attempt that logged it.
+        op: The reduction that made it, None for one rank's own.
+        coverage: The ranks behind it, with `op`.
+        to: Backends that it is for, as a bit mask over the attempt's list.
+    """
 
     step: int
     value: float
@@ -32,6 +43,7 @@ class Point(msgspec.Struct, frozen=True, gc=False):
     attempt: int
     op: str | None
     coverage: Coverage | None
+    to: int
 
 
 class MetricRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,7 +176,7 @@ class RunView:
             min=min(numbers),
             max=max(numbers),
             op=points[-1].op,
-            coverage=min(covered, key=lambda c: c.answered / max(1, c.world_size), default=None),
+            coverage=min(covered, key=lambda each: each.share, default=None),
             superseded=len(self._superseded.get(name, ())),
         )
 
@@ -199,9 +211,15 @@ class RunView:
                 self._superseded.setdefault(name, []).append(points.pop(step))
         for name, value in record.values.items():
             points = self._series.setdefault(name, {})
-            if (before := points.get(record.step)) is not None:
+            point = Point(record.step, value, record.time_ns, self._attempt, record.op, record.coverage, record.to)
+            before = points.get(record.step)
+            if before is not None and before.attempt == self._attempt and not before.to & record.to:
+                # Another backend's count of calls without a step, which is never ahead of the one that stands here.
+                self._superseded.setdefault(name, []).append(point)
+                continue
+            if before is not None:
                 self._superseded.setdefault(name, []).append(before)
-            points[record.step] = Point(record.step, value, record.time_ns, self._attempt, record.op, record.coverage)
+            points[record.step] = point
 
 
 def _item_row(ordinal: int, item: Item) -> ItemRow:
