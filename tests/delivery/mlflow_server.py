@@ -15,21 +15,24 @@ from pathlib import Path
 
 
 @contextmanager
-def serve(home: Path, port: int | None = None) -> Iterator[int]:
-    """Run a server that keeps everything below ``home``; gives its port."""
+def serve(home: Path, port: int | None = None, host: str = "127.0.0.1") -> Iterator[int]:
+    """Run a server that keeps everything below ``home``; gives its port.
+
+    Every ``host`` of 127.0.0.0/8 is on loopback, but only 127.0.0.1 is one that MLflow takes requests for.
+    """
     if port is None:
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((host, 0))
             port = int(probe.getsockname()[1])
     home.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "a")]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
             [*command, "--workers", "1"], cwd=home, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            _wait_until_it_answers(f"http://127.0.0.1:{port}/health", process)
+            _wait_until_it_answers(f"http://{host}:{port}/health", process)
             yield port
         finally:
             os.killpg(process.pid, signal.SIGKILL)

@@ -24,6 +24,7 @@ from mlflow_server import serve
 from ranklog import MLFlowLogger
 from ranklog.delivery.backends.base import Refused
 from ranklog.delivery.backends.mlflow import MlflowBackend
+from ranklog.delivery.backends.mlflow_trouble import MlflowUnavailableError
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.facts import Git, JobFacts
 from ranklog.model.record import EVERY_BACKEND, Attempt, Coverage, Event, Metrics, Params
@@ -303,8 +304,10 @@ def test_a_finished_run_that_is_opened_again_is_running_and_close_without_status
     opened: Opened,
 ) -> None:
     opened.backend.close(status="FAILED", timeout_s=5)
+    assert opened.client.get_run(opened.id).info.end_time
     opened.reopen(resumed_at=1)
-    assert opened.client.get_run(opened.id).info.status == "RUNNING"
+    info = opened.client.get_run(opened.id).info
+    assert (info.status, info.end_time) == ("RUNNING", None)
     opened.backend.close(status=None, timeout_s=5)
     assert opened.client.get_run(opened.id).info.status == "RUNNING"
 
@@ -373,7 +376,7 @@ def test_a_folder_as_tracking_uri_is_an_error_that_says_what_to_give(tmp_path: P
 
 def test_a_deleted_run_is_an_error_that_says_how_to_restore_it(opened: Opened) -> None:
     opened.client.delete_run(opened.id)
-    with pytest.raises(InvalidArgumentError, match="mlflow runs restore"):
+    with pytest.raises(MlflowUnavailableError, match="mlflow runs restore"):
         MlflowBackend().open(context=opened.run.context(known=opened.known))
 
 
@@ -480,6 +483,9 @@ def test_a_server_receives_all_kinds_once(
     opened.backend.deliver(entries=run.entries)
     opened.backend.close(status="FINISHED", timeout_s=120)
     assert opened.client.get_run(opened.id).info.status == "FINISHED"
+    opened.reopen(resumed_at=len(run.entries))
+    info = opened.client.get_run(opened.id).info
+    assert (info.status, info.end_time) == ("RUNNING", None)
     assert len(opened.history("m29")) == 100
     assert len(opened.history("inf")) == 100
     assert opened.artifacts()[0] == "_x002E__x002E_/up.bin"

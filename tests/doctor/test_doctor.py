@@ -11,10 +11,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from launch import Ranks, torchrun
+from mlflow_server import serve
 from runtimes import MPIRUN, environment
 
 from ranklog.cli.doctor import process, storage
@@ -46,14 +48,16 @@ def one(checks: list[Check]) -> Check:
     return check
 
 
-@pytest.fixture
-def server() -> Iterator[str]:
-    """A server that answers, on loopback."""
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[str]:
+    """A server on loopback that has one answer to everything."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, *args):
             pass
@@ -100,9 +104,40 @@ def test_secrets_are_told_by_name_only(tmp_path):
     assert canary not in everything
 
 
-def test_a_server_that_answers_is_green(server, tmp_path):
-    _, found, _ = doctor("--backends", "mlflow", cwd=tmp_path, MLFLOW_TRACKING_URI=server)
+def test_a_server_that_answers_is_green(tmp_path):
+    with answering(200, b"{}") as server:
+        _, found, _ = doctor("--backends", "mlflow", cwd=tmp_path, MLFLOW_TRACKING_URI=server)
     assert one(found["server of mlflow"])["text"] == f"{server} answers"
+
+
+@pytest.mark.slow
+def test_an_mlflow_server_that_refuses_its_own_name_is_yellow_with_the_option_that_helps(tmp_path):
+    pytest.importorskip("mlflow")
+    with serve(tmp_path / "server", host="127.0.0.2") as port:
+        found = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": f"http://127.0.0.2:{port}"})[-1]
+    assert found.level == "warn" and f"--allowed-hosts 127.0.0.2:{port}" in found.cure
+    assert "token" not in found.cure
+
+
+@pytest.mark.slow
+def test_an_mlflow_server_that_takes_requests_is_green(tmp_path):
+    pytest.importorskip("mlflow")
+    with serve(tmp_path / "server") as port:
+        found = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"})[-1]
+    assert (found.level, found.text) == ("ok", f"http://127.0.0.1:{port} answers")
+
+
+def test_a_page_in_place_of_mlflows_api_is_yellow():
+    with answering(200, b"<html>Accept our terms</html>") as url:
+        found = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": url})[-1]
+    assert found.level == "warn" and "proxy" in found.cure
+
+
+def test_a_server_that_wants_a_login_is_green_once_there_is_a_key_for_it():
+    with answering(401, b"who are you") as url:
+        without = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": url})[-1]
+        having = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": url, "MLFLOW_TRACKING_TOKEN": "t"})[-1]
+    assert (without.level, having.level) == ("warn", "ok")
 
 
 def test_a_server_that_cannot_be_reached_is_yellow_unless_delivery_is_later():

@@ -5,13 +5,17 @@ In: names of backends, environment. Out: findings. Asks each server once, with a
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence, Set
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from urllib.parse import urlsplit
 
-from ranklog.cli.doctor.check import Check
+import msgspec
+
+from ranklog.cli.doctor.check import Check, Level
+from ranklog.delivery.backends.mlflow_trouble import INVALID_HOST, host_cure, host_of
 from ranklog.model.redact import mask_text, split_userinfo
 from ranklog.model.spec import JOURNAL
 
@@ -25,6 +29,8 @@ _CLIENTS = {
     "wandb": "wandb",
 }
 """Backends with a client, and the package that has it."""
+_KEYS = {"mlflow": ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME"), "wandb": ("WANDB_API_KEY",)}
+_MOST_BYTES = 1_000_000
 _BUILT_IN = ("console", "csv", JOURNAL, "memory")
 
 
@@ -64,7 +70,9 @@ def _mlflow(environ: Mapping[str, str]) -> Check:
     if urlsplit(uri).scheme not in ("http", "https"):
         shown = mask_text(uri) if uri else "a SQLite file below savedir"
         return Check(name="server of mlflow", level="ok", text=f"none: {shown}")
-    return _server("mlflow", split_userinfo(uri).url, "/health", "MLFLOW_TRACKING_URI", environ)
+    # A server answers /health to everybody; its API may still refuse the name by which it is asked.
+    path = "/api/2.0/mlflow/experiments/search?max_results=1"
+    return _server("mlflow", split_userinfo(uri).url, path, "MLFLOW_TRACKING_URI", environ)
 
 
 def _wandb(environ: Mapping[str, str]) -> Check:
@@ -77,7 +85,7 @@ def _wandb(environ: Mapping[str, str]) -> Check:
 def _server(name: str, url: str, path: str, variable: str, environ: Mapping[str, str]) -> Check:
     title = f"server of {name}"
     try:
-        status = _ask(url.rstrip("/") + path)
+        answer = _ask(url.rstrip("/") + path)
     except (OSError, ValueError) as error:
         reason = mask_text(str(getattr(error, "reason", error)))
         if environ.get("RANKLOG_FORWARD") == "later":
@@ -86,21 +94,48 @@ def _server(name: str, url: str, path: str, variable: str, environ: Mapping[str,
         cure = f"check {variable} and the proxy (https_proxy); on a node without internet set RANKLOG_FORWARD=later and"
         cure += " run `ranklog sync --watch` on the login node"
         return Check(name=title, level="warn", text=f"{url} cannot be reached: {reason}", cure=cure)
-    if status in (401, 403):
-        return Check(name=title, level="warn", text=f"{url} wants a login (HTTP {status})", cure="set the token or key")
-    if status >= 500:
-        text = f"{url} answers HTTP {status}"
-        return Check(name=title, level="warn", text=text, cure="ask who runs it; runs wait in the journal meanwhile")
-    return Check(name=title, level="ok", text=f"{url} answers")
+    level, text, cure = _judge(name, url, answer, environ)
+    return Check(name=title, level=level, text=f"{url} {text}", cure=cure)
 
 
-def _ask(url: str) -> int:
-    """HTTP status of a server's answer; anything that speaks HTTP is one."""
+def _judge(name: str, url: str, answer: _Answer, environ: Mapping[str, str]) -> tuple[Level, str, str]:
+    """What an answer says about a server, and the cure."""
+    if INVALID_HOST in answer.body:
+        return "warn", f"refuses the host name {host_of(url)!r} ({INVALID_HOST})", host_cure(url)
+    if answer.status in (401, 403):
+        key = next((key for key in _KEYS[name] if environ.get(key)), None)
+        if key is not None:
+            return "ok", f"answers and wants a login, for which {key} is set; it is not sent from here", ""
+        return "warn", f"wants a login (HTTP {answer.status})", "set the token or key"
+    if answer.status >= 500:
+        return "warn", f"answers HTTP {answer.status}", "ask who runs it; runs wait in the journal meanwhile"
+    if name == "mlflow" and not answer.is_json_object:
+        cure = "check MLFLOW_TRACKING_URI, and whether a proxy asks for a login"
+        return "warn", f"answers, but not with MLflow's API (HTTP {answer.status})", cure
+    return "ok", "answers", ""
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """A server's answer, of which only the beginning is read."""
+
+    status: int
+    body: str
+
+    @property
+    def is_json_object(self) -> bool:
+        try:
+            return isinstance(json.loads(self.body), dict)
+        except ValueError:
+            return False
+
+
+def _ask(url: str) -> _Answer:
+    """A server's answer; anything that speaks HTTP gives one."""
     request = urllib.request.Request(url, headers={"User-Agent": "ranklog-doctor"})  # noqa: S310 - checked below
     if request.type not in ("http", "https"):
         raise ValueError(f"{url} is no address of a web server")
     try:
         with urllib.request.urlopen(request, timeout=ASK_S) as answer:  # noqa: S310  # nosec B310 - http or https only
-            return int(answer.status)
+            return _Answer(int(answer.status), answer.read(_MOST_BYTES).decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
-        return error.code
+        return _Answer(error.code, error.read(_MOST_BYTES).decode("utf-8", "replace"))

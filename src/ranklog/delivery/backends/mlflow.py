@@ -17,8 +17,8 @@ dropped in silence: what MLflow would change is marked by tags. These are:
 - ``ranklog.alert.<title>``: text of the last alert of that title;
 - ``ranklog.delivered_metrics``: up to which entry of the journal the metrics are there.
 
-A parameter that is too long or was changed is whole in the artifact ``params.json``. A metric that replaces
-an earlier one carries its time plus 1 ms, so that MLflow takes it for the latest. Blocks for disk and
+A parameter that is too long or was changed is whole in the artifact ``params.json``. Of one name and step, what was
+logged later has a later millisecond, so that MLflow takes it for the latest (`mlflow_times`). Blocks for disk and
 network.
 """
 
@@ -41,7 +41,9 @@ from ranklog.delivery.backends.mlflow_goals import Goals
 from ranklog.delivery.backends.mlflow_items import ItemStore
 from ranklog.delivery.backends.mlflow_models import Latest, store_model
 from ranklog.delivery.backends.mlflow_names import cut_name_tag, to_key
-from ranklog.delivery.backends.mlflow_run import MlflowRun, is_too_large, open_run
+from ranklog.delivery.backends.mlflow_run import MlflowRun, open_run
+from ranklog.delivery.backends.mlflow_times import Times
+from ranklog.delivery.backends.mlflow_trouble import is_too_large, try_each
 from ranklog.model.facts import JobFacts, facts_of
 from ranklog.model.record import Attempt, Entry, Event, File, Item, MetricInfo, Metrics, Params, Status
 from ranklog.model.spec import Scalar
@@ -82,6 +84,7 @@ class MlflowBackend:
         self._coverages = Coverages()
         self._params: dict[str, Scalar] = {}
         self._next_metrics = 0
+        self._times = Times()
         self._at_once = METRICS_A_BATCH
         self._goals = Goals()
         self._next_goals = 0
@@ -104,7 +107,8 @@ class MlflowBackend:
             elif isinstance(entry.record, Metrics):
                 self._coverages.note(entry.record)
                 self._superseded.note(entry.record, self._attempt)
-                self._note_latest(entry.record)
+                self._times.note(entry.ordinal, entry.record)
+                self._note_latest(entry)
                 self._goals.note(entry.record, self._attempt)
             elif isinstance(entry.record, MetricInfo):
                 self._goals.set(entry.record)
@@ -119,17 +123,25 @@ class MlflowBackend:
 
         Raises:
             Refused: MLflow does not take some of them; the others are stored.
+            MlflowUnavailableError: MLflow or the run takes nothing now; says what helps.
         """
+        with self._run.explained():
+            self._deliver(entries)
+
+    def _deliver(self, entries: Sequence[Entry]) -> None:
         refused: dict[int, str] = {}
         for of_one_attempt in _by_attempt(entries):
             at_models = self._look_through(of_one_attempt)
             others = [entry for entry in of_one_attempt if not isinstance(entry.record, Metrics)]
             if others and isinstance(others[0].record, Attempt):
-                _try_each(self._deliver_other, [others.pop(0)], refused)
+                self._try_each(self._deliver_other, [others.pop(0)], refused)
             self._at_models = at_models
-            _try_each(self._deliver_metrics, [e for e in of_one_attempt if isinstance(e.record, Metrics)], refused)
+            self._try_each(self._deliver_metrics, [e for e in of_one_attempt if isinstance(e.record, Metrics)], refused)
             for entry in others:
-                _try_each(self._deliver_other, [entry], refused)
+                self._try_each(self._deliver_other, [entry], refused)
+        if any(isinstance(entry.record, Item) for entry in entries):
+            self._run.ensure_answers()
+        self._times.forget(below=self._next_metrics)
         if refused:
             raise Refused.together(refused)
 
@@ -137,7 +149,13 @@ class MlflowBackend:
         """Set the run's status; None leaves it running."""
         del timeout_s  # A request's own time limit bounds the one call.
         if status is not None:
-            self._run.client.set_terminated(self._run.run_id, status=status)
+            with self._run.explained():
+                self._run.client.set_terminated(self._run.run_id, status=status)
+
+    def _try_each(
+        self, deliver: Callable[[Sequence[Entry]], None], entries: Sequence[Entry], refused: dict[int, str]
+    ) -> None:
+        try_each(deliver, entries, refused, run_takes=self._run.ensure_active)
 
     def _deliver_metrics(self, entries: Sequence[Entry]) -> None:
         batch: list[Metric] = []
@@ -150,7 +168,7 @@ class MlflowBackend:
             self._superseded.note(entry.record, self._attempt)
             if entry.ordinal < self._next_metrics:
                 continue
-            for metric in _to_mlflow(entry.record):
+            for metric in self._points(entry.ordinal, entry.record):
                 if len(batch) == METRICS_A_BATCH:
                     self._send_metrics(batch, upto=entry.ordinal)
                     batch = []
@@ -169,7 +187,8 @@ class MlflowBackend:
             if isinstance(record, Attempt):
                 attempt = record.attempt
             elif isinstance(record, Metrics):
-                self._note_latest(record)
+                self._times.note(entry.ordinal, record)
+                self._note_latest(entry)
             elif isinstance(record, Item) and record.kind in MODELS:
                 at_models[entry.ordinal] = dict(self._latest)
             if entry.ordinal < self._next_goals:
@@ -181,10 +200,16 @@ class MlflowBackend:
                 self._goals.set(record)
         return at_models
 
-    def _note_latest(self, record: Metrics) -> None:
-        time_ms = _time_ms(record)
-        for name, value in record.values.items():
-            self._latest[name] = Latest(value, time_ms, record.step)
+    def _note_latest(self, entry: Entry) -> None:
+        if isinstance(entry.record, Metrics):
+            for name, value, time_ms in self._times.points(entry.ordinal, entry.record):
+                self._latest[name] = Latest(value, time_ms, entry.record.step)
+
+    def _points(self, ordinal: int, record: Metrics) -> list[Metric]:
+        from mlflow.entities import Metric
+
+        points = self._times.points(ordinal, record)
+        return [Metric(_key(name), value, time_ms, record.step) for name, value, time_ms in points]
 
     def _send_metrics(self, batch: Sequence[Metric], *, upto: int) -> None:
         """Send metrics together with the mark that entries below ``upto`` are there.
@@ -279,17 +304,6 @@ def _by_attempt(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
             yield entries[start:end]
 
 
-def _to_mlflow(record: Metrics) -> list[Metric]:
-    from mlflow.entities import Metric
-
-    time_ms = _time_ms(record)
-    return [Metric(_key(name), value, time_ms, record.step) for name, value in record.values.items()]
-
-
-def _time_ms(record: Metrics) -> int:
-    return record.time_ns // 1_000_000 + (1 if record.corrects else 0)
-
-
 def _marks(record: Metrics) -> dict[str, str]:
     """Tags for what MLflow cannot show of a record."""
     tags: dict[str, str] = {}
@@ -299,22 +313,3 @@ def _marks(record: Metrics) -> dict[str, str]:
         if len(_key(name)) > 200 and (tag := cut_name_tag(name)):
             tags[tag] = name
     return tags
-
-
-def _try_each(deliver: Callable[[Sequence[Entry]], None], entries: Sequence[Entry], refused: dict[int, str]) -> None:
-    """Deliver entries together; where MLflow calls one invalid or too large, find it and note why."""
-    if not entries:
-        return
-    try:
-        deliver(entries)
-    except Refused as error:
-        refused.update(dict.fromkeys(error.ordinals, error.reason))
-    except Exception as error:
-        if getattr(error, "error_code", "") != "INVALID_PARAMETER_VALUE" and not is_too_large(error):
-            raise
-        if len(entries) == 1:
-            refused[entries[0].ordinal] = str(getattr(error, "message", error))
-            return
-        middle = len(entries) // 2
-        _try_each(deliver, entries[:middle], refused)
-        _try_each(deliver, entries[middle:], refused)

@@ -7,7 +7,6 @@ global state (active run, tracking URI) is left alone; no usage report is sent; 
 
 from __future__ import annotations
 
-import fcntl
 import getpass
 import os
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ import msgspec
 
 from ranklog.delivery.backends.base import RunContext
 from ranklog.delivery.backends.mlflow_batches import PAIRS_A_BATCH, in_requests
-from ranklog.journal.layout import make_private_dir
+from ranklog.delivery.backends.mlflow_trouble import MlflowUnavailableError, explained, no_api
+from ranklog.delivery.backends.mlflow_uri import alone_in_sqlite, savedir_of, text_of, tracking_uri
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
 from ranklog.model.redact import mask_text
 from ranklog.model.spec import Scalar
@@ -51,6 +51,7 @@ class MlflowRun(msgspec.Struct, frozen=True):
         run_id: MLflow's id of the run.
         experiment_id: MLflow's id of its experiment.
         tracking_uri: Where it is.
+        ranklog_id: Our id of it.
         params: Parameters it already has; kept up to date.
         tags: Tags it already has; kept up to date.
     """
@@ -59,8 +60,38 @@ class MlflowRun(msgspec.Struct, frozen=True):
     run_id: str
     experiment_id: str
     tracking_uri: str
+    ranklog_id: str
     params: dict[str, str]
     tags: dict[str, str]
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raise trouble with the run or its server as `MlflowUnavailableError`, which says what helps."""
+        with explained(self.tracking_uri):
+            try:
+                yield
+            except Exception as error:
+                # MLflow has one code for what is wrong with a request and for a run that was deleted.
+                if getattr(error, "error_code", "") in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                    self.ensure_active()
+                raise
+
+    def ensure_active(self) -> None:
+        """Ask whether the run takes entries.
+
+        Raises:
+            MlflowUnavailableError: it was deleted.
+        """
+        _active(self.client, self.run_id, self.tracking_uri, self.ranklog_id)
+
+    def ensure_answers(self) -> None:
+        """Ask whether it is MLflow that answers: its client takes any page for the answer to an upload.
+
+        Raises:
+            MlflowUnavailableError: it is a proxy, for example.
+        """
+        if self.on_a_server and self.client.get_experiment(self.experiment_id).experiment_id != self.experiment_id:
+            raise MlflowUnavailableError(no_api(self.tracking_uri, ""))
 
     def set_tags(self, tags: dict[str, str]) -> None:
         """Set the tags that have another value so far, cut to what MLflow takes."""
@@ -90,18 +121,13 @@ class MlflowRun(msgspec.Struct, frozen=True):
         return facts
 
 
-def is_too_large(error: Exception) -> bool:
-    """Whether a server, or a proxy before it, refused a request for its size (HTTP 413)."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return status == 413 or "failed with error code 413" in str(error)
-
-
 def open_run(context: RunContext) -> MlflowRun:
     """Open the run of this context, or make it.
 
     Raises:
         MissingExtraError: MLflow is not installed.
-        InvalidArgumentError: MLflow does not take the tracking URI, or run or experiment were deleted.
+        InvalidArgumentError: the tracking URI is a folder, there is no such run, or the experiment was deleted.
+        MlflowUnavailableError: the run was deleted, or MLflow takes nothing for another reason that is known.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -110,86 +136,75 @@ def open_run(context: RunContext) -> MlflowRun:
     except ImportError as error:
         raise MissingExtraError("the MLflow backend needs MLflow: pip install 'ranklog[mlflow]'") from error
     options = context.spec.options
-    uri = _tracking_uri(options)
-    with _alone_in_sqlite(uri):
+    uri = tracking_uri(options)
+    with alone_in_sqlite(uri), explained(uri):
         return _open(MlflowClient(tracking_uri=uri), uri, context)
-
-
-@contextmanager
-def _alone_in_sqlite(uri: str) -> Iterator[None]:
-    """One process at a time: of two that make the tables of a new SQLite database one would fail."""
-    database = _sqlite_file(uri)
-    if database is None:
-        yield
-        return
-    make_private_dir(database.parent)
-    # MLflow has a lock of its own, which does not keep them apart: one of two failed in most tries.
-    fd = os.open(database.parent / f".{database.name}.opening", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    if urlsplit(uri).scheme.split("+")[0] != "sqlite":
-        return None
-    from sqlalchemy.engine import make_url
-
-    name = make_url(uri).database
-    return Path(name).absolute() if name and name != ":memory:" else None
 
 
 def _open(client: MlflowClient, uri: str, context: RunContext) -> MlflowRun:
     options = context.spec.options
-    known = context.known.get("run_id") or _text(options, "run_id")
+    known = context.known.get("run_id") or text_of(options, "run_id")
     if known:
-        run = client.get_run(known)
+        run = _active(client, known, uri, context.facts.run_id if "run_id" in context.known else "")
         experiment_id = run.info.experiment_id
     else:
         experiment_id = _experiment(client, uri, options)
         found = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{_quoted(context.facts.run_id)}'")
         run = found[0] if found else _create(client, experiment_id, context)
-    if run.info.lifecycle_stage != "active":
-        raise InvalidArgumentError(
-            f"the MLflow run {run.info.run_id} was deleted: restore it with "
-            f"`mlflow runs restore --run-id {run.info.run_id}`, or give another run_id"
-        )
-    if run.info.status != "RUNNING":
-        client.update_run(run.info.run_id, status="RUNNING")
-    opened = MlflowRun(client, run.info.run_id, experiment_id, uri, dict(run.data.params), dict(run.data.tags))
+    if run.info.status != "RUNNING" or run.info.end_time:
+        _set_running(client, run.info.run_id)
+    params, tags = dict(run.data.params), dict(run.data.tags)
+    opened = MlflowRun(client, run.info.run_id, experiment_id, uri, context.facts.run_id, params, tags)
     group = {"ranklog.group": context.facts.group} if context.facts.group else {}
     opened.set_tags({RUN_TAG: context.facts.run_id, "ranklog.attempt": str(context.attempt), **group})
     return opened
 
 
-def _tracking_uri(options: dict[str, Scalar]) -> str:
-    uri = _text(options, "tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri:
-        database = Path(_savedir(options)) / "mlflow.db"
-        make_private_dir(database.parent)
-        # SQLite would create it with the umask's permissions.
-        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        return f"sqlite:///{database}"
-    allowed = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1")
-    if urlsplit(uri).scheme in ("", "file") and not allowed and not uri.startswith("databricks"):
-        raise InvalidArgumentError(
-            f"tracking_uri={mask_text(uri)!r} is a folder, which MLflow no longer writes to: leave it out "
-            f"to get SQLite under savedir, or give sqlite:///<path>/mlflow.db or a server's http(s) address"
+def _active(client: MlflowClient, run_id: str, uri: str, ranklog_id: str) -> Run:
+    """A run that takes entries; ``ranklog_id`` is empty where nothing was delivered to it yet."""
+    try:
+        run = client.get_run(run_id)
+    except Exception as error:
+        if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        where = f"MLflow run {run_id} at {mask_text(uri)}"
+        if not ranklog_id:
+            raise InvalidArgumentError(f"there is no {where}: check run_id") from error
+        cure = f"to deliver everything to a new run: `ranklog sync {ranklog_id} --to mlflow={mask_text(uri)}`"
+        text = f"there is no {where} any more. It was deleted for good, as by `mlflow gc`; {cure}"
+        raise MlflowUnavailableError(text) from error
+    if run.info.lifecycle_stage != "active":
+        raise MlflowUnavailableError(
+            f"the MLflow run {run_id} was deleted: restore it, or its experiment, on MLflow's pages or with "
+            f"`mlflow runs restore --run-id {run_id}`, then run `ranklog sync`; records wait meanwhile"
         )
-    return uri
+    return run
+
+
+def _set_running(client: MlflowClient, run_id: str) -> None:
+    """Take back the status and the time of an end."""
+    from mlflow.entities import RunStatus
+
+    # The client's own calls keep the time. 0 means none in MLflow's protocol, but is 1970 in its database.
+    store = client._tracking_client.store
+    store.update_run_info(run_id, RunStatus.RUNNING, 0, None)
+    engine = getattr(store, "engine", None)
+    if engine is not None:
+        from sqlalchemy import text
+
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE runs SET end_time = NULL WHERE run_uuid = :run"), {"run": run_id})
 
 
 def _experiment(client: MlflowClient, uri: str, options: dict[str, Scalar]) -> str:
     from mlflow.exceptions import MlflowException
 
-    name = _text(options, "experiment_name") or "Default experiment"
+    name = text_of(options, "experiment_name") or "Default experiment"
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         local = urlsplit(uri).scheme.split("+")[0] not in ("http", "https", "databricks", "databricks-uc", "")
         # Without a server MLflow would put artifacts below the directory this process happens to be in.
-        location = (Path(_savedir(options)) / "artifacts").as_uri() if local else None
+        location = (Path(savedir_of(options)) / "artifacts").as_uri() if local else None
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException as error:
@@ -209,9 +224,9 @@ def _experiment(client: MlflowClient, uri: str, options: dict[str, Scalar]) -> s
 def _create(client: MlflowClient, experiment_id: str, context: RunContext) -> Run:
     options, facts = context.spec.options, context.facts
     tags = {
-        "mlflow.runName": _text(options, "run_name") or facts.run_id,
-        "mlflow.note.content": _text(options, "run_description"),
-        "mlflow.parentRunId": _text(options, "parent_run_id"),
+        "mlflow.runName": text_of(options, "run_name") or facts.run_id,
+        "mlflow.note.content": text_of(options, "run_description"),
+        "mlflow.parentRunId": text_of(options, "parent_run_id"),
         # MLflow's pages show what comes after the last slash.
         "mlflow.source.name": facts.script or " ".join(facts.command),
         "ranklog.command": " ".join(facts.command),
@@ -235,18 +250,6 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return ""
-
-
-def _text(options: dict[str, Scalar], name: str) -> str:
-    value = options.get(name)
-    return "" if value is None else str(value)
-
-
-def _savedir(options: dict[str, Scalar]) -> str:
-    savedir = _text(options, "savedir")
-    if not savedir:
-        raise InvalidArgumentError("the MLflow backend's option 'savedir' is missing: give an absolute path")
-    return savedir
 
 
 def _quoted(text: str) -> str:
