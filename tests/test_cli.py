@@ -117,7 +117,7 @@ def test_show_as_json_has_everything(cli, runs):
     run = json.loads(cli("show", "run-a", "--json").out)
     assert run["summary"]["status"] == "FINISHED"
     assert run["params"] == {"lr": 0.1}
-    assert run["metrics"][0]["last"] == "NaN"
+    assert (run["metrics"][0]["last"], run["metrics"][0]["not_finite"]["last"]) == (None, "NaN")
     assert run["metrics"][0]["coverage"] == {"answered": 1, "world_size": 2, "contributed": 1}
 
 
@@ -219,7 +219,8 @@ def test_export_writes_every_record_as_json_lines(cli, runs, tmp_path):
     lines = [json.loads(line) for line in cli("export", "run-a").out.splitlines()]
     assert [line["type"] for line in lines] == ["run", "attempt", "params", "metrics", "metrics", "end"]
     assert [line.get("ordinal") for line in lines] == [None, 0, 1, 2, 3, 4]
-    assert lines[4]["values"] == {"loss": "NaN"} and lines[4]["coverage"]["answered"] == 1
+    assert (lines[4]["values"], lines[4]["not_finite"]) == ({"loss": None}, {"values": {"loss": "NaN"}})
+    assert lines[4]["coverage"]["answered"] == 1
 
 
 def test_export_writes_metrics_as_a_long_table(cli, runs, tmp_path):

@@ -86,6 +86,25 @@ def test_values_that_are_not_finite_are_kept_and_coverage_stands_beside_reduced_
     assert (said["ranklog.goal.a"], said["ranklog.context.a"], said["status"]) == ("min", "validation", "FINISHED")
 
 
+def test_params_and_options_that_are_not_finite_are_kept_and_leave_columns_of_numbers(case: Case) -> None:
+    notes = [msgspec.structs.replace(case.run.text(f"n{i}", ""), meta={"x": x}) for i, x in enumerate((math.nan, 0.5))]
+    case.run.add(Params(T0_NS, EVERY_BACKEND, {"lr": math.nan, "clip": math.inf}), *notes)
+    case.deliver("FINISHED")
+    assert json.loads((folder(case) / "params.json").read_text()) == {"lr": "NaN", "clip": "Infinity"}
+    first, second = lines(case, "items.jsonl")
+    assert (first["meta"], first["not_finite"]) == ({"x": None}, {"meta": {"x": "NaN"}})
+    assert second["meta"] == {"x": 0.5} and "not_finite" not in second
+
+
+def test_a_parameter_that_changes_its_type_only_is_a_change_and_nan_is_none(case: Case) -> None:
+    case.run.add(Params(T0_NS, EVERY_BACKEND, {"amp": 1, "decay": math.nan}))
+    case.run.add(Params(T0_NS, EVERY_BACKEND, {"amp": True, "decay": math.nan}))
+    case.deliver("FINISHED")
+    said = facts(case)
+    assert said["ranklog.changed.amp"] == "1; True in attempt 0"
+    assert "ranklog.changed.decay" not in said
+
+
 def test_an_attempt_that_goes_back_is_told_apart_and_only_the_wide_table_leaves_the_old_points_out(case: Case) -> None:
     case.run.add(
         Params(T0_NS, EVERY_BACKEND, {"lr": 0.1, "seed": 1}),

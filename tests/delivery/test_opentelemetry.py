@@ -190,6 +190,38 @@ def test_a_receiver_that_refuses_every_record_does_not_hold_up_the_end(case: Cas
     assert [value for _, _, value in shared().series(case.run_id, "loss")] == [1.0]
 
 
+@pytest.mark.parametrize(
+    "page", [b"<html>Welcome to our network</html>", b"\n<!DOCTYPE html>", b"Log in first", b'{"not": "closed'], ids=str
+)
+def test_a_page_of_a_proxy_is_no_answer_of_a_receiver(direct: Direct, receiver: Receiver, page: bytes) -> None:
+    receiver.answer = lambda path, request: (200, page)
+    entries = direct.run.add(metrics(0, {"loss": 1.0}), direct.run.text("note", "hello"))
+    with pytest.raises(ReceiverError, match="check the endpoint, and whether a proxy asks for a login"):
+        direct.backend.deliver(entries=entries)
+    receiver.answer = lambda path, request: None
+    direct.backend.deliver(entries=entries)
+    assert direct.values(receiver) == [1.0] and len(receiver.said("run-1", "text")) == 1
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"partialSuccess": {}}', b'{"partialSuccess": {"errorMessage": "a hint"}}'])
+def test_a_receiver_that_answers_in_json_took_what_was_sent(direct: Direct, receiver: Receiver, body: bytes) -> None:
+    receiver.answer = lambda path, request: (200, body)
+    direct.backend.deliver(entries=direct.run.add(metrics(0, {"loss": 1.0}), direct.run.text("note", "hello")))
+    assert [path for path, _ in receiver.headers] == ["/v1/metrics", "/v1/logs"]
+
+
+@pytest.mark.parametrize(("path", "field"), [("/v1/metrics", "rejectedDataPoints"), ("/v1/logs", "rejectedLogRecords")])
+def test_what_a_receiver_rejects_in_json_is_set_aside(
+    direct: Direct, receiver: Receiver, path: str, field: str
+) -> None:
+    body = json.dumps({"partialSuccess": {field: "1", "errorMessage": "too old"}}).encode()
+    receiver.answer = lambda asked, request: (200, body) if asked == path else None
+    entries = direct.run.add(metrics(0, {"loss": 1.0}), direct.run.text("note", "hello"))
+    with pytest.raises(Refused, match="1 of them: too old") as raised:
+        direct.backend.deliver(entries=entries)
+    assert raised.value.ordinals == (entries[path == "/v1/logs"].ordinal,)
+
+
 def test_requests_stay_small(direct: Direct, receiver: Receiver) -> None:
     many = {f"m{number}": 1.0 for number in range(2500)}
     direct.backend.deliver(entries=direct.run.add(*(metrics(step, many) for step in range(3))))

@@ -33,6 +33,7 @@ from ranklog.delivery.backends.prov import ProvBackend
 from ranklog.delivery.backends.prov_graph import NO_DOT
 from ranklog.delivery.backends.prov_items import VERSIONS
 from ranklog.delivery.backends.prov_metrics import MAX_EPOCHS
+from ranklog.delivery.backends.prov_terms import Terms
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
 from ranklog.model.facts import Git, JobFacts, RankFacts
@@ -213,6 +214,16 @@ def test_a_metric_is_summed_up(document: Document) -> None:
     assert loss["lowestCoverage"] == "3 of 4 ranks had a value, 3 answered"
     assert document.one("Metric", "score")["goal"] == "max"
     assert ("run.run-1.metrics.training", loss["id"]) in document.relations(ProvMembership)
+
+
+def test_several_values_of_an_attribute_are_kept_apart_by_their_type() -> None:
+    terms = Terms("run-1", "urn:me:")
+    values = [1, True, 1.0, "1", 0, False, 0.0, 1, "1"]
+    entity = terms.document.entity(terms.name("x"), terms.said("x", "Thing", several=values))
+    told = [(type(value), value) for name, value in entity.attributes if name.localpart == "several"]
+    assert told == [(type(value), value) for value in values[:7]]
+    again = ProvDocument.deserialize(content=terms.document.serialize(format="json"), format="json")
+    assert again == terms.document
 
 
 def test_parameters_and_datasets_were_used(document: Document) -> None:

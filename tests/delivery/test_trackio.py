@@ -20,6 +20,7 @@ from ranklog import TrackioLogger
 from ranklog.delivery.backends import trackio_items
 from ranklog.delivery.backends.base import create_backend
 from ranklog.delivery.backends.trackio import TrackioBackend
+from ranklog.delivery.backends.trackio_store import ProjectBusyError
 from ranklog.journal.cursor import load_cursor
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import EVERY_BACKEND, Coverage, End, Event, MetricInfo, Params
@@ -206,6 +207,57 @@ def test_on_a_network_file_system_there_is_no_log_that_needs_shared_memory(
     # Bytes 18 and 19 of a database say 1 for a rollback journal, 2 for a write-ahead log.
     assert (case.savedir / "exp.db").read_bytes()[18:20] == b"\x01\x01"
     assert read(case).values("loss") == [(0, 1.0)]
+
+
+DASHBOARD = """
+import sys
+from trackio.sqlite_storage import SQLiteStorage, _configure_sqlite_pragmas
+import sqlite3
+connection = sqlite3.connect(SQLiteStorage.get_project_db_path("exp"))
+_configure_sqlite_pragmas(connection)
+print(connection.execute("SELECT count(*) FROM metrics").fetchone(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["", "delete"])
+def test_a_dashboard_in_another_journal_mode_makes_records_wait_and_the_command_we_show_does_not(
+    mode: str, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKIO_SQLITE_JOURNAL_MODE", "")
+    monkeypatch.delenv("TRACKIO_SQLITE_JOURNAL_MODE")
+    monkeypatch.setattr("trackio.utils.is_network_filesystem", lambda path: True)  # there is none here
+    backend = TrackioBackend()
+    known = backend.open(context=case.run.context())
+    assert known["show"].startswith(f"TRACKIO_SQLITE_JOURNAL_MODE=delete TRACKIO_DIR={case.savedir} trackio show")
+    environment = {**os.environ, "TRACKIO_DIR": str(case.savedir), "TRACKIO_SQLITE_JOURNAL_MODE": mode}
+    # Each look at a page opens the database as this does; it is held open, as by a page that is slow.
+    dashboard = subprocess.Popen(
+        [sys.executable, "-c", DASHBOARD], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with dashboard:
+        assert dashboard.stdout is not None and dashboard.stdin is not None
+        assert dashboard.stdout.readline()
+        entries = case.run.add(metrics(0, {"loss": 1.0}))
+        if mode:
+            backend.deliver(entries=entries)
+        else:
+            with pytest.raises(ProjectBusyError, match="TRACKIO_SQLITE_JOURNAL_MODE=delete"):
+                backend.deliver(entries=entries)
+        dashboard.stdin.close()
+    backend.deliver(entries=entries)
+    assert read(case).values("loss") == [(0, 1.0)]
+
+
+def test_a_parameter_that_changes_from_one_to_true_is_told(case: Case) -> None:
+    case.run.add(Params(T0_NS, EVERY_BACKEND, {"amp": 1}))
+    case.deliver(None)
+    case.run.add(Params(T0_NS, EVERY_BACKEND, {"amp": True}))
+    case.deliver("FINISHED")
+    run = read(case)
+    assert run.config["amp"] is True
+    assert run.config["ranklog.changed.amp"] == "1; True in attempt 0"
 
 
 @pytest.mark.slow

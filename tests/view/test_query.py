@@ -17,10 +17,10 @@ from ranklog.capture import session
 from ranklog.journal.cursor import Cursor, save_cursor
 from ranklog.journal.layout import FACTS, find_runs, segment_name, store_bytes
 from ranklog.model.errors import InvalidArgumentError, RunNotFoundError
+from ranklog.model.plain import to_json, to_plain
 from ranklog.model.record import Coverage, End, Event, Item, Metrics, Params
 from ranklog.view.export import metric_rows
 from ranklog.view.find import find_run
-from ranklog.view.plain import to_json, to_plain
 from ranklog.view.query import RunView
 from ranklog.view.summary import summarise
 
@@ -218,12 +218,17 @@ def test_records_become_plain_json_without_losing_what_json_cannot_say():
         "step": 1,
         "time_ns": 1,
         "to": -1,
-        "values": {"a": "NaN", "b": "Infinity", "c": "-Infinity", "d": 0.1},
+        "values": {"a": None, "b": None, "c": None, "d": 0.1},
         "op": "mean",
         "coverage": {"answered": 1, "world_size": 2, "contributed": 1},
         "corrects": False,
+        "not_finite": {"values": {"a": "NaN", "b": "Infinity", "c": "-Infinity"}},
     }
-    assert math.isnan(float(plain["values"]["a"])) and float(plain["values"]["c"]) == -math.inf
+    assert math.isnan(float(plain["not_finite"]["values"]["a"]))
+    assert to_plain([record, {"x": [1.0, math.nan]}]) == [
+        plain,
+        {"x": [1.0, None], "not_finite": {"x": {"1": "NaN"}}},
+    ]
     assert to_plain(b"\0\xff") == "AP8="
     with pytest.raises(TypeError, match="object has no plain form"):
         to_plain(object())

@@ -19,7 +19,7 @@ from ranklog.delivery.lock import DeliveryLock, LockedError
 from ranklog.journal.layout import find_runs
 from ranklog.journal.reader import read_run
 from ranklog.model.errors import RunNotFoundError
-from ranklog.view.plain import to_json
+from ranklog.model.plain import to_json
 from ranklog.view.query import RunView
 from ranklog.view.summary import RunSummary
 

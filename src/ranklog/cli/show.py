@@ -13,11 +13,11 @@ from ranklog.cli.describe import code_text, efficiency_text, ends_text, job_text
 from ranklog.cli.ls import amount_text, trouble_texts
 from ranklog.cli.output import age, clean, date, number, out, runs_directory, size_text, status_text, table
 from ranklog.journal.reader import Damage
+from ranklog.model.plain import to_json
 from ranklog.model.record import Event
 from ranklog.view.efficiency import efficiency
 from ranklog.view.find import find_run
 from ranklog.view.outlook import outlook
-from ranklog.view.plain import Plain, to_json, to_plain
 from ranklog.view.query import MetricRow, RunView
 
 _LATEST = 20
@@ -41,7 +41,7 @@ def show(
     """
     view = RunView(find_run(run, runs_directory()))
     if as_json:
-        typer.echo(to_json(_plain(view), indent=1))
+        typer.echo(to_json(_told(view), indent=1))
         return
     console = out()
     if only_efficiency:
@@ -52,21 +52,21 @@ def show(
     _print_tables(console, view)
 
 
-def _plain(view: RunView) -> dict[str, Plain]:
+def _told(view: RunView) -> dict[str, object]:
     return {
-        "summary": to_plain(view.summary),
-        "attempts": to_plain(view.attempts),
-        "ranks": to_plain([rank for _, rank in sorted(view.ranks.items())]),
-        "jobs": {str(attempt): to_plain(job) for attempt, job in view.jobs.items()},
-        "outlook": to_plain(outlook(view)),
-        "efficiency": to_plain(efficiency(view)),
-        "params": to_plain(view.params),
-        "metrics": to_plain(view.metrics()),
-        "items": to_plain(view.items),
-        "events": to_plain(view.events),
+        "summary": view.summary,
+        "attempts": view.attempts,
+        "ranks": [rank for _, rank in sorted(view.ranks.items())],
+        "jobs": {str(attempt): job for attempt, job in view.jobs.items()},
+        "outlook": outlook(view),
+        "efficiency": efficiency(view),
+        "params": view.params,
+        "metrics": view.metrics(),
+        "items": view.items,
+        "events": view.events,
         "last_lines": {str(rank): text for rank, text in sorted(view.last_lines.items())},
-        "end": to_plain(view.end),
-        "damage": to_plain(view.damage),
+        "end": view.end,
+        "damage": view.damage,
     }
 
 

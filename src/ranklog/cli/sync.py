@@ -22,8 +22,8 @@ from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
 from ranklog.journal.layout import find_runs
 from ranklog.model.errors import RunNotFoundError
+from ranklog.model.plain import to_json
 from ranklog.view.find import find_run
-from ranklog.view.plain import to_json
 from ranklog.view.summary import summarise
 
 

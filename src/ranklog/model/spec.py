@@ -28,6 +28,16 @@ RESUMES: tuple[Resume, ...] = ("allow", "must", "never")
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
+def identity(value: object) -> tuple[str, str]:
+    """What makes a value this one, to compare by or to use as a key: to Python 1, 1.0 and True are equal.
+
+    Example:
+        >>> len({identity(value) for value in (1, 1.0, True, float("nan"), float("nan"))})
+        4
+    """
+    return type(value).__name__, repr(value)
+
+
 class BackendSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What the delivery side needs to know to feed one backend.
 

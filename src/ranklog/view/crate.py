@@ -22,10 +22,10 @@ from ranklog.journal.layout import copy_out, make_private_dir, read_facts, read_
 from ranklog.journal.reader import JournalReader
 from ranklog.model.content import DATASET, FOLDER, REFERENCE, Dataset, Reference
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
+from ranklog.model.plain import to_json
 from ranklog.model.record import File, Item
 from ranklog.view.crate_action import describe_run, to_iso
 from ranklog.view.export import write_csv
-from ranklog.view.plain import to_json
 from ranklog.view.query import RunView
 
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ranklog.delivery.backends.who import owner_of, program_of
 from ranklog.model.facts import facts_of
-from ranklog.view.plain import to_plain
+from ranklog.model.plain import spelled
 from ranklog.view.query import RunView
 
 _STATUS = {
@@ -99,7 +99,7 @@ def _properties(add: Add, prefix: str, values: Mapping[str, Any]) -> list[Any]:
             f"#{prefix}-{quote(name, safe='')}",
             "PropertyValue",
             name=name,
-            value="null" if value is None else to_plain(value),
+            value="null" if value is None else spelled(value),
         )
         for name, value in values.items()
     ]

@@ -18,7 +18,7 @@ from rich.text import Text
 from ranklog.cli.doctor.check import Bounded, Check, Level, worst
 from ranklog.cli.output import clean, complain, count, out, runs_directory
 from ranklog.model.place import Place
-from ranklog.view.plain import to_json, to_plain
+from ranklog.model.plain import to_json, to_plain
 
 PROBE_S = 10.0
 IMPORT_S = 10.0

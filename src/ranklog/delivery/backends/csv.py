@@ -41,6 +41,7 @@ from ranklog.delivery.backends.history import earlier_entries
 from ranklog.delivery.backends.item_files import ItemFiles
 from ranklog.delivery.backends.marks import Marks
 from ranklog.journal.layout import make_private_dir, write_private
+from ranklog.model.plain import spelled_values
 from ranklog.model.record import Attempt, End, Entry, Event, Item, Metrics, Status
 from ranklog.model.spec import Scalar
 
@@ -197,7 +198,7 @@ class CsvBackend:
         if self._wide_left_out:
             told["metrics_wide"] = f"not written: more than {MOST_VALUES} values, use {METRICS}"
         self._write("run.json", told | self._marks.facts())
-        self._write("params.json", self._marks.params)
+        self._write("params.json", spelled_values(self._marks.params))
 
     def _write(self, name: str, values: dict[str, Scalar]) -> None:
         content = msgspec.json.format(msgspec.json.encode(values)) + b"\n"

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from ranklog.model.content import PR_CURVE, TABLE, PrCurve, Table
+from ranklog.model.plain import to_json
 from ranklog.model.record import Attempt, End, Event, Item, Metrics
 
 COLUMNS = ("step", "time", "name", "value", "op", "answered", "contributed", "world_size", "attempt", "corrects")
@@ -98,8 +99,8 @@ def item_line(item: Item, path: str, attempt: int) -> dict[str, Any]:
 
 
 def to_line(value: dict[str, Any]) -> bytes:
-    """A line of JSON."""
-    return msgspec.json.encode(value) + b"\n"
+    """A line of JSON; NaN and infinities as `ranklog.model.plain` has them."""
+    return to_json(value).encode() + b"\n"
 
 
 def as_csv(media: str, content: bytes) -> bytes | None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from ranklog.journal.rewind import Rewinds
 from ranklog.model.facts import JobFacts, facts_of
 from ranklog.model.record import Attempt, Coverage, End, Entry, Event, MetricInfo, Metrics, Params
-from ranklog.model.spec import Scalar
+from ranklog.model.spec import Scalar, identity
 
 
 class Coverages:
@@ -135,7 +135,7 @@ class Marks:
     def _take_params(self, values: dict[str, Scalar]) -> None:
         for name, value in values.items():
             before = self.params.get(name, value)
-            if before != value:
+            if identity(before) != identity(value):
                 key = f"ranklog.changed.{name}"
                 said = self._facts.get(key, f"{before}")
                 self._facts[key] = f"{said}; {value} in attempt {self.attempt}"

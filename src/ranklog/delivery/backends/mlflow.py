@@ -45,6 +45,7 @@ from ranklog.delivery.backends.mlflow_run import MlflowRun, open_run
 from ranklog.delivery.backends.mlflow_times import Times
 from ranklog.delivery.backends.mlflow_trouble import is_too_large, try_each
 from ranklog.model.facts import JobFacts, facts_of
+from ranklog.model.plain import spelled_values
 from ranklog.model.record import Attempt, Entry, Event, File, Item, MetricInfo, Metrics, Params, Status
 from ranklog.model.spec import Scalar
 
@@ -280,7 +281,7 @@ class MlflowBackend:
             self._run.params.update({param.key: param.value for param in batch})
         self._run.set_tags(tags)
         if whole:
-            content = msgspec.json.format(msgspec.json.encode(self._params))
+            content = msgspec.json.format(msgspec.json.encode(spelled_values(self._params)))
             self._items.upload([File("params.json", len(content), "", content)])
 
 

@@ -26,6 +26,7 @@ from ranklog.delivery.backends.opentelemetry_logs import MAX_TEXT_BYTES, Said, s
 from ranklog.delivery.backends.opentelemetry_points import Attributes, Points, run_attributes
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.errors import MissingExtraError
+from ranklog.model.plain import spelled_values
 from ranklog.model.record import Attempt, Entry, Item, MetricInfo, Metrics, RunFacts, Status
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ class OpenTelemetryBackend:
     def _write_facts(self, status: str) -> None:
         facts = self._context.facts
         told: dict[str, Any] = {"run_id": facts.run_id, "experiment": facts.experiment, "status": status}
-        told |= {"params": self._marks.params, **self._marks.facts()}
+        told |= {"params": spelled_values(self._marks.params), **self._marks.facts()}
         content = msgspec.json.format(msgspec.json.encode(told)) + b"\n"
         if content != self._written:
             write_private(self._folder / "run.json", content)

@@ -108,7 +108,12 @@ class Sender:
         if not 200 <= answer.status_code < 300:  # the exporters take a redirection for success
             cure = _CURES.get(answer.status_code)
             raise ReceiverError(f"{said}: {cure}" if cure else said, answer)
-        if reason := _rejected(answer.content):
+        try:
+            reason = _rejected(answer.content)
+        except ValueError as error:
+            cure = "check the endpoint, and whether a proxy asks for a login"
+            raise ReceiverError(f"{said}, which is no answer of an OTLP receiver: {cure}", answer) from error
+        if reason:
             raise Refused(f"{where} rejected: {reason}", [])
 
 
@@ -117,13 +122,30 @@ def _wanted(variable: str) -> bool:
 
 
 def _rejected(content: bytes) -> str:
-    """Why a receiver that took a request left out a part of it; empty where it did not."""
+    """Why a receiver that took a request left out a part of it; empty where it did not.
+
+    Raises:
+        ValueError: the answer is neither empty nor OTLP's, in protobuf or JSON: a page, for example.
+    """
+    from google.protobuf.json_format import Parse, ParseError
     from google.protobuf.message import DecodeError
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
-    try:
-        # The answer to logs has the same fields.
-        partial = ExportMetricsServiceResponse.FromString(content).partial_success
-    except DecodeError:
-        return ""  # as of receivers that answer in JSON or with a page
-    return f"{partial.rejected_data_points} of them: {partial.error_message}" if partial.rejected_data_points else ""
+    found = ""
+    # In protobuf the answers to metrics and logs are the same, in JSON the fields have other names.
+    for kind, field in (
+        (ExportMetricsServiceResponse, "rejected_data_points"),
+        (ExportLogsServiceResponse, "rejected_log_records"),
+    ):
+        try:
+            response = kind()
+            if content.lstrip().startswith(b"{"):
+                Parse(content, response, ignore_unknown_fields=True)
+            else:
+                response.ParseFromString(content)
+        except (DecodeError, ParseError, UnicodeDecodeError) as error:
+            raise ValueError("not OTLP") from error
+        count = getattr(response.partial_success, field)
+        found = found or (f"{count} of them: {response.partial_success.error_message}" if count else "")
+    return found

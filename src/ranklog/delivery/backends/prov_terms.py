@@ -13,12 +13,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ranklog.delivery.backends.escape import escape
-from ranklog.model.spec import Scalar
+from ranklog.model.spec import Scalar, identity
 
 NAMESPACE = "urn:ranklog:prov#"
 """Of the attributes and types that are ours; an address on the web would promise a page there."""
 
-Value = Scalar | datetime | Iterable[str]
+Value = Scalar | datetime | Iterable[str | float | datetime]
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.\-]")
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # XML has no way to write these
@@ -87,7 +87,7 @@ class Terms:
     def said(self, label: str, type_: Any, **values: Value) -> list[tuple[Any, Any]]:
         """Attributes: a label, a type (one of ours where it is text), and others by name; None is left out.
 
-        ``value`` and ``location`` are PROV's own, the rest are ours. Of several texts each is an attribute.
+        ``value`` and ``location`` are PROV's own, the rest are ours. Of several values each is an attribute.
         """
         from prov.model import PROV
 
@@ -97,7 +97,8 @@ class Terms:
             if isinstance(value, (str, int, float, bool, datetime)):
                 found.append((name, _plain(value)))
             elif value is not None:
-                found += [(name, _plain(each)) for each in dict.fromkeys(value)]
+                # Python calls 1, 1.0 and True equal; PROV has three types for them.
+                found += [(name, _plain(each)) for each in {identity(each): each for each in value}.values()]
         return found
 
 

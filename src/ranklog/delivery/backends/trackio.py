@@ -17,12 +17,12 @@ from ranklog.delivery.backends.base import Refused, RunContext
 from ranklog.delivery.backends.history import earlier_entries
 from ranklog.delivery.backends.marks import Marks
 from ranklog.delivery.backends.trackio_items import Items
-from ranklog.delivery.backends.trackio_store import Row, TrackioStore, clock, to_key
+from ranklog.delivery.backends.trackio_store import Row, TrackioStore, clock, explained, to_key
 from ranklog.delivery.backends.who import owner_of
 from ranklog.model.errors import MissingExtraError
 from ranklog.model.kinds import LOAD
 from ranklog.model.record import Attempt, Entry, Event, Item, Metrics, Status
-from ranklog.model.spec import Scalar
+from ranklog.model.spec import Scalar, identity
 
 _LEVELS = {"warning": "warn"}
 _MARK = "metrics"
@@ -58,14 +58,16 @@ class TrackioBackend:
     def __init__(self) -> None:
         self._attempt = 0
         self._marks = Marks()
-        self._told: dict[str, Scalar] = {}
+        self._told: dict[str, tuple[str, str]] = {}
         self._undone: list[tuple[list[str], int, int]] = []
 
+    @explained()
     def open(self, *, context: RunContext) -> dict[str, str]:
         """Make the project and the run, or open them again.
 
         Raises:
             MissingExtraError: Trackio is not installed.
+            ProjectBusyError: another process has the project open; so do the other methods.
         """
         options = context.spec.options
         project = str(options.get("project_name") or context.facts.experiment)
@@ -83,9 +85,10 @@ class TrackioBackend:
             "run_id": context.facts.run_id,
             "project": self._store.project,
             "directory": str(context.savedir),
-            "show": f"TRACKIO_DIR={context.savedir} trackio show --project {self._store.project}",
+            "show": self._store.show,
         }
 
+    @explained()
     def deliver(self, *, entries: Sequence[Entry]) -> None:
         """Store entries.
 
@@ -122,6 +125,7 @@ class TrackioBackend:
             raise Refused.together(refused)
         self._attempt = attempt
 
+    @explained()
     def close(self, *, status: Status | None, timeout_s: float) -> None:
         """Tell the status; None leaves the run as it is. Nothing is open between calls."""
         del timeout_s  # Nothing here waits for others.
@@ -205,7 +209,8 @@ class TrackioBackend:
             "_Created": clock(facts.created_ns),
             "_Group": facts.group or None,
         }
-        if told == self._told:
+        identities = {name: identity(value) for name, value in told.items()}
+        if identities == self._told:
             return
         card: dict[str, Any] = {
             "ranklog/run": {
@@ -214,4 +219,4 @@ class TrackioBackend:
             }
         }
         self._store.log([Row(self._id("run"), 0, facts.created_ns, card)], config=told)
-        self._told = told
+        self._told = identities

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,30 @@ from ranklog.model.spec import Scalar
 
 RESERVED = ("project", "run", "timestamp", "step", "time", "metrics")
 """Names that Trackio keeps for itself."""
+_MODE = "TRACKIO_SQLITE_JOURNAL_MODE"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class ProjectBusyError(ConnectionError):
+    """Another process has the project open; nothing is wrong with the entries."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise `ProjectBusyError`, which says what helps, where SQLite says that a database is locked."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        raise ProjectBusyError(
+            f"another process has the project open, perhaps a dashboard with another journal mode ({error}): start it "
+            f"with {_MODE}={_mode() or 'wal'}, which is the mode here, or stop it; records wait meanwhile"
+        ) from error
+
+
+def _mode() -> str:
+    return os.environ.get(_MODE, "").strip().lower()
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -178,6 +203,12 @@ class TrackioStore:
         self.storage.insert_run_artifact_link(self.project, self._run_id, self._run_id, version_id, "input")
 
     @property
+    def show(self) -> str:
+        """Command that opens the dashboard, in the journal mode in which the project is written."""
+        mode = f"{_MODE}={_mode()} " if _mode() else ""
+        return f"{mode}TRACKIO_DIR={self.folder} trackio show --project {self.project}"
+
+    @property
     def blobs(self) -> Path:
         """Where contents of artifacts lie, as ``<first two digits>/<digest>``."""
         return self.folder / "artifacts" / self.project / "blobs" / "sha256"
@@ -204,5 +235,5 @@ def _load(folder: Path) -> Any:
 
     if is_network_filesystem(folder):
         # Its write-ahead log needs memory that is shared between all who read along.
-        os.environ.setdefault("TRACKIO_SQLITE_JOURNAL_MODE", "delete")
+        os.environ.setdefault(_MODE, "delete")
     return module
