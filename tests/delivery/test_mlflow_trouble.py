@@ -77,15 +77,17 @@ def test_records_of_a_run_in_the_trash_wait_until_it_is_restored(tmp_path: Path,
     assert points(done) == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
-@pytest.mark.parametrize("what", ["metrics", "text", "dataset", "close"])
+@pytest.mark.parametrize("what", ["metrics", "alert", "text", "dataset", "close"])
 def test_a_run_that_is_moved_to_the_trash_while_it_is_open_refuses_no_entry(opened: Opened, what: str) -> None:
     run = opened.run
     opened.client.delete_run(opened.id)
     with pytest.raises(MlflowUnavailableError, match="mlflow runs restore"):
         if what == "metrics":
             opened.log(metrics(0, {"loss": 1.0}), metrics(1, {"loss": 1.0}))
+        elif what == "alert":
+            opened.log(run.alert("boom", "x"), metrics(1, {"loss": 1.0}))
         elif what == "text":
-            opened.log(run.text("alert", "x"), metrics(1, {"loss": 1.0}))
+            opened.log(run.text("note", "x"))
         elif what == "dataset":
             opened.log(run.dataset("train"))
         else:
@@ -125,10 +127,14 @@ def test_a_run_that_is_gone_for_good_is_told_as_that_and_named_with_the_command_
     assert points(new) == [(0, 0.5)]
 
 
-def test_a_run_that_goes_for_good_while_it_is_open_is_not_taken_for_an_entry_that_is_wrong(opened: Opened) -> None:
+@pytest.mark.parametrize("what", ["metrics", "text"])
+def test_a_run_that_goes_for_good_while_it_is_open_is_not_taken_for_an_entry_that_is_wrong(
+    opened: Opened, what: str
+) -> None:
+    opened.log(opened.run.text("first", "x"))
     purge(opened)
     with pytest.raises(MlflowUnavailableError, match="--to mlflow="):
-        opened.log(metrics(0, {"loss": 1.0}))
+        opened.log(metrics(0, {"loss": 1.0}) if what == "metrics" else opened.run.text("note", "x"))
 
 
 def test_a_run_id_that_never_was_is_a_wrong_argument(tmp_path: Path, savedir: Path) -> None:

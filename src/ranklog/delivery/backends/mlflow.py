@@ -141,7 +141,7 @@ class MlflowBackend:
             for entry in others:
                 self._try_each(self._deliver_other, [entry], refused)
         if any(isinstance(entry.record, Item) for entry in entries):
-            self._run.ensure_answers()
+            self._run.ensure_active()  # for MLflow's client any page is the answer to an upload
         self._times.forget(below=self._next_metrics)
         if refused:
             raise Refused.together(refused)

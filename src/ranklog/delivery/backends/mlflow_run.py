@@ -77,21 +77,12 @@ class MlflowRun(msgspec.Struct, frozen=True):
                 raise
 
     def ensure_active(self) -> None:
-        """Ask whether the run takes entries.
+        """Ask MLflow whether the run is there and active, which an upload of artifacts does not tell.
 
         Raises:
-            MlflowUnavailableError: it was deleted.
+            MlflowUnavailableError: it was deleted, or it is not MLflow that answers.
         """
         _active(self.client, self.run_id, self.tracking_uri, self.ranklog_id)
-
-    def ensure_answers(self) -> None:
-        """Ask whether it is MLflow that answers: its client takes any page for the answer to an upload.
-
-        Raises:
-            MlflowUnavailableError: it is a proxy, for example.
-        """
-        if self.on_a_server and self.client.get_experiment(self.experiment_id).experiment_id != self.experiment_id:
-            raise MlflowUnavailableError(no_api(self.tracking_uri, ""))
 
     def set_tags(self, tags: dict[str, str]) -> None:
         """Set the tags that have another value so far, cut to what MLflow takes."""
@@ -173,6 +164,8 @@ def _active(client: MlflowClient, run_id: str, uri: str, ranklog_id: str) -> Run
         cure = f"to deliver everything to a new run: `ranklog sync {ranklog_id} --to mlflow={mask_text(uri)}`"
         text = f"there is no {where} any more. It was deleted for good, as by `mlflow gc`; {cure}"
         raise MlflowUnavailableError(text) from error
+    if run.info.run_id != run_id:
+        raise MlflowUnavailableError(no_api(uri, ""))
     if run.info.lifecycle_stage != "active":
         raise MlflowUnavailableError(
             f"the MLflow run {run_id} was deleted: restore it, or its experiment, on MLflow's pages or with "
