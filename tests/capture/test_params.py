@@ -17,7 +17,7 @@ def test_values_are_plain_scalars_or_stable_texts() -> None:
 
     flat = flatten({"np": np.float32(0.5), "list": [1, "x"], "type": Model, "object": Model(), "huge": 2**80, "e": {}})
     assert flat["np"] == 0.5
-    assert flat["list"] == "[1, x]"
+    assert flat["list"] == '[1, "x"]'
     assert flat["huge"] == str(2**80)
     assert "0x" not in f"{flat['object']}{flat['type']}"
     assert flat["e"] == "{}"

@@ -7,16 +7,20 @@ files it is that of their names, sizes and times of change, which is said in `Da
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ranklog.capture.encode_numbers import to_array
-from ranklog.capture.encoded import Content, Encoded, file_name, wrong_item
+from ranklog.capture.encode_plain import as_json
+from ranklog.capture.encoded import Content, Encoded, file_name, refusing, wrong_item
+from ranklog.capture.plain import key_text
+from ranklog.capture.tables import columns_and_rows, distinct
 from ranklog.model import content
 from ranklog.model.content import Dataset
 from ranklog.model.errors import InvalidItemError
@@ -35,7 +39,8 @@ def encode_dataset(item: Any, name: str) -> Encoded:
     Raises:
         InvalidItemError: when it is none that can be told of.
     """
-    facts = _facts(item, name)
+    with refusing(f"dataset {name!r}"):
+        facts = _facts(item, name)
     return Encoded(content.DATASET, (Content(file_name(name, ".json"), msgspec.json.encode(facts)),))
 
 
@@ -47,22 +52,13 @@ def _facts(item: Any, name: str) -> Dataset:
         return Dataset(name=given, digest=digest, digest_of="given", source=mask_text(uri), source_type="uri")
     if hasattr(item, "_fingerprint") and hasattr(item, "features"):
         return _of_huggingface(item, name)
-    if hasattr(item, "columns") and hasattr(item, "itertuples"):
-        return _of_frame(item, name)
+    if all(hasattr(item, attribute) for attribute in ("digest", "source", "to_dict", "profile")):
+        return _of_mlflow(item, name)
+    if (facts := _of_table(item, name)) is not None:
+        return facts
     torch = sys.modules.get("torch")
     if (torch is not None and isinstance(item, torch.Tensor)) or hasattr(item, "__array_interface__"):
-        array = to_array(item)
-        digest = _digest(str((array.shape, array.dtype)).encode(), array[:SAMPLE_ROWS].tobytes())
-        whole = len(array) <= SAMPLE_ROWS
-        columns = {"value": str(array.dtype)}
-        return Dataset(
-            name=name,
-            digest=digest,
-            digest_of="content" if whole else "sample",
-            source_type="array",
-            columns=columns,
-            rows=len(array),
-        )
+        return _of_array(item, name)
     if torch is not None and isinstance(item, torch.utils.data.DataLoader):
         item = item.dataset
     if torch is not None and isinstance(item, torch.utils.data.Dataset):
@@ -104,18 +100,74 @@ def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
                 yield file.relative_to(path).as_posix(), file.stat()
 
 
-def _of_frame(frame: Any, name: str) -> Dataset:
-    columns = {storable(str(column)): str(dtype) for column, dtype in zip(frame.columns, frame.dtypes, strict=True)}
-    rows = len(frame)
-    sample = frame.head(SAMPLE_ROWS).to_csv(index=False).encode("utf-8", "surrogatepass")
+def _of_array(item: Any, name: str) -> Dataset:
+    array = to_array(item)
+    if array.ndim == 0:
+        raise wrong_item(item, name, "dataset", " without dimensions")
+    sample = array[:SAMPLE_ROWS]
+    # The bytes of objects are addresses in memory.
+    data = as_json(sample, name, "dataset") if array.dtype.hasobject else sample.tobytes()
     return Dataset(
         name=name,
-        digest=_digest(str((rows, columns)).encode(), sample),
+        digest=_digest(str((array.shape, array.dtype)).encode(), data),
+        digest_of="content" if len(array) <= SAMPLE_ROWS else "sample",
+        source_type="array",
+        columns={"value": str(array.dtype)},
+        rows=len(array),
+    )
+
+
+def _of_table(item: Any, name: str) -> Dataset | None:
+    """A table of pandas, pyarrow or polars, or what turns into one of pandas; None for anything else."""
+    if hasattr(item, "columns") and hasattr(item, "itertuples"):
+        sample = item.head(SAMPLE_ROWS).to_csv(index=False).encode("utf-8", "surrogatepass")
+        return _of_columns(name, [key_text(column) for column in item.columns], item.dtypes, len(item), sample)
+    if hasattr(item, "slice") and (head := columns_and_rows(item.slice(0, SAMPLE_ROWS))) is not None:
+        types = item.schema.types if hasattr(item.schema, "types") else item.dtypes
+        return _of_columns(name, head[0], types, len(item), as_json(head[1], name, "dataset"))
+    if callable(convert := getattr(item, "to_pandas", None)):
+        return _of_table(convert(), name)
+    return None
+
+
+def _of_columns(name: str, columns: Sequence[str], types: Iterable[Any], rows: int, sample: bytes) -> Dataset:
+    named = {column: storable(str(dtype)) for column, dtype in zip(distinct(columns), types, strict=True)}
+    return Dataset(
+        name=name,
+        digest=_digest(str((rows, named)).encode(), sample),
         digest_of="content" if rows <= SAMPLE_ROWS else "sample",
         source_type="dataframe",
-        columns=_first(columns),
+        columns=_first(named),
         rows=rows,
     )
+
+
+def _of_mlflow(data: Any, name: str) -> Dataset:
+    """A dataset of ``mlflow.data``: what it says about itself, in the JSON that MLflow has for it."""
+    told = data.to_dict()
+    source, schema, profile = (_decoded(told.get(part)) for part in ("source", "schema", "profile"))
+    address = next((source[key] for key in ("uri", "url", "path") if source.get(key)), "")
+    columns = schema.get("mlflow_colspec")
+    return Dataset(
+        name=storable(str(told.get("name") or name)),
+        digest=storable(str(told.get("digest"))),
+        digest_of="given",
+        source=storable(mask_text(str(address))),
+        source_type=storable(str(told.get("source_type", "local"))),
+        columns=_first({storable(str(each.get("name", at))): str(each.get("type")) for at, each in enumerate(columns)})
+        if isinstance(columns, list)
+        else None,
+        rows=profile.get("num_rows"),
+    )
+
+
+def _decoded(text: object) -> dict[str, Any]:
+    """A part of MLflow's description; empty where it has none, or one of another form."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _of_huggingface(data: Any, name: str) -> Dataset:

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ranklog.capture.encoded import Content, Encoded, file_name, wrong_item
+from ranklog.capture.encoded import Content, Encoded, file_name, refusing, wrong_item
+from ranklog.capture.fields import fields_of
+from ranklog.capture.plain import to_plain
+from ranklog.capture.tables import columns_and_rows
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError
 from ranklog.model.text import storable
 
 LEVELS = ("info", "warning", "error")
+_COMPACT = (",", ":")
 
 
 def encode_text(item: object, name: str) -> Encoded:
@@ -61,65 +65,34 @@ def encode_prov_documents(name: str, options: Mapping[str, Any]) -> Encoded:
 
 
 def encode_dict(item: object, name: str) -> Encoded:
-    """A mapping as JSON."""
-    if not isinstance(item, Mapping):
+    """A mapping, or a value with named fields, as JSON."""
+    if (named := fields_of(item)) is None:
         raise wrong_item(item, name, "dict")
-    return Encoded(content.JSON, (Content(file_name(name, ".json"), as_json(dict(item), name, "dict")),))
+    return Encoded(content.JSON, (Content(file_name(name, ".json"), as_json(named, name, "dict")),))
 
 
 def encode_table(item: object, name: str) -> Encoded:
     """A table in one of its shapes as columns and rows."""
-    columns, rows = _columns_and_rows(item, name)
-    bad = next((row for row in rows if len(row) != len(columns)), None)
-    if bad is not None:
-        raise InvalidItemError(f"table {name!r} has {len(columns)} columns and a row of {len(bad)} cells")
+    with refusing(f"table {name!r}"):
+        table = columns_and_rows(item)
+    if table is None:
+        raise wrong_item(item, name, "table")
+    columns, rows = table
     data = as_json({"columns": columns, "data": rows}, name, "table")
     return Encoded(content.TABLE, (Content(file_name(name, ".json"), data),))
 
 
-def _columns_and_rows(item: Any, name: str) -> tuple[list[str], list[list[object]]]:
-    if hasattr(item, "columns") and hasattr(item, "itertuples"):
-        return [str(c) for c in item.columns], [list(row) for row in item.itertuples(index=False)]
-    if isinstance(item, Mapping):
-        columns = {str(key): list(column) for key, column in item.items()}
-        if len({len(column) for column in columns.values()}) > 1:
-            raise InvalidItemError(f"table {name!r} has columns of different lengths")
-        return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
-    if isinstance(item, tuple) and len(item) == 2:
-        return [str(c) for c in item[0]], [list(row) for row in item[1]]
-    if isinstance(item, list) and item and all(isinstance(row, Mapping) for row in item):
-        names = list(dict.fromkeys(str(key) for row in item for key in row))
-        return names, [[row.get(column) for column in names] for row in item]
-    raise wrong_item(item, name, "table")
-
-
 def as_json(value: object, name: str, kind: str) -> bytes:
-    """JSON that strict readers take; NaN becomes null, infinities become texts.
+    """JSON that strict readers take, by the rule of `to_plain`; NaN becomes null, infinities become texts.
 
     Raises:
         InvalidItemError: JSON cannot express the value.
     """
-    try:
-        text = json.dumps(value, default=_plain, ensure_ascii=True)
-        if "NaN" in text or "Infinity" in text:
-            # JSON has neither, and strict readers refuse a whole file for one of them.
-            plain = json.loads(text, parse_constant=lambda name: None if name == "NaN" else name)
-            text = json.dumps(plain, ensure_ascii=True)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidItemError(f"{kind} {name!r} cannot be written as JSON: {error}") from error
+    with refusing(f"{kind} {name!r}"):
+        text = json.dumps(to_plain(value), separators=_COMPACT)
+    if "NaN" in text or "Infinity" in text:
+        # JSON has neither, and strict readers refuse a whole file for one of them.
+        text = json.dumps(
+            json.loads(text, parse_constant=lambda name: None if name == "NaN" else name), separators=_COMPACT
+        )
     return text.encode()
-
-
-def _plain(value: object) -> object:
-    """What JSON lacks but people log: numpy scalars and arrays, tensors, paths, sets."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, (set, frozenset)):
-        return sorted(value, key=str)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    raise TypeError(f"a {type(value).__qualname__} is not JSON")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from ranklog.model.errors import InvalidArgumentError, InvalidItemError
+from ranklog.capture.plain import NotPlain
+from ranklog.model.errors import InvalidArgumentError, InvalidItemError, RanklogError
 from ranklog.model.kinds import KINDS
 from ranklog.model.spec import Scalar
+from ranklog.model.text import short_part
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -32,8 +36,31 @@ def wrong_item(item: object, name: str, kind: str, why: str = "") -> InvalidItem
     return InvalidItemError(f"{kind} {name!r} is a {what}{why}: give {KINDS[kind].accepts}")
 
 
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Turn what goes wrong with the user's item into an error of ours: libraries and objects raise what they like.
+
+    Raises:
+        InvalidItemError: in place of any exception that is none of ours.
+    """
+    try:
+        yield
+    except RanklogError:
+        raise
+    except NotPlain as error:
+        raise InvalidItemError(f"{what}: {error}") from error
+    except RecursionError as error:
+        raise InvalidItemError(f"{what} holds itself, or is nested too deeply: leave that out") from error
+    except OSError as error:
+        raise InvalidItemError(f"{what} cannot be read: {error}") from error
+    except Exception as error:
+        raise InvalidItemError(f"{what} cannot be stored: {type(error).__name__}: {error}") from error
+
+
 def file_name(name: str, suffix: str = "") -> str:
     """A safe relative path for an identifier; the suffix is added where the identifier has none like it.
+
+    A part of the path that is too long for a file name is shortened, as `short_part` says.
 
     Example:
         >>> file_name("val/report", ".txt"), file_name("notes.md", ".txt"), file_name("v1.2", ".png")
@@ -42,8 +69,7 @@ def file_name(name: str, suffix: str = "") -> str:
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part != "/"]
     if not parts or ".." in parts:
         raise InvalidArgumentError(f"identifier={name!r} cannot name a file: leave out '..' and a bare '/'")
-    path = str(PurePosixPath(*parts))
-    present = PurePosixPath(path).suffix
-    if not suffix or present == suffix or (suffix == ".txt" and present[1:].isalpha()):
-        return path
-    return path + suffix
+    present = PurePosixPath(parts[-1]).suffix
+    if suffix and present != suffix and not (suffix == ".txt" and present[1:].isalpha()):
+        parts[-1] += suffix
+    return str(PurePosixPath(*map(short_part, parts)))

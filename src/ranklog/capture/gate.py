@@ -61,11 +61,17 @@ class Gate:
             >>> gate = Gate([BackendSpec(backend="console", log_freq=10)], rank=0, world_size=1)
             >>> gate.batch(20), gate.batch(21), gate.every
             (1, 0, 1)
+
+        Raises:
+            InvalidArgumentError: ``batch_idx`` is no number.
         """
         mask = self.always
-        for freq, bits in self.counted:
-            if not batch_idx % freq:
-                mask |= bits
+        try:
+            for freq, bits in self.counted:
+                if not batch_idx % freq:
+                    mask |= bits
+        except (TypeError, ValueError, RuntimeError):  # texts, arrays and tensors have errors of their own
+            raise InvalidArgumentError(f"batch_idx is a {type(batch_idx).__qualname__}: give an int") from None
         return mask
 
 

@@ -21,8 +21,9 @@ import msgspec
 
 from ranklog.capture.drain import Parcel
 from ranklog.capture.encode import encode
-from ranklog.capture.encoded import Content, Encoded, file_name
+from ranklog.capture.encoded import Content, Encoded, file_name, refusing
 from ranklog.capture.options import known_options
+from ranklog.capture.plain import NoScalar, to_scalar
 from ranklog.journal import layout
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError
@@ -46,14 +47,14 @@ def submit(
     """Encode one item and hand it on.
 
     Raises:
-        InvalidItemError: the kind cannot store such an item.
+        InvalidItemError: the kind cannot store such an item, or a file to be logged cannot be read.
         InvalidArgumentError: an option is not allowed.
-        OSError: a file to be logged cannot be read.
     """
     known = known_options(kind, options)
     policy = check_policy(known.get("policy", "mutable"))
-    encoded = encode(item, name, kind, known)
-    ship(session, as_record(session, name, kind, step, to, known, encoded), encoded.contents, policy)
+    with refusing(f"{kind} {name!r}"):
+        encoded = encode(item, name, kind, known)
+        ship(session, as_record(session, name, kind, step, to, known, encoded), encoded.contents, policy)
 
 
 def as_record(
@@ -61,9 +62,9 @@ def as_record(
 ) -> Item:
     """The record of an encoded item, without its files."""
     meta: dict[str, Scalar] = {
-        option: storable(value) if isinstance(value, str) else value
+        option: scalar
         for option, value in options.items()
-        if isinstance(value, (str, int, float, bool)) and option != "policy"
+        if option != "policy" and not isinstance(scalar := to_scalar(value), NoScalar) and scalar is not None
     }
     return Item(kind, name, step, time.time_ns(), to, session.place.rank, encoded.media, (), {**meta, **encoded.meta})
 

@@ -216,7 +216,7 @@ def with_call_options(config: SessionConfig, options: Mapping[str, Any]) -> Sess
             raise InvalidArgumentError(
                 f"create_logger_context({name}={value!r}) is not known: there are {', '.join(CALL_OPTIONS)}, each a str"
             )
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: storable(value) for name, value in options.items() if value is not None}
     if not given:
         return config
     specs = tuple(

@@ -7,12 +7,13 @@ elsewhere does not. What is logged is a snapshot. The life cycle is in `ranklog.
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ranklog.capture import lifecycle
+from ranklog.capture.arguments import STEP_LIMIT, below, check_goal, check_step, check_weight
+from ranklog.capture.fields import fields_of
 from ranklog.capture.gate import Gate
 from ranklog.capture.opening import OpenLogger
 from ranklog.capture.options import known_options
@@ -26,7 +27,6 @@ from ranklog.model.text import storable
 if TYPE_CHECKING:
     from ranklog.capture.session import Session
 
-STEP_LIMIT = 2**63
 RESUMED_WITHOUT_STEP = (
     "metrics without step= count from 0 again in a resumed run, and supersede what was logged before: give step="
 )
@@ -85,7 +85,8 @@ class Logger(OpenLogger):
             self._log_item(gate, mask, item, identifier, kind, step, reduce, kwargs)
             return
         if kwargs and self._session is not None and isinstance(identifier, str):
-            self._describe(self._session, identifier, mask & gate.lead, known_options("metric", kwargs))
+            said = known_options("metric", kwargs)
+            self._describe(self._session, check_name(identifier), mask & gate.lead, said)
         if reduce is None and not gate.reduces:
             mask &= gate.write
         if not mask:
@@ -121,9 +122,9 @@ class Logger(OpenLogger):
             for each, name in self._pairs(item, identifier):
                 self._log_metric(gate, mask, each, name, step, reduce, weight)
             return
-        check_name(identifier)
+        identifier = check_name(identifier)
         if isinstance(item, Mapping):
-            values = take_mapping({f"{identifier}/{name}": value for name, value in item.items()})
+            values = take_mapping(below(identifier, item))
         else:
             values = {identifier: take(item, identifier)}
             self._names.add(identifier)
@@ -175,15 +176,12 @@ class Logger(OpenLogger):
     def _snapshot(self, metrics: Mapping[str, Any]) -> dict[str, Value]:
         if type(metrics) is not dict and not isinstance(metrics, Mapping):
             raise InvalidItemError(f"log_metrics takes a mapping of names to scalars, not a {type(metrics).__name__}")
+        if not metrics.keys() <= self._names or set(map(type, metrics)) != {str}:
+            metrics = {check_name(name): value for name, value in metrics.items()}
+            self._names.update(metrics)
         if set(map(type, metrics.values())) == {float}:
-            values: dict[str, Value] = dict(metrics)
-        else:
-            values = take_mapping(metrics)
-        if not values.keys() <= self._names:
-            for name in values:
-                check_name(name)
-            self._names.update(values)
-        return values
+            return dict(metrics)
+        return take_mapping(metrics)
 
     def _submit(
         self,
@@ -198,7 +196,7 @@ class Logger(OpenLogger):
         if session is None or not values:
             return
         if weight is not None:
-            weight = _check_weight(weight)
+            weight = check_weight(weight)
         if step is None:
             if session.resumed:
                 session.health.warn("steps", RESUMED_WITHOUT_STEP)
@@ -206,7 +204,7 @@ class Logger(OpenLogger):
                 self._submit(gate, to, values, own, reduce, weight)
             return
         if type(step) is not int or not -STEP_LIMIT < step < STEP_LIMIT:
-            step = _check_step(step)
+            step = check_step(step)
         now = time.time_ns()
         if reduce is not None:
             session.inbox.append((values, step, now, mask, check_op(reduce), weight))
@@ -241,11 +239,11 @@ class Logger(OpenLogger):
             for each, name in self._pairs(item, identifier):
                 self._log_item(gate, mask, each, name, kind, step, None, options)
             return
-        check_name(identifier)
+        identifier, kind = check_name(identifier), found.name
         if kind == "param":
-            self._log_params(gate, mask, item if isinstance(item, Mapping) else {identifier: item})
+            self._log_params(gate, mask, {identifier: item} if fields_of(item) is None else item)
             return
-        steps = self._steps.take([f"{kind}:{identifier}"], mask) if step is None else {_check_step(step): mask}
+        steps = self._steps.take([f"{kind}:{identifier}"], mask) if step is None else {check_step(step): mask}
         from ranklog.capture.route import Call, route
 
         for own, to in steps.items():
@@ -255,9 +253,7 @@ class Logger(OpenLogger):
 
     def _describe(self, session: Session, name: str, to: int, options: Mapping[str, Any]) -> None:
         """Note what a call says about its metric, once and when it changes."""
-        goal, context = options.get("goal"), options.get("context")
-        if goal not in (None, "min", "max"):
-            raise InvalidArgumentError(f'goal={goal!r} is not allowed: give "min" or "max"')
+        goal, context = check_goal(options.get("goal")), options.get("context")
         said = (goal, None if context is None else storable(str(context)))
         if to and said != self._said.get(name, (None, None)):
             self._said[name] = said
@@ -281,13 +277,18 @@ class Logger(OpenLogger):
             )
         if len(items) != len(identifiers):
             raise InvalidArgumentError(f"{len(items)} items with {len(identifiers)} identifiers: give as many of both")
-        return zip(items, identifiers, strict=True)
+        return zip(items, map(check_name, identifiers), strict=True)
 
-    def save_hyperparameters(self, params: Mapping[str, Any]) -> None:
-        """Log hyper-parameters; nested mappings are flattened with dots, whatever ``log_freq`` is.
+    def save_hyperparameters(self, params: Any) -> None:
+        """Log hyper-parameters, whatever ``log_freq`` is; what is nested is flattened with dots.
+
+        Args:
+            params: A mapping, or an object with named fields: an ``argparse.Namespace``, a dataclass, an attrs class, a
+                pydantic model, an OmegaConf config.
 
         Raises:
-            InvalidItemError: not a mapping.
+            InvalidItemError: it has no named fields, or two of them get one name.
+            InvalidArgumentError: a name is not allowed.
             NotStartedError: the logger is not open.
 
         Ranks: all call; the lowest rank of ``log_on_workers`` gives the values.
@@ -295,11 +296,13 @@ class Logger(OpenLogger):
         gate = self._gate
         if gate is None:
             self._not_started("save_hyperparameters")
-        if not isinstance(params, Mapping):
-            raise InvalidItemError(f"save_hyperparameters takes a mapping, not a {type(params).__name__}")
+        if fields_of(params) is None:
+            raise InvalidItemError(
+                f"save_hyperparameters takes a mapping or an object with named fields, not a {type(params).__name__}"
+            )
         self._log_params(gate, gate.every, params)
 
-    def _log_params(self, gate: Gate, mask: int, params: Mapping[Any, Any]) -> None:
+    def _log_params(self, gate: Gate, mask: int, params: Any) -> None:
         values = flatten(params)
         mask &= gate.lead
         if values and mask and self._session is not None:
@@ -328,27 +331,7 @@ class Logger(OpenLogger):
         if self._forked:
             return number
         timeout_s = 60.0 if timeout is None else timeout
-        weight_ = 1.0 if weight is None else _check_weight(weight)
+        weight_ = 1.0 if weight is None else check_weight(weight)
         if self._now is None:
             self._now = lifecycle.connect_now(session, self._config, timeout_s)
         return self._now.reduce(number, op, weight_, timeout_s)
-
-
-def _check_step(step: object) -> int:
-    try:
-        number = STEP_LIMIT if isinstance(step, bool) else operator.index(step)  # type: ignore[arg-type]
-    except TypeError:
-        number = STEP_LIMIT
-    if -STEP_LIMIT < number < STEP_LIMIT:
-        return number
-    raise InvalidArgumentError(f"step={step!r} is not allowed: give an int or None")
-
-
-def _check_weight(weight: Any) -> float:
-    try:
-        number = float(weight) if not isinstance(weight, (str, bytes)) else -1.0
-    except (TypeError, ValueError, RuntimeError):
-        number = -1.0
-    if 0.0 <= number < float("inf"):
-        return number
-    raise InvalidArgumentError(f"weight={weight!r} is not allowed: give a finite number of 0 or above")

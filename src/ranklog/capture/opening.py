@@ -273,6 +273,7 @@ class OpenLogger:
 
         Raises:
             InvalidItemError: no safe format for such an object (pickle is not used).
+            RanklogError: the disk refuses the file, for example since a folder of that name is there.
 
         Ranks: any may call; waits for the disk.
         """

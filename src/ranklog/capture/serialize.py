@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from ranklog.capture.encoded import file_name
+from ranklog.capture.encode_plain import as_json
+from ranklog.capture.encoded import file_name, refusing
 from ranklog.journal.layout import make_private_dir, write_private
-from ranklog.model.errors import InvalidItemError
+from ranklog.model.errors import InvalidItemError, RanklogError
 from ranklog.model.text import storable
 
 
@@ -19,14 +19,19 @@ def serialize_to(obj: Any, name: str, directory: Path) -> Path:
     """Write ``obj`` below ``directory`` under ``name`` and return the absolute path.
 
     bytes and str are written as they are, numpy arrays as ``.npy``, tensors and state dicts with ``torch.save``
-    (loadable with ``weights_only=True``), anything else as JSON.
+    (loadable with ``weights_only=True``), anything else as JSON like kind ``dict``.
 
     Raises:
         InvalidItemError: there is no safe format for it.
+        RanklogError: the disk refuses the file.
     """
     path = directory.absolute() / file_name(name)
-    make_private_dir(path.parent)
-    write_private(path, _to_bytes(obj, name))
+    data = _to_bytes(obj, name)
+    try:
+        make_private_dir(path.parent)
+        write_private(path, data)
+    except OSError as error:
+        raise RanklogError(f"serialize({name!r}) cannot write {path}: {error}") from error
     return path
 
 
@@ -36,22 +41,24 @@ def _to_bytes(obj: Any, name: str) -> bytes:
     if isinstance(obj, str):
         return storable(obj).encode()
     numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(obj, numpy.ndarray) and obj.dtype != object:
+    if numpy is not None and isinstance(obj, numpy.ndarray) and not obj.dtype.hasobject:
         out = io.BytesIO()
         numpy.save(out, obj, allow_pickle=False)
         return out.getvalue()
     try:
-        return msgspec.json.encode(obj)
-    except (TypeError, ValueError):
-        pass
-    if "torch" in sys.modules:
-        from ranklog.capture.encode_torch import encode_tensors
+        with refusing("it"):
+            if "torch" in sys.modules and _has_tensor(sys.modules["torch"], obj):
+                from ranklog.capture.encode_torch import encode_tensors
 
-        try:
-            return encode_tensors(obj, name)
-        except InvalidItemError:
-            pass
-    raise InvalidItemError(
-        f"serialize({name!r}): no safe format for a {type(obj).__qualname__}: give bytes, str, an array, tensors "
-        "or what JSON can express"
-    )
+                return encode_tensors(obj, name)
+            return as_json(obj, name, "JSON")
+    except InvalidItemError as error:
+        raise InvalidItemError(
+            f"serialize({name!r}): no safe format for a {type(obj).__qualname__}: give bytes, str, an array, tensors "
+            f"or what JSON can express ({error})"
+        ) from error
+
+
+def _has_tensor(torch: Any, obj: Any) -> bool:
+    parts = obj.values() if isinstance(obj, Mapping) else obj if isinstance(obj, (list, tuple)) else ()
+    return isinstance(obj, torch.Tensor) or any(_has_tensor(torch, part) for part in parts)

@@ -73,7 +73,7 @@ def create_private(path: Path, flags: int = 0) -> int:
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a file as a whole: to a temporary name, synced, then renamed; 0600."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{secrets.token_hex(8)}")  # the name itself may be as long as file systems take
     fd = create_private(temporary)
     try:
         with os.fdopen(fd, "wb") as file:

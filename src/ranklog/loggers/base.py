@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.logger import Logger
+from ranklog.capture.plain import NoScalar, shown, to_scalar
+from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.kinds import check_op
 from ranklog.model.spec import (
     JOURNAL,
@@ -75,14 +77,14 @@ class BackendLogger(Logger):
             log_freq=check_log_freq(log_freq),
             log_on_workers=check_log_on_workers(log_on_workers),
             reduce=check_op(reduce),
-            options=options or {},
+            options={name: _plain(name, value) for name, value in (options or {}).items()},
         )
         where = check_forward(forward or os.environ.get("RANKLOG_FORWARD") or "process")
         runs = os.environ.get("RANKLOG_DIR")
         config = SessionConfig(
             specs=(front,),
             directory=Path(runs).absolute() if runs else root / "runs",
-            experiment=experiment,
+            experiment=str(_plain("experiment", experiment)),
             strategy=os.environ.get("RANKLOG_STRATEGY", "auto") if strategy == "auto" else strategy,
             run_id=check_run_id(run_id),
             resume=check_resume(resume),
@@ -90,6 +92,13 @@ class BackendLogger(Logger):
             secrets=secrets or {},
         )
         super().__init__(config, root)
+
+
+def _plain(name: str, value: object) -> Scalar:
+    scalar = to_scalar(value)
+    if isinstance(scalar, NoScalar):
+        raise InvalidArgumentError(f"{name}={shown(value)} is not allowed: give a str, a number, a bool or None")
+    return scalar
 
 
 def below(savedir: str | os.PathLike[str], name: str) -> str:

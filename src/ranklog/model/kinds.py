@@ -55,10 +55,14 @@ KINDS: dict[str, Kind] = {
             reducible=True,
             options=("goal",),
         ),
-        Kind("param", "a str, number, bool or None, or a (nested) mapping of names to these"),
+        Kind("param", "a str, number, bool or None, or a (nested) mapping or config object of names to these"),
         Kind("text", "a str"),
-        Kind("dict", "a mapping that JSON can express", _ENCODING),
-        Kind("table", "a pandas DataFrame, (columns, rows), a mapping of columns, or a list of mappings", _ENCODING),
+        Kind("dict", "a mapping or config object that JSON can express", _ENCODING),
+        Kind(
+            "table",
+            "a pandas, polars or pyarrow table, (columns, rows), a mapping of columns, or a list of mappings",
+            _ENCODING,
+        ),
         Kind(
             "histogram",
             "values as array, tensor or list, or (counts, edges)",
@@ -96,7 +100,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "dataset",
-            "a path, a DataFrame, an array, a torch or Hugging Face dataset, a DataLoader, or (name, digest, uri)",
+            "a path, a table, an array, a torch, Hugging Face or MLflow dataset, a DataLoader, or (name, digest, uri)",
             "its digest: of files above 64 MiB that of names, sizes and times",
         ),
         Kind(
@@ -202,13 +206,16 @@ def check_op(op: object) -> str | None:
     Raises:
         InvalidArgumentError: for anything else; lists the reductions.
     """
-    if op is None or (isinstance(op, str) and op in OPS):
-        return op
+    if op is None:
+        return None
+    for known in OPS:
+        if isinstance(op, str) and op == known:
+            return known
     raise InvalidArgumentError(f"reduce={op!r} is not known: give None or one of {', '.join(OPS)}")
 
 
 def check_name(name: object) -> str:
-    """Return ``name`` when it can identify something in every backend's safe form.
+    """Return ``name``, as an exact ``str``, when it can identify something in every backend's safe form.
 
     Raises:
         InvalidArgumentError: when it is not a str of 1 to 512 printable characters.
@@ -220,4 +227,4 @@ def check_name(name: object) -> str:
         raise InvalidArgumentError(
             f"identifier={shown} is not allowed: give 1 to 512 printable characters (no newline, NUL or lone surrogate)"
         )
-    return name
+    return str.__str__(name)

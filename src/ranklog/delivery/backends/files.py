@@ -7,7 +7,6 @@ logged at several steps keeps its latest content at the plain path and each step
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -15,8 +14,8 @@ from pathlib import PurePosixPath
 from ranklog.delivery.backends.escape import escape, escape_char
 from ranklog.model.content import FOLDER
 from ranklog.model.record import Item
+from ranklog.model.text import short_part
 
-_PART_BYTES = 200
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff\\:*?"<>|#%]')
 
 
@@ -45,13 +44,7 @@ def _safe_part(part: str) -> str:
     if part == "..":
         return escape_char(".") * 2
     safe = escape(part, _UNSAFE)
-    if len(safe.encode()) <= _PART_BYTES:
-        return safe
-    # File systems take 255 bytes a name; the end is kept for its suffix, the digest keeps long names apart.
-    digest = hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    raw = safe.encode()
-    head, tail = raw[:120].decode(errors="ignore"), raw[-40:].decode(errors="ignore")
-    return f"{head}~{digest}~{tail}"
+    return short_part(safe, part)
 
 
 class Shelf:
