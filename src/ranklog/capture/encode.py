@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from ranklog.capture.encode_data import encode_dataset
@@ -28,7 +28,10 @@ from ranklog.model import content
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.kinds import KINDS
 from ranklog.model.spec import Scalar
-from ranklog.model.text import storable
+from ranklog.model.text import short_part, storable
+
+_LONGEST_NAME = 255
+"""In bytes, of a file or folder."""
 
 
 def encode(item: Any, name: str, kind: str, options: Mapping[str, Any]) -> Encoded:
@@ -92,7 +95,13 @@ def _artifact(item: object, name: str) -> Encoded:
 def folder_contents(folder: Path) -> tuple[Content, ...]:
     """Every regular file below a folder, by its relative path."""
     files: Sequence[Path] = sorted(path for path in folder.rglob("*") if path.is_file())
-    return tuple(Content(storable(path.relative_to(folder).as_posix()), path) for path in files)
+    return tuple(Content(_member(path.relative_to(folder)), path) for path in files)
+
+
+def _member(path: PurePath) -> str:
+    """Path of a file in a folder; a name that is no Unicode becomes longer, and may be too long then."""
+    parts = map(storable, path.parts)
+    return "/".join(part if len(part.encode()) <= _LONGEST_NAME else short_part(part) for part in parts)
 
 
 def _encode_one(item: Any, name: str, kind: str, options: Mapping[str, Any]) -> Encoded:

@@ -48,7 +48,7 @@ def refusing(what: str) -> Iterator[None]:
     except RanklogError:
         raise
     except NotPlain as error:
-        raise InvalidItemError(f"{what}: {error}") from error
+        raise InvalidItemError(f"{what}: {error}") from None
     except RecursionError as error:
         raise InvalidItemError(f"{what} holds itself, or is nested too deeply: leave that out") from error
     except OSError as error:

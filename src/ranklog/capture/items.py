@@ -23,7 +23,6 @@ from ranklog.capture.drain import Parcel
 from ranklog.capture.encode import encode
 from ranklog.capture.encoded import Content, Encoded, file_name, refusing
 from ranklog.capture.options import known_options
-from ranklog.capture.plain import NoScalar, to_scalar
 from ranklog.journal import layout
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError
@@ -62,9 +61,9 @@ def as_record(
 ) -> Item:
     """The record of an encoded item, without its files."""
     meta: dict[str, Scalar] = {
-        option: scalar
+        option: storable(value) if isinstance(value, str) else value
         for option, value in options.items()
-        if option != "policy" and not isinstance(scalar := to_scalar(value), NoScalar) and scalar is not None
+        if isinstance(value, (str, int, float, bool)) and option != "policy"
     }
     return Item(kind, name, step, time.time_ns(), to, session.place.rank, encoded.media, (), {**meta, **encoded.meta})
 

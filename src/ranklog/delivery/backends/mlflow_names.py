@@ -22,8 +22,8 @@ def to_key(name: str) -> str:
     A name that is too long is cut and ends with a digest; `cut_name_tag` names the tag that holds it whole.
 
     Example:
-        >>> to_key("loss[0]"), to_key("../z"), to_key("val/loss")
-        ('loss_x005B_0_x005D_', '_x002E__x002E_/z', 'val/loss')
+        >>> to_key("loss[0]"), to_key("../z"), to_key("val/loss"), to_key("..z")
+        ('loss_x005B_0_x005D_', '_x002E__x002E_/z', 'val/loss', '_x002E_.z')
     """
     parts = escape(name, _REFUSED_IN_KEY).split("/")
     parts = [escape_char(".") * len(part) if part in (".", "..") else part for part in parts]
@@ -32,6 +32,8 @@ def to_key(name: str) -> str:
         # A slash at either end or beside another one would be lost when the key is read as a path.
         keeps_slash = parts[index - 1] and part and key
         key += ("/" if keeps_slash else escape_char("/")) + part
+    if key.startswith(".."):  # MLflow looks for these two characters alone
+        key = escape_char(".") + key[1:]
     if len(key) <= MAX_KEY_CHARS:
         return key
     return f"{key[: MAX_KEY_CHARS - 17].rstrip('/')}_{_digest(name)}"

@@ -18,7 +18,7 @@ import msgspec
 
 from ranklog.delivery.backends.base import Refused, RunContext
 from ranklog.delivery.backends.wandb_media import FROM_CONTENT, FROM_FILES, LISTS, MAX_ITEMS, embedding, media_of
-from ranklog.delivery.backends.wandb_names import to_artifact_name, to_media_column
+from ranklog.delivery.backends.wandb_names import to_artifact_name, to_artifact_path, to_media_column
 from ranklog.journal.layout import blob_path, make_private_dir
 from ranklog.model import content
 from ranklog.model.record import File, Item
@@ -110,7 +110,7 @@ class ItemStore:
         artifact = wandb.Artifact(name, type=kept_as, metadata=metadata)
         for file in item.files:
             path = self._place(file, self._folder / str(ordinal), ordinal)
-            artifact.add_file(str(path), name=file.path, policy="immutable", skip_cache=True)
+            artifact.add_file(str(path), name=to_artifact_path(file.path), policy="immutable", skip_cache=True)
         if reference is not None:
             # Without a checksum W&B does not read what may be terabytes; the digests are in the file beside.
             artifact.add_reference(reference.uri, name=reference.uri.rsplit("/", 1)[-1] or "files", checksum=False)

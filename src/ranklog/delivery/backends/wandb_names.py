@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import PureWindowsPath
+
+from ranklog.delivery.backends.escape import escape
 
 _OWN_COLUMNS = frozenset({"step", "_step", "_runtime", "_timestamp", "_wandb"})
 _MAX_RUN_ID = 64
 _MAX_ARTIFACT_NAME = 128
+_OF_WINDOWS = re.compile(r"[:\\]")
 _REFUSED = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -29,6 +33,17 @@ def to_artifact_name(name: str) -> str:
         'plots-out.csv-42b6aa10'
     """
     return _spell(name, _MAX_ARTIFACT_NAME)
+
+
+def to_artifact_path(path: str) -> str:
+    """Path of a file in an artifact. W&B refuses what has a drive or leaves its folder when Windows reads it.
+
+    Example:
+        >>> to_artifact_path("plots/out.csv"), to_artifact_path("a:b.csv")
+        ('plots/out.csv', 'a_x003A_b.csv')
+    """
+    windows = PureWindowsPath(path)
+    return escape(path, _OF_WINDOWS) if windows.anchor or ".." in windows.parts else path
 
 
 def to_column(name: str) -> str:
