@@ -84,7 +84,10 @@ def test_other_arguments_of_odd_types_are_refused_or_taken_exactly() -> None:
         for name in ("\ud83d", "a\nb", "", 3):
             with pytest.raises(InvalidArgumentError, match="identifier="):
                 logger.log(0.5, name, goal="min")  # type: ignore[arg-type]
-        logger.log("t", np.str_("note"), kind=np.str_("text"), context=10**5000)
+        logger.log("t", np.str_("note"), kind=np.str_("text"), context=np.str_("training"))
+        logger.log(0.5, "a", step=1, context=10**5000)
+        with pytest.raises(InvalidArgumentError, match="context="):
+            logger.log(0.5, "a", step=1, context=object())
         logger.log(np.float64(0.5), np.str_("a"), step=1, goal=np.str_("min"), context=np.str_("training"))
         logger.log_metrics({np.str_("a"): 0.25}, step=2)
         logger.log(0.125, Mode.FAST, step=3, weight=np.float32(2), reduce=np.str_("mean"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ranklog.capture.encoded import refusing
-from ranklog.capture.plain import keyed, shown, to_scalar
+from ranklog.capture.plain import NoScalar, keyed, shown, to_scalar
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.kinds import check_name
 
@@ -26,6 +26,18 @@ def check_goal(goal: object) -> Literal["min", "max"] | None:
         if isinstance(goal, str) and goal == known:
             return known
     raise InvalidArgumentError(f'goal={shown(goal)} is not allowed: give "min" or "max"')
+
+
+def check_context(context: object) -> str | None:
+    """Return ``context`` as text, or None.
+
+    Raises:
+        InvalidArgumentError: it has no text of its own.
+    """
+    scalar = to_scalar(context)
+    if isinstance(scalar, NoScalar):
+        raise InvalidArgumentError(f"context={shown(context)} is not allowed: give a str")
+    return None if scalar is None else str(scalar)
 
 
 def below(identifier: str, items: Mapping[Any, Any]) -> dict[str, Any]:

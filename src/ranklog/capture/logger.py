@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ranklog.capture import lifecycle
-from ranklog.capture.arguments import STEP_LIMIT, below, check_goal, check_step, check_weight
+from ranklog.capture.arguments import STEP_LIMIT, below, check_context, check_goal, check_step, check_weight
 from ranklog.capture.fields import fields_of
 from ranklog.capture.gate import Gate
 from ranklog.capture.opening import OpenLogger
@@ -22,7 +22,6 @@ from ranklog.capture.snapshot import Value, take, take_mapping
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError
 from ranklog.model.kinds import check_kind, check_name, check_op
 from ranklog.model.record import MetricInfo, Params
-from ranklog.model.text import storable
 
 if TYPE_CHECKING:
     from ranklog.capture.session import Session
@@ -253,8 +252,7 @@ class Logger(OpenLogger):
 
     def _describe(self, session: Session, name: str, to: int, options: Mapping[str, Any]) -> None:
         """Note what a call says about its metric, once and when it changes."""
-        goal, context = check_goal(options.get("goal")), options.get("context")
-        said = (goal, None if context is None else storable(str(context)))
+        said = check_goal(options.get("goal")), check_context(options.get("context"))
         if to and said != self._said.get(name, (None, None)):
             self._said[name] = said
             session.inbox.append(MetricInfo(time.time_ns(), to, name, *said))
