@@ -175,6 +175,9 @@ def test_objects_are_texts_without_memory_addresses() -> None:
             raise ZeroDivisionError
 
     flat = flatten({"plain": Plain(), "shows": Shows(), "broken": Broken(), "of": [Plain()], "type": Plain})
+    named = flatten({"array": np.ndarray, "module": json, "method": dict.fromkeys, "dtype": np.dtype("f4")})
+    assert (named["array"], named["method"], named["dtype"]) == ("numpy.ndarray", "builtins.dict.fromkeys", "float32")
+    assert "json" in str(named["module"])
     assert flat["shows"] == "Shows(of <object object>)"
     for name in ("plain", "broken", "of", "type"):
         assert "test_odd_plain" in str(flat[name]) and "0x" not in str(flat[name])
@@ -190,6 +193,13 @@ def test_parameters_that_hold_themselves_are_refused(params: Any) -> None:
         body(params, "dict")
     with pytest.raises(InvalidItemError, match=r"holds itself|nested deeper"):
         cell(params)
+
+
+def test_a_parameter_that_cannot_be_read_is_named() -> None:
+    import torch
+
+    with pytest.raises(InvalidItemError, match=r"parameter 'a\.b'"):
+        flatten({"a": {"b": torch.empty(2, device="meta")}})
 
 
 def test_a_parameter_of_kind_param_may_be_a_config_object() -> None:

@@ -143,7 +143,7 @@ def test_a_dataset_of_mlflow_keeps_what_it_says() -> None:
     assert (facts.source, facts.source_type, facts.rows) == ("https://***@host/d.csv", "http", 2)
     assert facts.columns == {"a": "long", "b": "string"}
     plain = mlflow.data.from_numpy(np.zeros((3, 2)), source="s3://bucket/x")
-    assert body(plain, "dataset")["source"] == "s3://bucket/x"
+    assert (body(plain, "dataset")["source"], body(plain, "dataset")["rows"]) == ("s3://bucket/x", 3)
 
 
 @pytest.mark.parametrize("data", [np.array(5), np.float64(1.0), 3, None, [1], object()], ids=repr)

@@ -157,8 +157,14 @@ def _of_mlflow(data: Any, name: str) -> Dataset:
         columns=_first({storable(str(each.get("name", at))): str(each.get("type")) for at, each in enumerate(columns)})
         if isinstance(columns, list)
         else None,
-        rows=profile.get("num_rows"),
+        rows=_first_number(profile.get("num_rows"), profile.get("features_shape")),
     )
+
+
+def _first_number(*found: object) -> int | None:
+    """A number of rows, or the first of the lengths of an array."""
+    lengths = [each[0] if isinstance(each, list) and each else each for each in found]
+    return next((length for length in lengths if type(length) is int), None)
 
 
 def _decoded(text: object) -> dict[str, Any]:

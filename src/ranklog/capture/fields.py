@@ -12,7 +12,7 @@ import dataclasses
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, Set, ValuesView
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 _MISSING = object()
@@ -59,16 +59,23 @@ def elements_of(value: Any) -> Iterable[Any] | None:
         return sorted(value, key=lambda each: (type(each).__name__, str(each)))
     if isinstance(value, (Sequence, deque, ValuesView)):
         return value
+    if isinstance(value, (type, ModuleType)):  # whose attributes are those of their instances and members
+        return None
     dtype = getattr(value, "dtype", None)
-    if getattr(dtype, "names", None) and getattr(value, "ndim", 0) > 0:  # a structured array: each row keeps its names
+    # tolist drops the names in a structured array, and the unit of times.
+    if dimensions_of(value) > 0 and (getattr(dtype, "names", None) or getattr(dtype, "kind", "") in ("m", "M")):
         return list(value)
-    if getattr(dtype, "kind", "") in ("m", "M") and getattr(value, "ndim", 0) > 0:  # tolist drops the unit of time
-        return list(value)
-    for method in ("tolist", "to_pylist"):
+    for method in ("tolist", "to_list", "to_pylist"):
         if callable(read := getattr(value, method, None)):
             elements = read()
             return elements if isinstance(elements, Sequence) and not isinstance(elements, (str, bytes)) else None
     return None
+
+
+def dimensions_of(value: Any) -> int:
+    """Dimensions of an array or tensor; -1 of anything else."""
+    found = getattr(value, "ndim", None) if hasattr(value, "dtype") else None
+    return found if isinstance(found, int) else -1
 
 
 def _is_omegaconf(value: Any) -> bool:

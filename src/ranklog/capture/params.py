@@ -75,7 +75,8 @@ class _Flat:
         if name in self.values:
             raise NotPlain(f"{_spelled(self._paths[name])} and {_spelled(path)} both become {name!r}: rename one")
         self._paths[name] = path
-        self.values[name], whole = _value(value)
+        with refusing(f"parameter {name!r}"):
+            self.values[name], whole = _value(value)
         if not whole:
             self._cut.append(name)
 
@@ -141,7 +142,7 @@ def _described(value: Any) -> str:
         given = [*map(_argument, value.args), *(f"{name}={_argument(each)}" for name, each in value.keywords.items())]
         return f"functools.partial({', '.join([_text(value.func), *given])})"
     if isinstance(name := getattr(value, "__qualname__", None), str):
-        return storable(f"{getattr(value, '__module__', '')}.{name}")
+        return storable(f"{getattr(value, '__module__', None) or 'builtins'}.{name}")
     kind: Any = type(value)
     name = f"{kind.__module__}.{kind.__qualname__}"
     if kind.__repr__ is object.__repr__ and kind.__str__ is object.__str__:

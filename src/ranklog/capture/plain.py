@@ -16,7 +16,7 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-from ranklog.capture.fields import elements_of, fields_of
+from ranklog.capture.fields import dimensions_of, elements_of, fields_of
 from ranklog.model.spec import Scalar
 from ranklog.model.text import storable
 
@@ -58,7 +58,7 @@ def to_scalar(value: Any) -> Scalar | NoScalar:
         return float.__float__(value)
     if isinstance(value, Enum):
         return storable(str(value))
-    if hasattr(value, "dtype") and getattr(value, "ndim", None) == 0 and hasattr(value, "tolist"):
+    if dimensions_of(value) == 0 and hasattr(value, "tolist"):
         return _of_zero_dimensions(value)
     return _as_text(value)
 
@@ -229,7 +229,7 @@ class _Walk:
 def _row_of(value: Any) -> Mapping[str, Any] | None:
     """A row of a structured array, by the names of its fields."""
     names = getattr(getattr(value, "dtype", None), "names", None)
-    if not names or getattr(value, "ndim", 0) != 0:
+    if not names or dimensions_of(value) != 0:
         return None
     return {name: value[name] for name in names}
 
