@@ -9,7 +9,6 @@ import json
 import math
 import types
 import uuid
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +42,7 @@ from ranklog.capture.plain import to_plain
 from ranklog.journal.frame import Frame, decode_frame, encode_frame
 from ranklog.model.content import Table
 from ranklog.model.errors import InvalidItemError, RanklogError, RanklogWarning
-from ranklog.model.record import Params
+from ranklog.model.record import Event, Params
 from ranklog.testing import captured
 
 
@@ -139,22 +138,31 @@ def test_lists_that_differ_have_texts_that_differ() -> None:
     assert flat["betas"] == "[0.9, 0.999]" and flat["set"] == '["a", "b"]' and flat["none"] == "[null, true]"
 
 
-def test_an_array_is_kept_whole_up_to_a_size_and_then_has_a_digest_and_a_warning() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert json.loads(str(flatten({"ids": np.arange(5000)})["ids"])) == list(range(5000))
-    digests = set()
-    for array in (np.arange(10**6), np.arange(10**6), np.arange(10**6) + 1):
-        with pytest.warns(RanklogWarning, match="'ids' and 1 more is longer than") as caught:
-            digests.add(flatten({"ids": array, "more": array})["ids"])
-        assert len(caught) == 1 and caught[0].filename == __file__
+def test_an_array_is_kept_whole_up_to_a_size_and_then_has_a_digest() -> None:
+    told: list[str] = []
+    assert json.loads(str(flatten({"ids": np.arange(5000)}, told.append)["ids"])) == list(range(5000))
+    assert not told
+    arrays = (np.arange(10**6), np.arange(10**6), np.arange(10**6) + 1)
+    digests = {flatten({"ids": array, "more": array}, told.append)["ids"] for array in arrays}
     assert len(digests) == 2 and all("1000000" in str(text) for text in digests)
+    assert len(told) == 3 and "'ids' and 1 more is longer than" in told[0]
 
 
 def test_a_text_that_is_too_long_for_a_parameter_keeps_its_beginning_and_a_digest() -> None:
-    with pytest.warns(RanklogWarning, match="'prompt'"):
-        text = str(flatten({"prompt": "a" * (MAX_CHARS + 1)})["prompt"])
-    assert text.startswith("aaa") and "sha256" in text and len(text) < 300
+    told: list[str] = []
+    text = str(flatten({"prompt": "a" * (MAX_CHARS + 1)}, told.append)["prompt"])
+    assert text.startswith("aaa") and "sha256" in text and len(text) < 300 and "'prompt'" in told[0]
+
+
+def test_what_is_cut_of_parameters_is_one_warning_also_in_the_run() -> None:
+    logger = JournalLogger()
+    with logger.start_logging():
+        with pytest.warns(RanklogWarning, match="'prompt' is longer than") as caught:
+            for _ in range(3):
+                logger.save_hyperparameters({"prompt": "a" * (MAX_CHARS + 1)})
+        run = logger.run_dir
+    assert len(caught) == 1
+    assert any(isinstance(record, Event) and record.code == "changed_param" for record in captured(run))
 
 
 def test_more_parameters_than_a_record_of_the_journal_holds_are_refused() -> None:

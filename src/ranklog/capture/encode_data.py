@@ -124,7 +124,7 @@ def _of_table(item: Any, name: str) -> Dataset | None:
         return _of_columns(name, [key_text(column) for column in item.columns], item.dtypes, len(item), sample)
     if hasattr(item, "slice") and (head := columns_and_rows(item.slice(0, SAMPLE_ROWS))) is not None:
         types = item.schema.types if hasattr(item.schema, "types") else item.dtypes
-        return _of_columns(name, head[0], types, len(item), as_json(head[1], name, "dataset"))
+        return _of_columns(name, head.columns, types, len(item), as_json(head.rows, name, "dataset"))
     if callable(convert := getattr(item, "to_pandas", None)):
         return _of_table(convert(), name)
     return None

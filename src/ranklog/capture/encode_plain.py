@@ -77,9 +77,8 @@ def encode_table(item: object, name: str) -> Encoded:
         table = columns_and_rows(item)
     if table is None:
         raise wrong_item(item, name, "table")
-    columns, rows = table
-    data = as_json({"columns": columns, "data": rows}, name, "table")
-    return Encoded(content.TABLE, (Content(file_name(name, ".json"), data),))
+    data = as_json({"columns": table.columns, "data": table.rows}, name, "table")
+    return Encoded(content.TABLE, (Content(file_name(name, ".json"), data),), changed=table.changed)
 
 
 def as_json(value: object, name: str, kind: str) -> bytes:

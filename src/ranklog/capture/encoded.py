@@ -23,17 +23,30 @@ class Content(msgspec.Struct, frozen=True):
 
 
 class Encoded(msgspec.Struct, frozen=True):
-    """An item in canonical form: media type, contents, and what the encoding knows beside (`Item.meta`)."""
+    """An item in canonical form.
+
+    Attributes:
+        media: Media type of the whole.
+        contents: Its files.
+        meta: What the encoding knows beside (`Item.meta`).
+        changed: What of the item is not stored as it was given, in words: a warning of its own.
+    """
 
     media: str
     contents: tuple[Content, ...]
     meta: dict[str, Scalar] = {}
+    changed: str = ""
 
 
 def wrong_item(item: object, name: str, kind: str, why: str = "") -> InvalidItemError:
     """The error for an item that its kind cannot store."""
-    what = f"{type(item).__module__}.{type(item).__qualname__}".removeprefix("builtins.")
-    return InvalidItemError(f"{kind} {name!r} is a {what}{why}: give {KINDS[kind].accepts}")
+    return refused(item, f"{kind} {name!r}", why, KINDS[kind].accepts)
+
+
+def refused(item: object, what: str, why: str, give: str) -> InvalidItemError:
+    """The error for an item, or a part of one such as its weights, that cannot be stored."""
+    type_ = f"{type(item).__module__}.{type(item).__qualname__}".removeprefix("builtins.")
+    return InvalidItemError(f"{what} is a {type_}{why}: give {give}")
 
 
 @contextmanager

@@ -53,6 +53,8 @@ def submit(
     policy = check_policy(known.get("policy", "mutable"))
     with refusing(f"{kind} {name!r}"):
         encoded = encode(item, name, kind, known)
+        if encoded.changed:
+            session.health.warn(f"changed_{kind}", f"{kind} {name!r} is not stored as it was given: {encoded.changed}")
         ship(session, as_record(session, name, kind, step, to, known, encoded), encoded.contents, policy)
 
 

@@ -301,10 +301,13 @@ class Logger(OpenLogger):
         self._log_params(gate, gate.every, params)
 
     def _log_params(self, gate: Gate, mask: int, params: Any) -> None:
-        values = flatten(params)
-        mask &= gate.lead
-        if values and mask and self._session is not None:
-            self._session.inbox.append(Params(time.time_ns(), mask, values))
+        session, mask = self._session, mask & gate.lead
+        said: list[str] = []
+        values = flatten(params, said.append)
+        if values and mask and session is not None:
+            for text in said:
+                session.health.warn("changed_param", text)
+            session.inbox.append(Params(time.time_ns(), mask, values))
 
     def reduce_now(
         self, value: Any, op: str = "mean", weight: float | None = None, timeout: float | None = None

@@ -22,12 +22,12 @@ def known_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
         if option not in known and (kind, option) not in _ignored:
             _ignored.add((kind, option))
             text = f"ranklog: option {option}= of kind={kind!r} is ignored (it takes: {', '.join(known)})"
-            warnings.warn(text, RanklogWarning, stacklevel=levels_to_the_user())
+            warnings.warn(text, RanklogWarning, stacklevel=_levels_to_the_user())
     return {option: value for option, value in options.items() if option in known}
 
 
-def levels_to_the_user() -> int:
-    """How far above the caller the user's own line is, for ``stacklevel``."""
+def _levels_to_the_user() -> int:
+    """How far above `known_options` the user's own line is."""
     level = 1
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):

@@ -11,16 +11,14 @@ import hashlib
 import json
 import math
 import re
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ranklog.capture.encoded import refusing
 from ranklog.capture.fields import fields_of
-from ranklog.capture.options import levels_to_the_user
 from ranklog.capture.plain import Inside, NoScalar, NotPlain, key_text, shown, to_plain, to_scalar
 from ranklog.capture.tables import columns_and_rows
-from ranklog.model.errors import InvalidItemError, RanklogWarning
+from ranklog.model.errors import InvalidItemError
 from ranklog.model.kinds import check_name
 from ranklog.model.spec import Scalar
 from ranklog.model.text import storable
@@ -34,8 +32,12 @@ _HEAD_CHARS = 200
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def flatten(params: Any) -> dict[str, Scalar]:
+def flatten(params: Any, tell: Callable[[str], None] = lambda _: None) -> dict[str, Scalar]:
     """One level of names joined by dots; what is no scalar becomes its stable text.
+
+    Args:
+        params: A mapping, or an object with named fields.
+        tell: Takes what was cut, in words.
 
     Raises:
         InvalidItemError: two keys become one name, something holds itself, or it is too much.
@@ -49,6 +51,12 @@ def flatten(params: Any) -> dict[str, Scalar]:
     with refusing("parameters"):
         found.take(params, fields_of(params) or {}, ())
     found.check_size()
+    if found.cut:
+        more = f" and {len(found.cut) - 1} more" if len(found.cut) > 1 else ""
+        tell(
+            f"parameter {found.cut[0]!r}{more} is longer than {MAX_CHARS} characters or {MAX_ELEMENTS} elements: its "
+            "beginning and its digest are kept; log it with kind='dict' or 'artifact' to keep all"
+        )
     return found.values
 
 
@@ -57,7 +65,7 @@ class _Flat:
         self.values: dict[str, Scalar] = {}
         self._paths: dict[str, tuple[Any, ...]] = {}
         self._inside = Inside()
-        self._cut: list[str] = []
+        self.cut: list[str] = []
 
     def take(self, owner: object, named: Mapping[Any, Any], path: tuple[Any, ...]) -> None:
         """Put the fields of a value below a path."""
@@ -78,22 +86,14 @@ class _Flat:
         with refusing(f"parameter {name!r}"):
             self.values[name], whole = _value(value)
         if not whole:
-            self._cut.append(name)
+            self.cut.append(name)
 
     def check_size(self) -> None:
-        """Name what was cut, and refuse what no record of the journal can hold."""
+        """Refuse what no record of the journal can hold."""
         total = sum(len(name) + (len(value) if isinstance(value, str) else 8) for name, value in self.values.items())
         if total > MAX_TOTAL_CHARS:
             raise InvalidItemError(
                 f"parameters of {total} characters are more than {MAX_TOTAL_CHARS}: log them with kind='dict'"
-            )
-        if self._cut:
-            more = f" and {len(self._cut) - 1} more" if len(self._cut) > 1 else ""
-            warnings.warn(
-                f"ranklog: parameter {self._cut[0]!r}{more} is longer than {MAX_CHARS} characters or {MAX_ELEMENTS} "
-                "elements: its beginning and its digest are kept; log it with kind='dict' or 'artifact' to keep all",
-                RanklogWarning,
-                stacklevel=levels_to_the_user(),
             )
 
 
@@ -131,7 +131,7 @@ def _array_digest(value: Any) -> str | None:
 def _text(value: Any) -> str:
     """The JSON of what holds other values, a description of anything else."""
     if hasattr(value, "itertuples") and hasattr(value, "columns") and (table := columns_and_rows(value)) is not None:
-        value = {"columns": table[0], "data": table[1]}
+        value = {"columns": table.columns, "data": table.rows}
     plain = to_plain(value, _described)
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 

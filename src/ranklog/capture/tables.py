@@ -6,16 +6,27 @@ columns, a list of rows with names. Out: texts and rows of cells as they were gi
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from ranklog.capture.fields import fields_of
-from ranklog.capture.options import levels_to_the_user
-from ranklog.capture.plain import NotPlain, key_text, keyed
-from ranklog.model.errors import RanklogWarning
+import msgspec
 
-Table = tuple[list[str], list[list[Any]]]
+from ranklog.capture.fields import fields_of
+from ranklog.capture.plain import NotPlain, key_text, keyed
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A table before its cells are read.
+
+    Attributes:
+        columns: Names, each once.
+        rows: Cells as they were given.
+        changed: Which names were changed, in words; empty for none.
+    """
+
+    columns: list[str]
+    rows: list[list[Any]]
+    changed: str = ""
 
 
 def columns_and_rows(item: Any) -> Table | None:
@@ -47,11 +58,12 @@ def _of_frame(item: Any) -> Table | None:
     index = index_columns(item)
     given = [key_text(name) for name in item.columns]
     # Names of the user's own columns stay, whatever the index is called.
-    names = distinct([*given, *(name for name, _ in index)], index=len(given))
+    names = distinct([*given, *(name for name, _ in index)])
     rows = item.itertuples(index=False, name=None)
     cells = [values for _, values in index]
     data = [[*(values[at] for values in cells), *row] for at, row in enumerate(rows)]
-    return [*names[len(given) :], *names[: len(given)]], data
+    own = names[: len(given)]
+    return Table([*names[len(given) :], *own], data, _changed(given, own))
 
 
 def index_columns(frame: Any) -> list[tuple[str, list[Any]]]:
@@ -69,29 +81,31 @@ def index_columns(frame: Any) -> list[tuple[str, list[Any]]]:
     ]
 
 
-def distinct(names: Sequence[str], index: int | None = None) -> list[str]:
+def distinct(names: Sequence[str]) -> list[str]:
     """Names of columns; a second one of a name gets a number behind it, as pandas has it when it reads a file.
 
-    Args:
-        names: As they were given.
-        index: From which position on they name an index: such a name changes without a warning.
+    Example:
+        >>> distinct(["x", "x", "x.1"])
+        ['x', 'x.2', 'x.1']
     """
     out: dict[str, None] = {}
-    changed: list[str] = []
-    for position, name in enumerate(names):
+    for name in names:
         new, number = name, 1
         while new in out or (new != name and new in names):
             new, number = f"{name}.{number}", number + 1
         out[new] = None
-        if new != name and (index is None or position < index):
-            changed.append(f"{name!r} is now {new!r}")
-    if changed:
-        warnings.warn(
-            f"ranklog: a table has two columns of one name: {', '.join(changed[:5])}",
-            RanklogWarning,
-            stacklevel=levels_to_the_user(),
-        )
     return list(out)
+
+
+def _changed(names: Sequence[str], now: Sequence[str]) -> str:
+    changed = [f"{new!r} was {name!r}" for name, new in zip(names, now, strict=True) if name != new]
+    return f"it has several columns of one name, and {', '.join(changed[:5])}" if changed else ""
+
+
+def _named(names: Sequence[str], rows: list[list[Any]]) -> Table:
+    """A table whose columns may have one name."""
+    now = distinct(names)
+    return Table(now, rows, _changed(names, now))
 
 
 def _of_arrow(item: Any) -> Table | None:
@@ -99,13 +113,13 @@ def _of_arrow(item: Any) -> Table | None:
     if not (hasattr(item, "schema") and hasattr(item, "column_names") and hasattr(item, "to_pylist")):
         return None
     columns = [column.to_pylist() for column in item.columns]
-    return distinct([key_text(name) for name in item.column_names]), [list(row) for row in zip(*columns, strict=True)]
+    return _named([key_text(name) for name in item.column_names], [list(row) for row in zip(*columns, strict=True)])
 
 
 def _of_polars(item: Any) -> Table | None:
     if not (callable(rows := getattr(item, "rows", None)) and callable(getattr(item, "iter_rows", None))):
         return None
-    return [str(name) for name in item.columns], [list(row) for row in rows()]
+    return Table([key_text(name) for name in item.columns], [list(row) for row in rows()])
 
 
 def _of_columns(columns: Mapping[str, Any]) -> Table:
@@ -113,12 +127,12 @@ def _of_columns(columns: Mapping[str, Any]) -> Table:
     lengths = {len(column) for column in listed.values()}
     if len(lengths) > 1:
         raise NotPlain(f"it has columns of different lengths, {min(lengths)} to {max(lengths)}: give as many each")
-    return list(listed), [list(row) for row in zip(*listed.values(), strict=True)]
+    return Table(list(listed), [list(row) for row in zip(*listed.values(), strict=True)])
 
 
 def _of_named_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return names, [[row.get(name) for name in names] for row in rows]
+    return Table(names, [[row.get(name) for name in names] for row in rows])
 
 
 def _checked(columns: list[str], rows: Iterable[Any]) -> Table:
@@ -126,7 +140,7 @@ def _checked(columns: list[str], rows: Iterable[Any]) -> Table:
     bad = next((number for number, row in enumerate(listed) if len(row) != len(columns)), None)
     if bad is not None:
         raise NotPlain(f"it has {len(columns)} columns and a row of {len(listed[bad])} cells (row {bad})")
-    return distinct(columns), listed
+    return _named(columns, listed)
 
 
 def _listed(values: Any, what: str) -> list[Any]:
