@@ -360,6 +360,21 @@ def test_per_rank_values_and_mail_reach_rank_0(size: int) -> None:
     assert all(m.op is None for m in out.records if isinstance(m, Metrics))
 
 
+@sizes
+def test_a_record_that_cannot_be_encoded_takes_no_other_with_it(size: int) -> None:
+    lost = {}
+
+    def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
+        bad = Metrics(0, 0, -1, {"\ud800": 1.0})
+        rounds.post([Metrics(0, 0, -1, {f"before_{rank}": 1.0}), bad, Metrics(1, 0, -1, {f"after_{rank}": 1.0})])
+        lost[rank] = rounds.lost
+
+    out = run_ranks(script, size)
+    for rank in range(size):
+        assert out.series(f"before_{rank}") == {0: 1.0} and out.series(f"after_{rank}") == {1: 1.0}
+    assert lost == dict.fromkeys(range(size), 1)
+
+
 @pytest.mark.parametrize("limit_bytes", [1, 7, 100])
 def test_large_mail_arrives_in_order_over_several_rounds(monkeypatch: pytest.MonkeyPatch, limit_bytes: int) -> None:
     monkeypatch.setattr("ranklog.reduce.rounds.MAIL_BYTES", limit_bytes)

@@ -122,8 +122,12 @@ class Rounds:
         return self._carrying or self._mail.bytes_waiting > 0
 
     def post(self, records: Sequence[Record]) -> None:
-        """Queue ready-made records for rank 0."""
-        self._mail.post(records)
+        """Queue ready-made records for rank 0; one that cannot be encoded takes no other with it."""
+        for record in records:
+            try:
+                self._mail.post([record])
+            except Exception as error:
+                self._lose(1, error)
 
     def request_close(self) -> None:
         """Say that nothing more will be added or posted on this rank; closes all rows."""
