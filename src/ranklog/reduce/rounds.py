@@ -269,10 +269,7 @@ class Rounds:
         suffix = f"/rank_{self._rank:03d}"
         for own in self._buffer.take_per_rank():
             values = {name + suffix: value for name, value in own.values.items()}
-            try:
-                self._mail.post([Metrics(own.step, own.time_ns, own.to, values)])
-            except Exception as error:  # one that cannot be encoded takes no other with it
-                self._lose(len(values), error)
+            self.post([Metrics(own.step, own.time_ns, own.to, values)])
         if self._rank == 0:
             self._read(self._mail.take())
         self._carrying = bool(self._out)
