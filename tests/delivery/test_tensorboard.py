@@ -12,6 +12,7 @@ pytest.importorskip("tensorboard")
 
 from items import T0_NS, Run, metrics, png
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator as PluginAccumulator
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
@@ -146,7 +147,9 @@ def _served_tags(logdir: Path) -> dict[str, set[str]]:
     return served
 
 
-def test_parameters_are_hparams_with_the_metrics_and_the_final_status(opened: Opened) -> None:
+def test_parameters_are_hparams_with_the_final_status_and_without_a_list_that_hides_others(
+    opened: Opened,
+) -> None:
     opened.log(Params(T0_NS, EVERY_BACKEND, {"optim.lr": 0.1, "amp": True, "name": "a", "none": None}))
     opened.log(metrics(0, {"loss": 1.0}), Params(T0_NS, EVERY_BACKEND, {"late": 7}))
     opened.backend.close(status="FAILED", timeout_s=5)
@@ -159,8 +162,7 @@ def test_parameters_are_hparams_with_the_metrics_and_the_final_status(opened: Op
         "none": "string_value",
         "late": "number_value",
     }
-    experiment = opened.hparams(hparams_metadata.EXPERIMENT_TAG, "experiment")
-    assert [info.name.tag for info in experiment.metric_infos] == ["loss"]  # type: ignore[attr-defined]
+    assert hparams_metadata.EXPERIMENT_TAG not in opened.read().PluginTagToContent("hparams")
     end = opened.hparams(hparams_metadata.SESSION_END_INFO_TAG, "session_end_info")
     assert end.status == 2  # type: ignore[attr-defined]
 
@@ -226,6 +228,26 @@ def test_coverage_below_full_and_events_are_told_in_texts(opened: Opened) -> Non
     assert opened.texts("ranklog/events") == [(3, "**nan**: loss is NaN")]
 
 
+def test_an_event_never_stands_below_the_one_before_which_the_default_loader_would_hide(opened: Opened) -> None:
+    opened.log(metrics(7, {"loss": 1.0}), Event("warning", "a", "no step", T0_NS))
+    opened.log(Event("warning", "b", "early", T0_NS, step=3), Event("warning", "c", "late", T0_NS, step=9))
+    assert opened.texts("ranklog/events") == [(7, "**a**: no step"), (7, "**b**: early (step 3)"), (9, "**c**: late")]
+
+
+def test_items_of_steps_that_a_later_attempt_does_again_are_hidden_like_metrics(opened: Opened) -> None:
+    run = opened.run
+    first = [run.text("note", f"first {step}", step=step) for step in (1, 2, 3)]
+    opened.log(*first, run.image("x", png(), step=2), run.image("x", png(), step=3), run.image("y", png(), step=3))
+    second = msgspec.structs.replace(run.attempt, attempt=1)
+    opened.log(second, run.text("note", "second", step=2), run.image("x", png(4, 4), step=2))
+    # The reader behind the server: `EventAccumulator` never hides texts.
+    served = PluginAccumulator(str(opened.folder), size_guidance={"tensors": 0}).Reload()
+    texts = [(each.step, tensor_util.make_ndarray(each.tensor_proto).item()) for each in served.Tensors("note")]
+    assert texts == [(1, b"first 1"), (2, b"second")]
+    assert [(each.step, each.width) for each in opened.read().Images("x")] == [(2, 4)]
+    assert [each.step for each in opened.read().Images("y")] == [3]
+
+
 def test_one_name_for_two_kinds_and_several_ranks_stay_apart(tmp_path: Path) -> None:
     opened = Opened(tmp_path, log_on_workers=-1)
     opened.log(metrics(0, {"x": 1.0}), opened.run.text("x", "hi"), opened.run.text("rank_003/x", "three", rank=3))
@@ -241,8 +263,13 @@ def _everything(run: Run) -> list[object]:
         run.text("note", "hi"),
         run.file("a.bin", b"1", step=1),
         run.file("a.bin", b"2", step=2),
-        run.image("x", png()),
+        run.image("x", png(), step=9),
         *(metrics(step, {"loss": float(step)}) for step in range(5, 10)),
+        msgspec.structs.replace(run.attempt, attempt=1),
+        metrics(8, {"loss": 8.0, "new": 1.0}, coverage=Coverage(1, 2, 1)),
+        run.image("x", png(), step=8),
+        Event("warning", "nan", "loss is NaN", T0_NS),
+        metrics(9, {"loss": 9.0}),
     ]
 
 
@@ -250,7 +277,7 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-@pytest.mark.parametrize("resumed_at", [0, 1, 4, 9, 16])
+@pytest.mark.parametrize("resumed_at", [0, 1, 4, 9, 16, 18, 20])
 def test_what_is_delivered_again_shows_once(opened: Opened, resumed_at: int) -> None:
     opened.log(*_everything(opened.run))
     before = _content(opened.folder)
@@ -262,7 +289,7 @@ def test_what_is_delivered_again_shows_once(opened: Opened, resumed_at: int) -> 
 
 
 @pytest.mark.parametrize("damage", ["torn", "garbage behind", "cut short", "zeros", "gone", "no progress"])
-@pytest.mark.parametrize("resumed_at", [0, 9, 16])
+@pytest.mark.parametrize("resumed_at", [0, 9, 18])
 def test_a_damaged_file_is_recovered_byte_for_byte(opened: Opened, damage: str, resumed_at: int) -> None:
     opened.log(*_everything(opened.run))
     before = _content(opened.folder)
@@ -298,7 +325,8 @@ def test_a_kill_between_the_file_and_its_progress_shows_nothing_twice(opened: Op
 def test_a_full_disk_raises_and_the_same_entries_are_taken_later(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entries = opened.run.add(metrics(0, {"loss": 1.0}))
+    opened.log(metrics(3, {"loss": 0.0}), metrics(4, {"loss": 0.0}))
+    entries = opened.run.add(msgspec.structs.replace(opened.run.attempt, attempt=1), metrics(3, {"loss": 1.0}))
 
     def half_then_full(fd: int, data: memoryview, offset: int) -> int:
         if len(data) > 10:
@@ -310,7 +338,23 @@ def test_a_full_disk_raises_and_the_same_entries_are_taken_later(
         patch.setattr("os.pwrite", lambda fd, data, offset: half_then_full(fd, data[:20], offset))
         opened.backend.deliver(entries=entries)
     opened.backend.deliver(entries=entries)
-    assert opened.scalars("loss") == [(0, 1.0)]
+    assert opened.scalars("loss") == [(3, 1.0)]
+
+
+def test_a_disk_that_is_full_when_progress_is_noted_makes_nothing_show_twice(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened.log(metrics(0, {"loss": 0.0}))
+    entries = opened.run.add(metrics(1, {"loss": 1.0}))
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr("ranklog.delivery.backends.tensorboard.write_private", full)
+        opened.backend.deliver(entries=entries)
+    opened.backend.deliver(entries=entries)
+    assert opened.scalars("loss") == [(0, 0.0), (1, 1.0)]
 
 
 def test_content_that_is_not_what_its_kind_promises_is_refused_alone(opened: Opened) -> None:

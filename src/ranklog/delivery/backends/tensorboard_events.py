@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import struct
 import wave
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -152,45 +152,26 @@ def _row(cells: Sequence[object]) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def hparams(
-    params: Mapping[str, Scalar], metrics: Iterable[str], status: Status | None, start_ns: int, end_ns: int
-) -> list[bytes]:
-    """Parameters, the metrics they go with and, where the run has ended, its status."""
+def session_start(params: Mapping[str, Scalar], start_ns: int) -> bytes:
+    """Parameters of a run. Which there are TensorBoard gathers from all runs, unless a run has a list of them."""
     start = plugin_data_pb2.SessionStartInfo(start_time_secs=start_ns / 1e9)
-    infos = []
     for name, value in params.items():
-        kind = _set_hparam(start.hparams[name], value)
-        infos.append(api_pb2.HParamInfo(name=name, type=kind))
-    experiment = api_pb2.Experiment(
-        time_created_secs=start_ns / 1e9,
-        hparam_infos=infos,
-        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],
-    )
-    at = Moment(0, start_ns)
-    data = plugin_data_pb2.HParamsPluginData
-    events = [
-        _hparams_event(hparams_metadata.EXPERIMENT_TAG, data(experiment=experiment), at),
-        _hparams_event(hparams_metadata.SESSION_START_INFO_TAG, data(session_start_info=start), at),
-    ]
-    if status is not None:
-        good = status == "FINISHED"
-        end = plugin_data_pb2.SessionEndInfo(
-            status=api_pb2.STATUS_SUCCESS if good else api_pb2.STATUS_FAILURE, end_time_secs=end_ns / 1e9
-        )
-        tag = hparams_metadata.SESSION_END_INFO_TAG
-        events.append(_hparams_event(tag, data(session_end_info=end), Moment(0, end_ns)))
-    return events
+        if isinstance(value, bool):
+            start.hparams[name].bool_value = value
+        elif isinstance(value, (int, float)):
+            start.hparams[name].number_value = value
+        else:
+            start.hparams[name].string_value = str(value)
+    data = plugin_data_pb2.HParamsPluginData(session_start_info=start)
+    return _hparams_event(hparams_metadata.SESSION_START_INFO_TAG, data, Moment(0, start_ns))
 
 
-def _set_hparam(field: Any, value: Scalar) -> int:
-    if isinstance(value, bool):
-        field.bool_value = value
-        return int(api_pb2.DATA_TYPE_BOOL)
-    if isinstance(value, (int, float)):
-        field.number_value = value
-        return int(api_pb2.DATA_TYPE_FLOAT64)
-    field.string_value = str(value)
-    return int(api_pb2.DATA_TYPE_STRING)
+def session_end(status: Status, end_ns: int) -> bytes:
+    """How a run ended."""
+    shown = api_pb2.STATUS_SUCCESS if status == "FINISHED" else api_pb2.STATUS_FAILURE
+    end = plugin_data_pb2.SessionEndInfo(status=shown, end_time_secs=end_ns / 1e9)
+    data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
+    return _hparams_event(hparams_metadata.SESSION_END_INFO_TAG, data, Moment(0, end_ns))
 
 
 def _hparams_event(tag: str, data: Any, at: Moment) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import struct
 import wave
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -20,8 +21,11 @@ from ranklog.delivery.backends.files import Shelf, step_path
 from ranklog.delivery.backends.tensorboard_events import Moment
 from ranklog.delivery.backends.tensorboard_layout import Charts
 from ranklog.delivery.backends.tensorboard_projector import Projector
+from ranklog.delivery.backends.tensorboard_rewinds import going_back
+from ranklog.journal.rewind import Rewinds
 from ranklog.model import content
-from ranklog.model.record import Entry, Event, Item, Metrics
+from ranklog.model.record import Attempt, Entry, Event, Item, Metrics, Params
+from ranklog.model.spec import Scalar
 
 COVERAGE_TAG = "ranklog/coverage"
 EVENTS_TAG = "ranklog/events"
@@ -47,6 +51,7 @@ class Renderer:
         artifacts: Folder for what TensorBoard has no view for, in the folder of the run.
 
     Attributes:
+        params: The newest value of each parameter.
         charts: Charts of the Custom Scalars page.
         graphs: Graphs by their name.
         head_changed: Whether charts or graphs were added; whoever writes them sets it back.
@@ -58,24 +63,23 @@ class Renderer:
         self._shelf = Shelf()
         self._owners: dict[str, str] = {}
         self._projector = Projector(context, artifacts.parent)
+        self._attempt = 0
+        self._rewinds = Rewinds()
+        self._highest_step = 0
+        self._events_step = 0
+        self.params: dict[str, Scalar] = {}
         self.charts = Charts()
         self.graphs: dict[str, content.Graph] = {}
         self.head_changed = False
-
-    @property
-    def scalar_tags(self) -> list[str]:
-        """Tags of the scalars so far."""
-        return [tag for tag, owner in self._owners.items() if owner == "metric"]
 
     def learn(self, entry: Entry) -> None:
         """Take notice of an entry that was rendered before."""
         record = entry.record
         if isinstance(record, Metrics):
-            for name in record.values:
-                self._tag(name, "metric")
+            self._note_metrics(record)
             self.charts.note(record)
         elif isinstance(record, Item):
-            self._tag(record.name, record.kind)
+            self._back([self._tag(record.name, record.kind)], record.step)
             if self._is_stored(record):
                 self._shelf.keep(record)
             elif record.kind == "embedding":
@@ -84,6 +88,10 @@ class Renderer:
                 self.graphs[record.name] = msgspec.json.decode(
                     self._context.content(record.files[0]), type=content.Graph
                 )
+        elif isinstance(record, Event):
+            self._place(record)
+        else:
+            self._note_run(record)
 
     def render(self, entry: Entry) -> list[bytes]:
         """Events of an entry.
@@ -95,30 +103,68 @@ class Renderer:
         if isinstance(record, Metrics):
             return self._metrics(record)
         if isinstance(record, Event):
-            markdown = f"**{record.code}**: {record.text}"
-            return [events.text(EVENTS_TAG, markdown, Moment(record.step or 0, record.time_ns))]
+            return [self._event(record)]
         if isinstance(record, Item):
+            tag = self._tag(record.name, record.kind)
+            back = self._back([tag], record.step)
             try:
-                return self._item(record)
+                rendered = self._item(record, tag)
             except _NEVER_SHOWN as error:
                 reason = f"{record.kind} {record.name!r} cannot be stored: {error}"
                 raise Refused(reason, [entry.ordinal]) from error
+            return list(going_back(rendered, step=record.step, time_ns=record.time_ns)) if back else rendered
+        self._note_run(record)
+        if isinstance(record, Params):
+            # For a running TensorBoard, which may not read the file that has them all.
+            return [events.session_start(self.params, self._context.facts.created_ns)]
         return []
+
+    def _note_run(self, record: object) -> None:
+        if isinstance(record, Attempt):
+            self._attempt = record.attempt
+        elif isinstance(record, Params):
+            self.params |= record.values
+
+    def _back(self, tags: Iterable[str], step: int) -> list[str]:
+        """Those of the tags with which this attempt goes back to an earlier step."""
+        self._highest_step = max(self._highest_step, step)
+        return self._rewinds.note(tags, step=step, attempt=self._attempt)
+
+    def _place(self, event: Event) -> int:
+        """Step of an event on the axis; it never gets smaller, since the default loader would hide those before."""
+        self._events_step = max(self._events_step, self._highest_step if event.step is None else event.step)
+        return self._events_step
+
+    def _event(self, event: Event) -> bytes:
+        step = self._place(event)
+        said = "" if event.step in (None, step) else f" (step {event.step})"
+        return events.text(EVENTS_TAG, f"**{event.code}**: {event.text}{said}", Moment(step, event.time_ns))
 
     def _tag(self, name: str, kind: str) -> str:
         """A tag belongs to one kind, since TensorBoard shows a tag by the first that it reads."""
         return name if self._owners.setdefault(name, kind) == kind else f"{name} ({kind})"
 
+    def _note_metrics(self, record: Metrics) -> tuple[dict[str, float], dict[str, float], bool]:
+        """Values by their tags: those that go on, those that go back; and whether the text of coverage goes back."""
+        goes_on = {self._tag(name, "metric"): value for name, value in record.values.items()}
+        goes_back = {tag: goes_on.pop(tag) for tag in self._back(goes_on, record.step)}
+        partial = record.coverage is not None and not record.coverage.full
+        return goes_on, goes_back, partial and bool(self._back([COVERAGE_TAG], record.step))
+
     def _metrics(self, record: Metrics) -> list[bytes]:
         at = Moment(record.step, record.time_ns)
-        values = {self._tag(name, "metric"): value for name, value in record.values.items()}
-        rendered = [events.scalars(values, at)]
+        goes_on, goes_back, coverage_goes_back = self._note_metrics(record)
+        rendered = [events.scalars(goes_on, at)] if goes_on else []
+        going = [events.scalars(goes_back, at)] if goes_back else []
         self.head_changed = self.charts.note(record) or self.head_changed
         if record.coverage is not None and not record.coverage.full:
             names = ", ".join(list(record.values)[:_SHOWN_NAMES])
             more = len(record.values) - _SHOWN_NAMES
             shown = f"{names} and {more} more" if more > 0 else names
-            rendered.append(events.text(COVERAGE_TAG, f"{shown}: {record.coverage}", at))
+            text = events.text(COVERAGE_TAG, f"{shown}: {record.coverage}", at)
+            (going if coverage_goes_back else rendered).append(text)
+        if going:
+            rendered += going_back(going, step=record.step, time_ns=record.time_ns)
         return rendered
 
     @staticmethod
@@ -130,8 +176,7 @@ class Renderer:
             return item.kind not in _LISTS and item.kind != "embedding"
         return (item.kind, item.media) not in _SHOWN
 
-    def _item(self, item: Item) -> list[bytes]:
-        tag = self._tag(item.name, item.kind)
+    def _item(self, item: Item, tag: str) -> list[bytes]:
         at = Moment(item.step, item.time_ns)
         if self._is_stored(item):
             return [events.text(tag, self._store(item), at)]
