@@ -394,6 +394,7 @@ def test_after_a_kill_one_complete_directory_comes_out(tmp_path: Path) -> None:
         [sys.executable, "-c", KILLED, here, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
     )
     assert child.returncode == -signal.SIGKILL, child.stderr
+    assert offline_files(tmp_path / "wandb") == []  # `wandb sync` would send a part, and then everything again
     known = {"directory": child.stdout.strip()}
     run = make_run(tmp_path / "again")
     run.spec.options["savedir"] = str(tmp_path / "wandb")

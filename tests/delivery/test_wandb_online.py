@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import wandb
 from items import T0_NS, Run, metrics, png
 from test_wandb import children, make_run, service_pid
-from wandb_server import KEY, Api, serve
+from wandb_server import KEY, Api, serve_client
 
 from ranklog.delivery.backends.base import Refused
 from ranklog.delivery.backends.wandb import WandbBackend
@@ -23,13 +24,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    with serve() as (address, api):
-        monkeypatch.setenv("WANDB_BASE_URL", address)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+def api(tmp_path: Path) -> Iterator[Api]:
+    with serve_client(tmp_path / "home") as api:
         yield api
         api.answers.set()
         api.refuse = 0
@@ -128,6 +124,23 @@ def test_a_requeued_job_goes_on_with_its_run_and_no_row_is_lost_or_twice(api: Ap
     assert len({row["_step"] for row in rows}) == len(rows)
     assert [alert["title"] for alert in api.alerts] == ["slow"]
     assert api.buckets["run-1"].exitcode == 0
+
+
+def test_one_nan_does_not_spoil_the_best_value_which_a_requeued_job_goes_on_with(api: Api, tmp_path: Path) -> None:
+    run = make_run(tmp_path, offline=False)
+    run.add(MetricInfo(T0_NS, EVERY_BACKEND, "loss", "min"), MetricInfo(T0_NS, EVERY_BACKEND, "acc.top1", "max"))
+    run.add(
+        *(metrics(step, {"loss": value, "acc.top1": -value}) for step, value in enumerate((3.0, math.nan, 1.0, 2.0)))
+    )
+    known = deliver(run, None, known={})
+    summary = json.loads(api.buckets["run-1"].summary)
+    assert summary["loss"] == {"min": 1.0, "last": 2.0} and summary["acc.top1"] == {"max": -1.0, "last": -2.0}
+    start = len(run.entries)
+    # It goes back: the best so far was undone.
+    run.add(msgspec.structs.replace(run.attempt, attempt=1), metrics(2, {"loss": 1.5}), metrics(3, {"loss": math.nan}))
+    deliver(run, "FINISHED", start=start, attempt=1, known=known)
+    summary = json.loads(api.buckets["run-1"].summary)
+    assert summary["loss"] == {"min": 1.5, "last": "NaN"} and summary["acc.top1"] == {"max": -1.0, "last": -2.0}
 
 
 def test_an_artifact_whose_name_has_another_type_on_the_server_is_refused_and_the_rest_goes_on(

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -268,3 +272,15 @@ def serve() -> Iterator[tuple[str, Api]]:
         finally:
             api.answers.set()
             server.shutdown()
+
+
+@contextmanager
+def serve_client(home: Path) -> Iterator[Api]:
+    """Run the server, and send W&B's client to it; nothing of the user's own settings is read."""
+    with pytest.MonkeyPatch.context() as patch, serve() as (address, api):
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+            patch.delenv(name)
+        patch.setenv("WANDB_BASE_URL", address)
+        patch.setenv("WANDB_API_KEY", KEY)
+        patch.setenv("HOME", str(home))
+        yield api

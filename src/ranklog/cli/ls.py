@@ -104,6 +104,8 @@ def trouble_texts(deliveries: Sequence[Delivery], run_id: str) -> list[Text]:
         if delivery.error:
             tries = count(delivery.failures, "failed try", "failed tries")
             lines[f"{run_id}, {clean(delivery.backend)} ({tries}): "] = clean(delivery.error)
+        if warning := delivery.known.get("warning"):
+            lines[f"{run_id}, {clean(delivery.backend)}: "] = clean(warning)
         for segment, reason in delivery.damage.items():
             what = f"cannot be read {reason}; what stands there is not delivered (`ranklog verify` tells more)"
             lines[f"{run_id}, {clean(segment)}: "] = clean(what)

@@ -10,41 +10,46 @@ Takes entries of the journal, hands them to W&B's own client, which writes and u
   row of the same ``step``: W&B's rows cannot be changed.
 - From the second attempt of a run on, each row has the column ``ranklog/attempt``: where an attempt went back to an
   earlier step, its rows count instead of those without it, or with a lower one, of the same ``step`` and above.
-- A metric with a goal has its best value in the summary, by ``define_metric``. An alert is W&B's own alert, once, or
+- A metric with a goal has its best value in the summary (`wandb_goals`). An alert is W&B's own alert, once, or
   again where its answer was lost.
 - Parameters are the run's config, nested again at their dots. Facts of the run are below ``ranklog`` there. Events
   are lines of the run's log.
 - A metric that has the name of one of W&B's own columns (``step``, ``_step``, ``_runtime``, ``_timestamp``,
   ``_wandb``) becomes ``user/<name>``.
 
-Nothing shows twice. An offline directory that was left open is deleted and written anew from the first entry (W&B
-loses rows when it is killed, and would keep only one directory of several). Online, the server says which rows it
-has, and those are not sent again. Never asks for a login. Blocks for W&B's client, at the end at most for the time
-it is given.
+Nothing shows twice. An offline directory that was left open, or that goes on, is deleted and written anew from the
+first entry (W&B loses rows when it is killed), unless it was synced: then another directory goes on after it
+(`wandb_offline`). Online, the server says which rows it has, and those are not sent again. Never asks for a login.
+Blocks for W&B's client, at the end at most for the time it is given.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ranklog.delivery.backends import wandb_service
+import msgspec
+
+from ranklog.delivery.backends import wandb_offline, wandb_service
 from ranklog.delivery.backends.base import RunContext
-from ranklog.delivery.backends.wandb_config import merge_params
+from ranklog.delivery.backends.history import earlier_entries
+from ranklog.delivery.backends.wandb_config import attempt_facts, merge_params, run_facts
+from ranklog.delivery.backends.wandb_goals import Goals
+from ranklog.delivery.backends.wandb_init import init_run
 from ranklog.delivery.backends.wandb_items import ItemStore
 from ranklog.delivery.backends.wandb_names import to_column, to_run_id
+from ranklog.delivery.backends.wandb_offline import Taken
 from ranklog.journal.layout import make_private_dir
 from ranklog.model.facts import JobFacts, facts_of
-from ranklog.model.record import Attempt, Coverage, End, Entry, Event, Item, MetricInfo, Metrics, Params, Status
+from ranklog.model.record import Attempt, Coverage, End, Entry, Event, Item, MetricInfo, Metrics, Params, Record, Status
 from ranklog.model.spec import Scalar
 
 if TYPE_CHECKING:
     import wandb
 
-FINISHED_MARK = "ranklog-finished"
+_GIVE_UP_S = 10.0
 _LEVELS = {"info": "INFO", "warning": "WARN", "error": "ERROR"}
 
 
@@ -77,7 +82,10 @@ class WandbBackend:
 
     _context: RunContext
     _run: wandb.Run
+    _run_id: str
+    _directory: Path
     _items: ItemStore
+    _goals: Goals
 
     def __init__(self) -> None:
         self._next = 0
@@ -96,26 +104,44 @@ class WandbBackend:
         self._context = context
         self._attempt = context.attempt
         savedir = context.savedir
-        run_id = to_run_id(context.facts.run_id)
+        self._run_id = run_id = to_run_id(context.facts.run_id)
         make_private_dir(savedir)
         again = _must_send_again(context)
         offline = wandb_service.prepare(savedir, offline=bool(context.spec.options.get("offline_mode")))
-        if offline:
-            _discard(savedir, run_id)
-        self._run = run = _init(context, savedir, run_id, offline)
+        taken = wandb_offline.clear(savedir, run_id, context.known.get("directory")) if offline else None
+        self._next = taken.next_ordinal if taken else 0 if again else context.resumed_at
+        self._run = init_run(context, savedir, run_id, offline=offline)
+        try:
+            self._set_up(taken)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                wandb_service.finish(self._run, None, _GIVE_UP_S)
+            raise
+        known = {"run_id": run_id, "experiment_id": self._run.project, "directory": str(self._directory)}
+        if not offline and self._run.url:
+            known["url"] = self._run.url
+        if taken is not None and (taken.warning or "warning" in context.known):
+            known["warning"] = taken.warning
+        return known | {"redeliver_from": str(self._next)}
+
+    def _set_up(self, taken: Taken | None) -> None:
+        """Say what W&B has to know before the first entry comes."""
+        run, context = self._run, self._context
+        self._directory = Path(run.settings.sync_dir)
+        wandb_offline.begin(self._directory)
+        if taken is not None:
+            wandb_offline.hide(self._directory, self._run_id)
+            if taken.warning:
+                run.write_logs(f"[ranklog] warning: {taken.warning}")
         run.define_metric("step", hidden=True)
         run.define_metric("*", step_metric="step")
         self._server_has = run.starting_step
-        directory = Path(run.settings.sync_dir)
-        (directory / FINISHED_MARK).unlink(missing_ok=True)
-        self._items = ItemStore(context, run, directory / "ranklog")
-        self._configure(_facts(context))
-        known = {"run_id": run_id, "experiment_id": run.project, "directory": str(directory)}
-        if not offline and run.url:
-            known["url"] = run.url
-        if offline or again:
-            known["redeliver_from"] = "0"
-        return known
+        self._items = ItemStore(context, run, self._directory / "ranklog")
+        self._goals = Goals(run)
+        self._configure(run_facts(context.facts))
+        for entry in earlier_entries(msgspec.structs.replace(context, resumed_at=self._next)):
+            self._learn(entry.record)
+        self._goals.write()
 
     def deliver(self, *, entries: Sequence[Entry]) -> None:
         """Hand entries to W&B's client; those of an earlier try that it took are passed over."""
@@ -123,6 +149,7 @@ class WandbBackend:
             if entry.ordinal >= self._next:
                 self._store(entry)
                 self._next = entry.ordinal + 1
+        self._goals.write()
 
     def close(self, *, status: Status | None, timeout_s: float) -> None:
         """Finish the run; None marks it as preempted, which in W&B means that it goes on later.
@@ -135,41 +162,43 @@ class WandbBackend:
             raise ConnectionError("W&B's process ended too early: everything is sent again at the next open")
         self._broken = True
         wandb_service.finish(self._run, status, timeout_s)
-        (Path(self._run.settings.sync_dir) / FINISHED_MARK).touch()
+        wandb_offline.finish(self._directory, self._next)
+        wandb_offline.show(self._directory, self._run_id)
 
-    def _store(self, entry: Entry) -> None:
-        record = entry.record
+    def _learn(self, record: Record) -> None:
+        """Take notice of what is said about the run, also of what W&B has already."""
         match record:
             case Metrics():
-                row = {to_column(name): value for name, value in record.values.items()}
-                self._note_coverage(record, row)
-                self._log(row, record, entry.ordinal)
-            case MetricInfo(goal="min" | "max" as goal):
-                self._set_goal(to_column(record.name), goal)
-            case Item(kind="alert"):
-                self._alert(record, entry.ordinal)
+                self._goals.note(record, self._attempt)
+                self._note_coverage(record.coverage)
+            case MetricInfo():
+                self._goals.set(record)
             case Item():
-                self._store_item(record, entry.ordinal)
+                self._items.learn(record)
             case Params():
                 self._configure(record.values)
             case Attempt():
                 self._attempt = record.attempt
-                self._configure(_attempt_facts(record))
+                self._configure(attempt_facts(record))
             case JobFacts():
                 self._configure(facts_of(record))
+
+    def _store(self, entry: Entry) -> None:
+        record = entry.record
+        self._learn(record)
+        match record:
+            case Metrics():
+                row = {to_column(name): value for name, value in record.values.items()}
+                self._log(row | _partial(record.coverage), record, entry.ordinal)
+            case Item(kind="alert"):
+                self._alert(record, entry.ordinal)
+            case Item():
+                self._store_item(record, entry.ordinal)
             case Event():
                 self._run.write_logs(f"[ranklog] {record.level}: {record.text}{_where(record)}")
             case End():
                 if record.reason:
                     self._run.summary["ranklog/reason"] = record.reason
-
-    def _set_goal(self, column: str, goal: str) -> None:
-        if "*" in column:
-            # W&B takes it for a pattern, of other metrics too, and refuses it elsewhere than at the end.
-            self._run.write_logs(f"[ranklog] warning: W&B cannot keep the {goal} of {column}: its name has a *")
-            return
-        # A dot would be a way into a mapping.
-        self._run.define_metric(column.replace(".", "\\."), step_metric="step", summary=f"{goal},last")
 
     def _store_item(self, item: Item, ordinal: int) -> None:
         try:
@@ -199,15 +228,8 @@ class WandbBackend:
                 row["ranklog/attempt"] = self._attempt
             self._run.log(row, step=ordinal, commit=True)
 
-    def _note_coverage(self, record: Metrics, row: dict[str, Any]) -> None:
-        coverage = record.coverage
-        if coverage is None:
-            return
-        if not coverage.all_contributed:
-            ranks = {"answered": coverage.answered, "contributed": coverage.contributed}
-            ranks["world_size"] = coverage.world_size
-            row |= {f"ranklog/{what}": count for what, count in ranks.items()}
-        if self._lowest is None or coverage.share < self._lowest.share:
+    def _note_coverage(self, coverage: Coverage | None) -> None:
+        if coverage is not None and (self._lowest is None or coverage.share < self._lowest.share):
             self._lowest = coverage
             self._run.summary["ranklog/coverage"] = str(coverage)
 
@@ -216,76 +238,19 @@ class WandbBackend:
         self._run.config.update(changed, allow_val_change=True)
 
 
+def _partial(coverage: Coverage | None) -> dict[str, int]:
+    if coverage is None or coverage.all_contributed:
+        return {}
+    ranks = {"answered": coverage.answered, "contributed": coverage.contributed, "world_size": coverage.world_size}
+    return {f"ranklog/{what}": count for what, count in ranks.items()}
+
+
 def _where(event: Event) -> str:
     parts = [f"{word} {value}" for word, value in (("rank", event.rank), ("step", event.step)) if value is not None]
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _facts(context: RunContext) -> dict[str, Scalar]:
-    facts = context.facts
-    return {"ranklog.run_id": facts.run_id, "ranklog.command": " ".join(facts.command)}
-
-
-def _attempt_facts(attempt: Attempt) -> dict[str, Scalar]:
-    place = attempt.place
-    return {
-        "ranklog.attempt": attempt.attempt,
-        "ranklog.host": attempt.host,
-        "ranklog.world_size": place.world_size,
-        "ranklog.node_count": place.node_count,
-        "ranklog.launcher": place.launcher,
-        "ranklog.job_id": place.job_id,
-    }
-
-
-def _init(context: RunContext, savedir: Path, run_id: str, offline: bool) -> wandb.Run:
-    import wandb
-
-    settings = wandb.Settings(
-        console="off",
-        silent=True,
-        # This process is not the one that trains: its code and its load would mislead.
-        disable_code=True,
-        x_disable_stats=True,
-        program=context.facts.script or None,
-        use_dot_wandb=False,
-    )
-    try:
-        return wandb.init(
-            project=str(context.spec.options["project_name"]),
-            dir=str(savedir),
-            id=run_id,
-            name=_given(context, "run_name", "WANDB_NAME", context.facts.run_id),
-            group=_given(context, "group", "WANDB_RUN_GROUP", context.facts.group),
-            job_type=_given(context, "job_type", "WANDB_JOB_TYPE"),
-            notes=_given(context, "notes", "WANDB_NOTES"),
-            tags=tags.split(",") if (tags := _given(context, "tags", "WANDB_TAGS")) else None,
-            resume="allow",
-            mode="offline" if offline else None,
-            reinit="create_new",
-            settings=settings,
-        )
-    except BaseException:
-        wandb_service.stop_if_idle()
-        raise
-
-
-def _given(context: RunContext, option: str, variable: str, otherwise: str = "") -> str | None:
-    """The logger's own setting, else W&B's variable, which its client reads by itself, else what ranklog knows."""
-    given = context.spec.options.get(option)
-    if given:
-        return str(given)
-    return None if os.environ.get(variable) else otherwise or None
-
-
 def _must_send_again(context: RunContext) -> bool:
     """Whether an online run was left without an orderly end, so that W&B may not have sent all it was given."""
     directory = context.known.get("directory")
-    return directory is not None and not (Path(directory) / FINISHED_MARK).exists()
-
-
-def _discard(savedir: Path, run_id: str) -> None:
-    """Delete the offline directories of this run: the journal has all that is in them, and more."""
-    for directory in (savedir / "wandb").glob("offline-run-*"):
-        if (directory / f"run-{run_id}.wandb").is_file():
-            shutil.rmtree(directory)
+    return directory is not None and not wandb_offline.is_finished(Path(directory))

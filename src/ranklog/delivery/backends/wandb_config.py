@@ -1,4 +1,4 @@
-"""Flattened parameters as W&B's nested config; pure.
+"""Facts and flattened parameters as W&B's nested config; pure.
 
 W&B shows nested mappings as dotted columns and filters by them, but cannot address a key that itself has a dot.
 """
@@ -9,7 +9,26 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from ranklog.model.record import Attempt, RunFacts
 from ranklog.model.spec import Scalar
+
+
+def run_facts(facts: RunFacts) -> dict[str, Scalar]:
+    """What the config says of a run."""
+    return {"ranklog.run_id": facts.run_id, "ranklog.command": " ".join(facts.command)}
+
+
+def attempt_facts(attempt: Attempt) -> dict[str, Scalar]:
+    """What the config says of an attempt."""
+    place = attempt.place
+    return {
+        "ranklog.attempt": attempt.attempt,
+        "ranklog.host": attempt.host,
+        "ranklog.world_size": place.world_size,
+        "ranklog.node_count": place.node_count,
+        "ranklog.launcher": place.launcher,
+        "ranklog.job_id": place.job_id,
+    }
 
 
 def merge_params(config: Mapping[str, Any], values: Mapping[str, Scalar]) -> dict[str, Any]:

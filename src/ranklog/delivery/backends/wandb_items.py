@@ -47,6 +47,11 @@ class ItemStore:
         self._folder = folder
         self._types: dict[str, str] = {}
 
+    def learn(self, item: Item) -> None:
+        """Take notice of an item that W&B has already: no other type of artifact can have its name."""
+        if not _may_be_shown(item):
+            self._types.setdefault(to_artifact_name(item.name), _type_of(item))
+
     def row(self, item: Item, ordinal: int) -> dict[str, Any] | None:
         """The item as a row of the history; None where it can only be an artifact."""
         value = self._value(item, ordinal)
@@ -84,7 +89,7 @@ class ItemStore:
         """
         import wandb
 
-        name, kept_as = to_artifact_name(item.name), _TYPES.get(item.kind, "artifact")
+        name, kept_as = to_artifact_name(item.name), _type_of(item)
         if self._types.setdefault(name, kept_as) != kept_as:
             # Its client asks the server, which may not have heard of the first one yet, and offline it asks nobody.
             raise Refused(
@@ -140,6 +145,16 @@ class ItemStore:
             else:
                 return target
         return self._context.materialise([file], folder)[0]
+
+
+def _type_of(item: Item) -> str:
+    return _TYPES.get(item.kind, "artifact")
+
+
+def _may_be_shown(item: Item) -> bool:
+    if item.media == content.FOLDER:
+        return item.kind in LISTS or item.kind == "embedding"
+    return item.kind in FROM_FILES or (item.kind, item.media) in FROM_CONTENT
 
 
 def _joined(meta: Mapping[str, Scalar]) -> dict[str, Any]:
