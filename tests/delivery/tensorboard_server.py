@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -70,10 +71,11 @@ def serve(logdir: Path, *, load_fast: bool) -> Iterator[TensorBoard]:
                     break
             else:
                 raise AssertionError("TensorBoard did not start")
+            # It waits for whoever reads its warnings.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
             yield TensorBoard(line.split(" at ")[1].split()[0].rstrip("/"))
         finally:
             process.terminate()
-            process.stderr.read()
 
 
 def eventually(ask: Callable[[], object], expected: object) -> None:

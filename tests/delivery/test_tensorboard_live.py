@@ -50,7 +50,7 @@ class Job:
         self.backend.deliver(entries=self.run.entries[self._given :])
         self._given = len(self.run.entries)
 
-    def end(self, status: Status) -> None:
+    def end(self, status: Status | None) -> None:
         self.backend.close(status=status, timeout_s=5)
 
     def points(self, tag: str) -> Points:
@@ -128,24 +128,45 @@ def test_an_open_tensorboard_with_the_default_loader_shows_how_a_run_ended(tmp_p
         eventually(board.hparams, {"job": ({"lr": 0.1}, "STATUS_FAILURE")})
 
 
+@pytest.mark.slow
+def test_a_correction_of_earlier_steps_does_not_hide_the_later_ones_once_the_run_is_over(
+    board: TensorBoard, tmp_path: Path
+) -> None:
+    job = Job(tmp_path)
+    job.begin()
+    job.log(*(metrics(step, {"loss": 0.0, "val": 0.0}) for step in range(10)))
+    eventually(lambda: len(board.scalars("job", "loss")), 10)
+    corrected = (metrics(step, {"loss": 1.0}) for step in range(3, 6))
+    job.log(*(msgspec.structs.replace(each, corrects=True) for each in corrected))
+    job.end("FINISHED")
+    expected = [(step, float(3 <= step < 6)) for step in range(10)]
+    eventually(lambda: board.scalars("job", "loss"), expected)
+    assert job.points("loss") == expected
+    assert board.scalars("job", "val") == [(step, 0.0) for step in range(10)]
+    size = [path.stat().st_size for path in job.folder.glob("*.1")]
+    job.begin()
+    job.end("FINISHED")
+    assert [path.stat().st_size for path in job.folder.glob("*.1")] == size, "it was put in order again"
+
+
 def play(job: Job, attempts: Attempts) -> dict[str, Points]:
     """Log the series of each attempt; gives the points that count: the newest attempt undoes what it goes back over."""
-    counts: dict[str, Points] = {}
+    counts: dict[str, dict[int, float]] = {}
     for number, series in enumerate(attempts):
         job.begin()
         for name, steps in series:
-            before = [point for point in counts.get(name, []) if point[0] < steps[0]]
-            counts[name] = before + [(step, float(number)) for step in steps]
+            before = {step: value for step, value in counts.get(name, {}).items() if step < steps[0]}
+            counts[name] = before | dict.fromkeys(steps, float(number))
             job.log(*(metrics(step, {name: float(number)}) for step in steps))
-        job.end("KILLED")
-    return counts
+        job.end("KILLED" if number == len(attempts) - 1 or number % 2 else None)
+    return {name: sorted(points.items()) for name, points in counts.items()}
 
 
-steps = st.lists(st.integers(0, 12), min_size=1, max_size=6, unique=True).map(sorted)
+steps = st.lists(st.integers(0, 12), min_size=1, max_size=6, unique=True)
 series = st.lists(st.tuples(st.sampled_from(NAMES), steps), max_size=3, unique_by=lambda pair: pair[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(attempts=st.lists(series, min_size=1, max_size=4))
 def test_readers_of_the_files_show_what_counts_for_any_attempts(
     attempts: Attempts, tmp_path_factory: pytest.TempPathFactory
@@ -167,10 +188,7 @@ def test_both_loaders_of_the_server_show_what_counts_for_many_runs(board: Tensor
     expected: dict[str, dict[str, Points]] = {}
     for index in range(25):
         attempts = [
-            [
-                (name, sorted(chance.sample(range(13), chance.randint(1, 6))))
-                for name in chance.sample(NAMES, chance.randint(0, 3))
-            ]
+            [(name, chance.sample(range(13), chance.randint(1, 6))) for name in chance.sample(NAMES, 3)]
             for _ in range(chance.randint(1, 4))
         ]
         expected[f"run-{index}"] = play(Job(tmp_path, f"run-{index}"), attempts)

@@ -8,7 +8,8 @@ below full coverage are listed in the text ``ranklog/coverage``, events in ``ran
 
 The main file only grows, since a running TensorBoard never reads a file that replaces another. Where an attempt goes
 back to an earlier step, what it supersedes (`ranklog.journal.rewind`) stays in the file; marks (`tensorboard_rewinds`)
-make every reader hide it.
+make every reader hide it. Metrics whose points are out of order within an attempt are written again in order when the
+attempt ends (`tensorboard_order`).
 
 TensorBoard takes the hparams, the graph and the layout of the Custom Scalars page that it reads first, so they have
 a file of their own (`tensorboard_head`). A TensorBoard that is already running shows what is new in it; what it knew
@@ -48,11 +49,13 @@ class Progress(msgspec.Struct, frozen=True):
         created_ns: Creation of the run it belongs to.
         next_ordinal: First entry that is not in the file.
         size: Bytes of the file that are whole.
+        in_order: First entry whose points out of order are not shown in order yet.
     """
 
     created_ns: int
     next_ordinal: int
     size: int
+    in_order: int = 0
 
 
 class TensorBoardBackend:
@@ -87,6 +90,7 @@ class TensorBoardBackend:
         self._last_ns = 0
         self._ahead = False
         self._size = 0
+        self._in_order = 0
 
     def open(self, *, context: RunContext) -> dict[str, str]:
         """Open the run's event file, cut what a kill left behind, and render what is missing."""
@@ -104,7 +108,8 @@ class TensorBoardBackend:
         self._head = HeadFile(self._folder, stem)
         self._file = EventFile(self._folder / f"{stem}.1")
         progress = self._load_progress()
-        self._next = progress.next_ordinal if self._file.keep(progress.size) else 0
+        if self._file.keep(progress.size):
+            self._next, self._in_order = progress.next_ordinal, progress.in_order
         if self._file.size == 0:
             self._file.append(frame(events.file_start(context.facts.created_ns)))
         try:
@@ -124,7 +129,7 @@ class TensorBoardBackend:
             self._file.size = self._size
             self._renderer = self._new_renderer()
             for entry in earlier_entries(msgspec.structs.replace(self._context, resumed_at=self._next)):
-                self._renderer.learn(entry)
+                self._learn(entry)
             self._ahead = False
         try:
             self._take(entry for entry in entries if entry.ordinal >= self._next)
@@ -136,9 +141,22 @@ class TensorBoardBackend:
         """Note the status beside the hparams and close the file."""
         del timeout_s  # Nothing here waits for others.
         try:
+            if status is not None and self._renderer.disorder.begins:
+                self._put_in_order()
             self._write_head(status)
         finally:
             self._file.close()
+
+    def _put_in_order(self) -> None:
+        every = earlier_entries(msgspec.structs.replace(self._context, resumed_at=self._next))
+        events = b"".join(map(frame, self._renderer.in_order(every)))
+        self._in_order = self._next
+        self._write(events, self._next)
+
+    def _learn(self, entry: Entry) -> None:
+        self._renderer.learn(entry)
+        if entry.ordinal < self._in_order:
+            self._renderer.disorder.begins.clear()
 
     def _take(self, entries: Iterable[Entry]) -> None:
         refused: dict[int, str] = {}
@@ -147,7 +165,7 @@ class TensorBoardBackend:
         for entry in entries:
             self._last_ns = max(self._last_ns, entry.record.time_ns)
             if entry.ordinal < upto:
-                self._renderer.learn(entry)
+                self._learn(entry)
                 continue
             try:
                 for event in self._renderer.render(entry):
@@ -163,12 +181,14 @@ class TensorBoardBackend:
             raise Refused.together(refused)
 
     def _commit(self, buffer: bytearray, upto: int) -> None:
+        if upto != self._next:
+            self._write(bytes(buffer), upto)
+
+    def _write(self, events: bytes, upto: int) -> None:
         """Write events, then note how far the file is: what a kill leaves in between is cut at the next open."""
-        if upto == self._next:
-            return
         self._ahead, self._size = True, self._file.size  # should this fail, more was rendered than is stored
-        self._file.append(bytes(buffer))
-        progress = Progress(self._context.facts.created_ns, upto, self._file.size)
+        self._file.append(events)
+        progress = Progress(self._context.facts.created_ns, upto, self._file.size, self._in_order)
         write_private(self._folder / _PROGRESS, msgspec.json.encode(progress))
         self._next = upto
         self._ahead = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import struct
 import wave
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -20,6 +20,7 @@ from ranklog.delivery.backends.base import Refused, RunContext
 from ranklog.delivery.backends.files import Shelf, step_path
 from ranklog.delivery.backends.tensorboard_events import Moment
 from ranklog.delivery.backends.tensorboard_layout import Charts
+from ranklog.delivery.backends.tensorboard_order import Disorder, in_order
 from ranklog.delivery.backends.tensorboard_projector import Projector
 from ranklog.delivery.backends.tensorboard_rewinds import going_back
 from ranklog.journal.rewind import Rewinds
@@ -52,6 +53,7 @@ class Renderer:
 
     Attributes:
         params: The newest value of each parameter.
+        disorder: Metrics with points out of order.
         charts: Charts of the Custom Scalars page.
         graphs: Graphs by their name.
         head_changed: Whether charts or graphs were added; whoever writes them sets it back.
@@ -68,6 +70,7 @@ class Renderer:
         self._highest_step = 0
         self._events_step = 0
         self.params: dict[str, Scalar] = {}
+        self.disorder = Disorder()
         self.charts = Charts()
         self.graphs: dict[str, content.Graph] = {}
         self.head_changed = False
@@ -147,7 +150,9 @@ class Renderer:
     def _note_metrics(self, record: Metrics) -> tuple[dict[str, float], dict[str, float], bool]:
         """Values by their tags: those that go on, those that go back; and whether the text of coverage goes back."""
         goes_on = {self._tag(name, "metric"): value for name, value in record.values.items()}
-        goes_back = {tag: goes_on.pop(tag) for tag in self._back(goes_on, record.step)}
+        back = self._back(goes_on, record.step)
+        self.disorder.note(goes_on, back=back, step=record.step)
+        goes_back = {tag: goes_on.pop(tag) for tag in back}
         partial = record.coverage is not None and not record.coverage.full
         return goes_on, goes_back, partial and bool(self._back([COVERAGE_TAG], record.step))
 
@@ -166,6 +171,11 @@ class Renderer:
         if going:
             rendered += going_back(going, step=record.step, time_ns=record.time_ns)
         return rendered
+
+    def in_order(self, entries: Iterable[Entry]) -> Iterator[bytes]:
+        """Events that show metrics with points out of order in order; the entries are all that were seen."""
+        begins = self.disorder.begins
+        return in_order(entries, begins, tag_of=lambda name: self._tag(name, "metric"), rewinds=self._rewinds)
 
     @staticmethod
     def _is_stored(item: Item) -> bool:
