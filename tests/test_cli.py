@@ -19,7 +19,7 @@ from ranklog import __version__
 from ranklog.cli import main
 from ranklog.cli.sync_to import parse_destination
 from ranklog.delivery.lock import DeliveryLock
-from ranklog.journal.cursor import load_cursors
+from ranklog.journal.cursor import Cursor, load_cursors, save_cursor
 from ranklog.journal.layout import read_facts, segment_name, write_facts
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.record import Coverage, End, Metrics, Params
@@ -87,6 +87,12 @@ def test_ls_lists_runs_with_status_and_what_their_backends_lack(cli, runs):
     lines = shown.out.splitlines()
     assert "run-a" in lines[1] and "FINISHED" in lines[1] and "console 5 waiting" in lines[1]
     assert "run-b" in lines[2] and "FAILED" in lines[2]
+
+
+def test_ls_and_show_tell_what_a_backend_warns_of(cli, runs):
+    save_cursor(runs / "run-a", 0, Cursor(backend="console", known={"warning": "a sync [1] did not end"}))
+    for shown in (cli("ls"), cli("show", "run-a")):
+        assert "run-a, console: a sync [1] did not end" in shown.out
 
 
 def test_ls_as_json_is_one_array(cli, runs):

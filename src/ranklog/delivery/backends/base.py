@@ -110,7 +110,8 @@ class Backend(Protocol):
     def open(self, *, context: RunContext) -> dict[str, str]:
         """Connect and open the run, or the one in ``context.known`` again.
 
-        Returns facts to remember and show: ``run_id``, ``experiment_id``, ``url`` where the backend has them.
+        Returns facts to remember and show: ``run_id``, ``experiment_id``, ``url`` where the backend has them. A
+        ``warning`` is printed by ``ranklog ls`` and ``show`` until it is "".
         """
 
     def deliver(self, *, entries: Sequence[Entry]) -> None:
