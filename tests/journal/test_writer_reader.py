@@ -371,24 +371,26 @@ def test_a_frame_that_was_replaced_while_it_was_read_is_read_once_more_before_it
     assert reader.damage == []
 
 
-def test_when_the_old_segment_cannot_be_synced_the_new_one_goes_on_with_the_next_ordinal(
-    start_attempt, tmp_path, monkeypatch
-):
+def test_when_the_old_segment_cannot_be_synced_the_new_one_repeats_what_was_not(start_attempt, tmp_path, monkeypatch):
     writer = start_attempt(segment_bytes=1)
-    before = len(list(Path("/proc/self/fd").iterdir()))
-
-    def refuse(fd: int) -> None:
-        raise OSError(errno.EIO, "broken")
-
-    monkeypatch.setattr(writer_module.os, "fdatasync", refuse)
-    with pytest.raises(OSError, match="broken"):
-        writer.append(metrics(0))
-    monkeypatch.undo()
-    assert (writer.taken, len(list(Path("/proc/self/fd").iterdir()))) == (0, before)
     writer._segment_bytes = 1 << 20
-    writer.append(metrics(0))
+    writer.append(metrics(0, 1))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    refusals = [OSError(errno.EIO, "broken")]
+
+    def refuse_once(fd: int) -> None:
+        if refusals:
+            raise refusals.pop()
+
+    monkeypatch.setattr(os, "fdatasync", refuse_once)
+    writer._segment_bytes = 1
+    writer.append(metrics(2))
+    monkeypatch.undo()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
     entries = read_run(tmp_path / "run-a")
-    assert [(entry.ordinal, entry.segment) for entry in entries] == [(0, 0), (1, 1), (2, 1)]
+    assert [(entry.ordinal, entry.segment) for entry in entries] == [(0, 0), (1, 0), (2, 0), (3, 1)]
+    os.truncate(tmp_path / "run-a" / segment_name(0), len(encode_frame([writer._attempt], 0)))
+    assert steps_of(tmp_path / "run-a") == [0, 1, 2], "also where the old segment has lost it"
 
 
 def test_starting_another_attempt_reads_the_last_segment_only(start_attempt, tmp_path, monkeypatch):

@@ -12,10 +12,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from ranklog.capture.health import Health
+from ranklog.journal.descriptor import Descriptor
 from ranklog.model.spec import Forward
 from ranklog.model.uri import absolute_uri
 
@@ -135,19 +137,21 @@ class _Thread:
 
 class _Child:
     def __init__(self, run_dir: Path, secrets: Mapping[str, str], console: bool) -> None:
-        read_end, self._write_end = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._write_end, False)
-        command = [sys.executable, "-m", "ranklog.delivery", str(run_dir)]
-        inherited: tuple[int, ...] = ()
-        console_fd = -1
-        if console:
-            console_fd = os.dup(_stdout_fd())
-            inherited = (console_fd,)
-            command += ["--console-fd", str(console_fd)]
-        try:
+        with ExitStack() as failed, ExitStack() as passed:
+            read_end, self._write_end = (Descriptor(number) for number in os.pipe2(os.O_CLOEXEC))
+            passed.callback(read_end.let_go)
+            failed.callback(self._write_end.let_go)
+            self._write_end.call(os.set_blocking, False)
+            command = [sys.executable, "-m", "ranklog.delivery", str(run_dir)]
+            inherited: list[int] = []
+            if console:
+                out = Descriptor(os.dup(_stdout_fd()))
+                passed.callback(out.let_go)
+                inherited = [out.number]
+                command += ["--console-fd", str(out.number)]
             self._process = subprocess.Popen(
                 command,
-                stdin=read_end,
+                stdin=read_end.number,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=child_environment(os.environ, secrets),
@@ -155,26 +159,18 @@ class _Child:
                 pass_fds=inherited,
                 cwd=run_dir,
             )
-        finally:
-            os.close(read_end)
-            if console_fd >= 0:
-                os.close(console_fd)
+            failed.pop_all()
 
     def wake(self) -> None:
-        try:
-            os.write(self._write_end, b".")
-        except OSError:
+        with suppress(OSError):
             # A full pipe already says it; a child that is gone is told about when the run closes.
-            pass
+            self._write_end.call(os.write, b".")
 
     def is_gone(self) -> bool:
         return self._process.poll() is not None
 
     def forget(self) -> None:
-        # First out of reach: a late wake-up must not write to a descriptor that something else got by then.
-        write_end, self._write_end = self._write_end, -1
-        if write_end >= 0:
-            os.close(write_end)
+        self._write_end.let_go()
 
     def close(self, timeout_s: float) -> bool:
         self.forget()

@@ -34,11 +34,13 @@ class Recorder:
 
     Attributes:
         lost: Records that could not be kept.
+        unconfirmed: Records that are written, but that the disk did not confirm when the journal was closed.
     """
 
     def __init__(self, run_dir: Path, attempt: Attempt, wake: Callable[[], None], health: Health) -> None:
         self.run_dir = run_dir
         self.lost = 0
+        self.unconfirmed = 0
         self._wake = wake
         self._lock = threading.Lock()
         self._backlog = Backlog(buffer_bytes())
@@ -151,4 +153,5 @@ class Recorder:
             try:
                 self._writer.close()
             except OSError as error:
+                self.unconfirmed = self._writer.unconfirmed
                 self._warn(error)

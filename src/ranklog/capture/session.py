@@ -372,7 +372,10 @@ class Session:
         self._record([*self.health.news(last=True), End(status, time.time_ns(), reason)])
         told = self.recorder.lost
         self.recorder.close()
-        if (lost := self.recorder.lost - told) > 0:
+        lost, unconfirmed = self.recorder.lost - told, self.recorder.unconfirmed
+        if lost or unconfirmed:
             # Only this can tell: the journal takes no more.
-            self.health.warn("lost_at_end", f"{lost} records are lost: the disk refused them until the end")
+            text = f"{lost} records are lost: the disk refused them until the end"
+            text += f"; {unconfirmed} more are written, but the disk did not confirm them" if unconfirmed else ""
+            self.health.warn("lost_at_end", text)
         return self._outlet.close(max(deadline - time.monotonic(), 0.0), records=self.recorder.ordinal)

@@ -7,6 +7,7 @@ so that a file which came late corrects what was merged without it.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ MERGED = "spill_merged"
 
 
 class SpillSink:
-    """This rank's spill file, made when the first items come.
+    """This rank's spill file, made when the first items come; for any thread.
 
     Args:
         place: This process.
@@ -36,6 +37,7 @@ class SpillSink:
         self._place = place
         self._run_dir = run_dir
         self._writer: SpillWriter | None = None
+        self._lock = threading.Lock()
 
     def write(self, meeting: str, items: Sequence[SpillItem]) -> None:
         """Write items.
@@ -44,20 +46,32 @@ class SpillSink:
             RanklogError: the run directory is not there: another file system.
             OSError: the disk refuses.
         """
-        if self._writer is None:
-            run_dir = self._run_dir()
-            if run_dir is None or not (run_dir / FACTS).exists():
-                raise RanklogError(
-                    f"{self._place}: the run directory {run_dir} is not there, so nothing can be kept: put savedir on a"
-                    " file system that all ranks share"
-                )
-            self._writer = SpillWriter(run_dir, meeting, self._place.rank)
-        self._writer.append(pack(items))
+        with self._lock:
+            if self._writer is None:
+                run_dir = self._run_dir()
+                if run_dir is None or not (run_dir / FACTS).exists():
+                    raise RanklogError(
+                        f"{self._place}: the run directory {run_dir} is not there, so nothing can be kept: put savedir"
+                        " on a file system that all ranks share"
+                    )
+                self._writer = SpillWriter(run_dir, meeting, self._place.rank)
+            self._writer.append(pack(items))
+
+    def sync(self) -> bool:
+        """Put all on disk; whether that worked."""
+        with self._lock:
+            try:
+                if self._writer is not None:
+                    self._writer.sync()
+            except OSError:
+                return False
+            return True
 
     def end(self) -> None:
         """Nothing more will come."""
-        if self._writer is not None:
-            self._writer.end()
+        with self._lock:
+            if self._writer is not None:
+                self._writer.end()
 
 
 def unmerged(run_dir: Path, journal: Iterable[Record]) -> list[str]:

@@ -26,7 +26,7 @@ from ranklog.delivery.retry import Retry, asked_wait, is_throttled
 from ranklog.delivery.targets import Target, is_for
 from ranklog.journal.cursor import adopt_cursor, save_cursor
 from ranklog.journal.layout import read_facts, segment_name
-from ranklog.journal.reader import Damage, JournalReader, Position, read_heads
+from ranklog.journal.reader import Damage, JournalReader, Position, head_before, read_heads
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import Attempt, End, Entry, Status
 
@@ -154,13 +154,15 @@ class Feed:
     def _seek(self, ordinal: int) -> None:
         """Read on from an ordinal; the segment that holds it is read from its head."""
         self.cursor.next_ordinal = ordinal
-        heads = [head for head in read_heads(self._run_dir) if head.ordinal <= ordinal]
-        start = heads[-1].segment if heads else 0
+        heads = read_heads(self._run_dir)
+        head = head_before(heads, ordinal)
+        start = head.segment if head else 0
         # From here on it is read again, and told again if it is still there.
         self.cursor.damage = {s: d for s, d in self.cursor.damage.items() if s < segment_name(start)}
         self._reader = JournalReader(self._run_dir, Position(start, 0))
         self._entries: Iterator[Entry] = iter(())
-        self._attempt: Attempt | None = heads[-2].attempt if len(heads) > 1 else None
+        earlier = [each.attempt for each in heads if each.segment < start]
+        self._attempt: Attempt | None = earlier[-1] if earlier else None
         self._mask = self.target.mask(self._attempt) if self._attempt else 0
         self._batch: list[Entry] = []
         self._read_to = ordinal
@@ -222,11 +224,13 @@ class Feed:
             note(self._run_dir, f"{self.target.label}: record {ordinal} is set aside: {reason}")
 
     def _note_damage(self, damage: Sequence[Damage]) -> bool:
-        """Remember what cannot be read; whether some of it is new. A torn end holds nothing that was acknowledged."""
+        """Remember what cannot be read; whether that changed. A torn end holds nothing that was acknowledged."""
         new = False
         for each in damage:
             place = segment_name(each.segment)
-            if not each.torn and place not in self.cursor.damage:
+            if each.torn:  # or its records came in the next segment
+                new = self.cursor.damage.pop(place, None) is not None or new
+            elif place not in self.cursor.damage:
                 self.cursor.damage[place] = reason = f"from byte {each.offset}: {each.reason}"
                 note(self._run_dir, f"{self.target.label}: {place} cannot be read {reason}")
                 new = True

@@ -20,7 +20,8 @@ from pathlib import Path
 import msgspec
 
 from ranklog.journal.alive import is_alive, this_host
-from ranklog.journal.layout import create_private
+from ranklog.journal.descriptor import Descriptor
+from ranklog.journal.layout import create_private, new_file
 from ranklog.model.errors import RanklogError
 
 LOCK = "delivery.lock"
@@ -126,11 +127,10 @@ class DeliveryLock:
 
     def _create(self) -> bool:
         try:
-            fd = create_private(self._path)
+            with new_file(self._path) as file:
+                file.write(msgspec.json.encode(self._me))
         except FileExistsError:
             return False
-        with os.fdopen(fd, "wb") as file:
-            file.write(msgspec.json.encode(self._me))
         return True
 
     def _is_stale(self, holder: Holder | None) -> bool:
@@ -148,7 +148,7 @@ class DeliveryLock:
 
     def _server_time(self) -> float:
         probe = self._path.with_name(f".{LOCK}.{self._me.token}.now")
-        os.close(create_private(probe))
+        Descriptor(create_private(probe)).let_go()
         try:
             return probe.stat().st_mtime
         finally:

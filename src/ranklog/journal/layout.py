@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,24 +67,48 @@ def create_private(path: Path, flags: int = 0) -> int:
     try:
         os.fchmod(fd, 0o600)
     except BaseException:
-        os.close(fd)
+        with suppress(OSError):
+            os.close(fd)
+            path.unlink()
         raise
     return fd
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file, 0600, that is on the disk when the block is over; none where anything fails, its close included.
+
+    Raises:
+        FileExistsError: when there is one.
+        OSError: the disk refused.
+    """
+    fd = create_private(path)
+    try:
+        with os.fdopen(fd, "wb") as file:  # which forgets the number before it closes
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
 
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a file as a whole: to a temporary name, synced, then renamed; 0600."""
     temporary = path.with_name(f".{secrets.token_hex(8)}")  # the name itself may be as long as file systems take
-    fd = create_private(temporary)
+    with new_file(temporary) as file:
+        file.write(data)
+    _put_in_place(temporary, path)
+
+
+def _put_in_place(temporary: Path, path: Path, *, replace: bool = True) -> None:
     try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        if replace or not path.exists():
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):  # also since it is no longer there
+            temporary.unlink()
 
 
 def write_facts(run_dir: Path, facts: RunFacts) -> None:
@@ -128,15 +153,9 @@ def store_file(run_dir: Path, path: str, source: Path, *, inline: bool = True) -
     if inline and source.stat().st_size <= INLINE_BYTES:
         return store_bytes(run_dir, path, source.read_bytes())
     temporary = _new_blob(run_dir)
-    try:
-        fd = create_private(temporary)
-        with source.open("rb") as reader, os.fdopen(fd, "wb") as writer:
-            size, digest = digest_of(reader, writer.write)
-            writer.flush()
-            os.fsync(fd)
-        return _name_blob(run_dir, path, temporary, size, digest)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with source.open("rb") as reader, new_file(temporary) as writer:
+        size, digest = digest_of(reader, writer.write)
+    return _name_blob(run_dir, path, temporary, size, digest)
 
 
 def link_file(run_dir: Path, path: str, source: Path) -> File:
@@ -158,7 +177,8 @@ def adopt_file(run_dir: Path, path: str, source: Path) -> File:
             os.fsync(reader.fileno())
         return _name_blob(run_dir, path, source, size, digest)
     finally:
-        source.unlink(missing_ok=True)
+        with suppress(OSError):
+            source.unlink()
 
 
 def digest_of(reader: BinaryIO, write: Callable[[bytes], object] | None = None) -> tuple[int, str]:
@@ -182,8 +202,7 @@ def _new_blob(run_dir: Path) -> Path:
 def _name_blob(run_dir: Path, path: str, temporary: Path, size: int, digest: str) -> File:
     """Put a file to the place that its content names; an equal content that is there already stays."""
     target = blob_path(run_dir, digest)
-    if not target.exists():
-        temporary.replace(target)
+    _put_in_place(temporary, target, replace=False)
     return File(path, size, digest)
 
 
@@ -198,13 +217,9 @@ def copy_out(run_dir: Path, file: File, target: Path) -> None:
         write_private(target, file.data)
         return
     temporary = target.with_name(f".{secrets.token_hex(8)}")
-    try:
-        with blob_path(run_dir, file.sha256).open("rb") as reader, os.fdopen(create_private(temporary), "wb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with blob_path(run_dir, file.sha256).open("rb") as reader, new_file(temporary) as writer:
+        shutil.copyfileobj(reader, writer, 1 << 20)
+    _put_in_place(temporary, target)
 
 
 def find_runs(directory: Path) -> Iterator[Path]:

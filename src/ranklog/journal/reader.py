@@ -3,12 +3,14 @@
 Guarantees: every whole frame before a damaged place is returned, in order, once; damage is reported with
 segment and offset and ends its segment only; nothing in a file makes the reader raise or take memory beyond
 one frame. A torn frame at the very end is not damage: it may still be growing. A frame that was read in part and
-then taken back by the writer (a full disk) is read anew.
+then taken back by the writer (a full disk) is read anew. A segment that begins with the head frame of the one before
+repeats what the disk had not confirmed of that: what was read already is passed over, and damage behind which nothing
+is missing counts as a torn end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,8 +29,8 @@ class Damage(msgspec.Struct, frozen=True):
         segment: Number of the segment.
         offset: Byte offset of the frame that cannot be read; what follows in the segment is not read either.
         reason: What is wrong.
-        torn: Whether it is only a last frame that was never written to its end, as after a kill: no record
-            that was acknowledged is lost.
+        torn: Whether it hides nothing: a last frame that was never written to its end, as after a kill, or one that
+            stands in the next segment. No record that was acknowledged is lost.
     """
 
     segment: int
@@ -38,10 +40,17 @@ class Damage(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A frame boundary in the journal: where reading goes on."""
+    """A frame boundary in the journal: where reading goes on.
+
+    Attributes:
+        segment: Number of the segment.
+        offset: Byte offset of the boundary.
+        ordinal: All entries below were read.
+    """
 
     segment: int = -1
     offset: int = 0
+    ordinal: int = 0
 
 
 class JournalReader:
@@ -63,6 +72,9 @@ class JournalReader:
         self.damage: list[Damage] = []
         self.tail: Damage | None = None
         self._dead: set[int] = set()
+        self._judged = True  # whether what the last damage hides is known
+        self._head: Frame | None = None
+        self._repeats = self.position.offset > 0  # whether the present segment may hold what was read already
 
     def poll(self) -> Iterator[Entry]:
         """Yield entries from the current position to the present end.
@@ -71,17 +83,26 @@ class JournalReader:
         """
         while True:
             listing = segments(self._run_dir)
-            current = next((s for s in listing if s[0] >= self.position.segment), None)
-            if current is None:
+            if not listing:
                 return
-            number, path = current
-            if number > self.position.segment:
-                self.position = Position(number, 0)
+            number, path = next((s for s in listing if s[0] >= self.position.segment), listing[-1])
+            if number < self.position.segment:
+                # The writer took back a segment that the disk did not confirm, and goes on in the one before.
+                self._repeats = True
+            if number != self.position.segment:
+                self._move(number, 0)
             has_later = listing[-1][0] > number
-            yield from self._read_segment(number, path, last=not has_later)
+            try:
+                yield from self._read_segment(number, path, last=not has_later)
+            except FileNotFoundError:  # taken back just now
+                return
             if not has_later:
                 return
-            self.position = Position(number + 1, 0)
+            self._repeats = False
+            self._move(number + 1, 0)
+
+    def _move(self, segment: int, offset: int, ordinal: int = 0) -> None:
+        self.position = Position(segment, offset, max(ordinal, self.position.ordinal))
 
     def _read_segment(self, number: int, path: Path, *, last: bool) -> Iterator[Entry]:
         if number in self._dead:
@@ -95,10 +116,10 @@ class JournalReader:
             while True:
                 result = decode_frame(buffer, start) if start < len(buffer) else Incomplete(HEADER_BYTES)
                 if isinstance(result, Frame):
-                    for index, record in enumerate(result.records):
-                        yield Entry(result.ordinal + index, number, record)
+                    yield from self._entries(number, result)
                     start += result.size
-                    self.position = Position(number, self.position.offset + result.size)
+                    end = result.ordinal + len(result.records)
+                    self._move(number, self.position.offset + result.size, end)
                 elif isinstance(result, Incomplete):
                     # From the frame's start, not only what is missing: its first part may be of a frame that the
                     # writer took back since, and could even fit what stands there now.
@@ -117,6 +138,24 @@ class JournalReader:
                     self._report(Damage(number, self.position.offset, result.reason))
                     return
 
+    def _entries(self, number: int, frame: Frame) -> Iterator[Entry]:
+        """The entries of a frame that were not read yet."""
+        if self.position.offset == 0:
+            self._repeats = self._repeats or _same_head(frame, self._head)
+            self._head = frame
+        for ordinal, record in enumerate(frame.records, frame.ordinal):
+            if ordinal < self.position.ordinal and self._repeats:
+                continue
+            if not self._judged:
+                self._judge(ordinal)
+            yield Entry(ordinal, number, record)
+
+    def _judge(self, ordinal: int) -> None:
+        """The last damage hid nothing where the first entry after it is the very next one."""
+        self._judged = True
+        if ordinal == self.position.ordinal > 0:
+            self.damage[-1] = msgspec.structs.replace(self.damage[-1], torn=True)
+
     def _end_segment(self, number: int, rest: bytes, *, last: bool) -> None:
         self.tail = None
         if not rest:
@@ -132,6 +171,7 @@ class JournalReader:
     def _report(self, damage: Damage) -> None:
         self._dead.add(damage.segment)
         self.damage.append(damage)
+        self._judged = False
 
     def next_ordinal(self) -> int:
         """An ordinal above all that were ever used; reads what lies ahead of the position.
@@ -149,6 +189,10 @@ class JournalReader:
         return ordinal
 
 
+def _same_head(frame: Frame, other: Frame | None) -> bool:
+    return other is not None and frame == other and isinstance(frame.records[0], Attempt)
+
+
 def read_run(run_dir: Path) -> list[Entry]:
     """Every entry of a run, in order."""
     return list(JournalReader(run_dir).poll())
@@ -160,6 +204,21 @@ class Head(msgspec.Struct, frozen=True):
     segment: int
     ordinal: int
     attempt: Attempt
+
+    @property
+    def position(self) -> Position:
+        """Where its segment begins."""
+        return Position(self.segment, 0)
+
+
+def head_before(heads: Sequence[Head], ordinal: int | None = None) -> Head | None:
+    """The head from which on everything from an ordinal is read; without one, everything of the last segment.
+
+    That is the last head at or below the ordinal, or the first of several segments of which each goes on with what the
+    disk had not confirmed of the one before.
+    """
+    before = [head for head in heads if ordinal is None or head.ordinal <= ordinal]
+    return next((head for head in before if head.ordinal == before[-1].ordinal), None)
 
 
 def read_heads(run_dir: Path) -> list[Head]:
@@ -182,9 +241,9 @@ def read_heads(run_dir: Path) -> list[Head]:
 
 def last_end(run_dir: Path) -> End | None:
     """The record that ended the run's last attempt, if it ended in an orderly way; reads the last segment."""
-    heads = read_heads(run_dir)
+    head = head_before(read_heads(run_dir))
     end: End | None = None
-    for entry in JournalReader(run_dir, Position(heads[-1].segment, 0) if heads else None).poll():
+    for entry in JournalReader(run_dir, head.position if head else None).poll():
         if isinstance(entry.record, (End, Attempt)):
             end = entry.record if isinstance(entry.record, End) else None
     return end

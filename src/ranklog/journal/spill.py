@@ -3,21 +3,29 @@
 ``spill/<meeting>-rank-00003.rlj``, one a rank and meeting: a meeting is one time that the ranks of a run came together.
 While its rank may still write, a file's name ends in ``.open``.
 In and out go packets, opaque bytes to this module, framed as records are. One writer a file, opened with O_EXCL, 0600;
-a packet survives a kill of the process when `SpillWriter.append` has returned. A torn end is cut by the reader.
+a packet survives a kill of the process when `SpillWriter.append` has returned, and a crash of the machine when `sync`
+has, which `append` calls about once a second. A torn end is cut by the reader. After a call on the file failed, what
+was not synced is written again through another descriptor: nobody reads the file before its rank has ended.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from ranklog.journal.append_fd import AppendFd
+from ranklog.journal.descriptor import Descriptor
 from ranklog.journal.frame import Payload, unwrap, wrap
 from ranklog.journal.layout import create_private, make_private_dir
 
 FOLDER = "spill"
+SYNC_EVERY_S = 1.0
+SYNC_BYTES = 1024 * 1024
 _NAME = re.compile(r"(?P<meeting>[0-9a-f]+)-rank-(?P<rank>\d{5,})\.rlj(?P<open>\.open)?")
 
 
@@ -62,9 +70,10 @@ class SpillWriter:
     def __init__(self, run_dir: Path, meeting: str, rank: int) -> None:
         make_private_dir(run_dir / FOLDER)
         self._path = run_dir / FOLDER / f"{meeting}-rank-{rank:05d}.rlj.open"
-        self._fd = create_private(self._path, os.O_APPEND)
-        self._size = 0
+        self._fd = AppendFd(Descriptor(create_private(self._path, os.O_APPEND)))
         self._number = 0
+        self._synced_s = time.monotonic()
+        self._ended = False
 
     def append(self, packet: bytes) -> None:
         """Append one packet; a failed append leaves no half packet behind.
@@ -74,15 +83,47 @@ class SpillWriter:
             ValueError: the packet is too large.
         """
         frame = wrap(packet, self._number, 1)
-        view = memoryview(frame)
+        if not self._fd.is_open:
+            self._reopen()
+        size = self._fd.size
         try:
-            while view:
-                view = view[os.write(self._fd, view) :]
+            self._fd.append(frame)
+            self._number += 1
         except BaseException:
-            os.ftruncate(self._fd, self._size)
+            self._fd.cut(size)
             raise
-        self._size += len(frame)
-        self._number += 1
+        due = time.monotonic() - self._synced_s >= SYNC_EVERY_S
+        if due or sum(map(len, self._fd.unsynced)) >= SYNC_BYTES:
+            with suppress(OSError):  # the packet is in the file; `sync` and `end` try again
+                self.sync()
+
+    def sync(self) -> None:
+        """Ask the disk to keep what was appended.
+
+        Raises:
+            OSError: the disk refused; the next call writes it again.
+        """
+        self._synced_s = time.monotonic()
+        if not self._fd.unsynced:
+            return
+        if not (self._fd.is_open and self._fd.trusted):
+            self._reopen()
+        self._fd.sync()
+
+    def _reopen(self) -> None:
+        """Go on through another descriptor, and write again what the disk has not confirmed."""
+        old = self._fd
+        fd = Descriptor(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+        new = AppendFd(fd, old.size - sum(map(len, old.unsynced)))
+        try:
+            fd.call(os.ftruncate, new.size)
+            for frame in old.unsynced:
+                new.append(frame)
+        except BaseException:
+            new.close()
+            raise
+        self._fd = new
+        old.close()
 
     def end(self) -> None:
         """Sync and close: the file will not grow; may be called twice.
@@ -90,14 +131,17 @@ class SpillWriter:
         Raises:
             OSError: the disk refused.
         """
-        fd, self._fd = self._fd, -1
-        if fd < 0:
+        if self._ended:
             return
+        self._ended = True
         try:
-            os.fdatasync(fd)
+            try:
+                self.sync()
+            except OSError:
+                self.sync()  # through another descriptor: there is no later time
         finally:
-            os.close(fd)
-        self._path.rename(self._path.with_suffix(""))
+            self._fd.close()
+            self._path.rename(self._path.with_suffix(""))
 
 
 def read_spill(path: Path) -> list[bytes]:

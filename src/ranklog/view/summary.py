@@ -17,7 +17,7 @@ import msgspec
 
 from ranklog.journal.alive import is_alive
 from ranklog.journal.layout import read_facts, segments
-from ranklog.journal.reader import Head, JournalReader, Position, read_heads
+from ranklog.journal.reader import Head, JournalReader, Position, head_before, read_heads
 from ranklog.model.record import Attempt, End, Event, Record, RunFacts
 from ranklog.view.deliveries import Delivery, Progress
 
@@ -96,8 +96,8 @@ def summarise(run_dir: Path) -> RunSummary:
 
 def _start(heads: Sequence[Head], ordinal: int) -> Position | None:
     """The last segment, or an earlier one that has records which some backend still lacks."""
-    before = [head for head in heads if head.ordinal <= ordinal]
-    return Position(before[-1].segment, 0) if before else None
+    head = head_before(heads, ordinal)
+    return head.position if head else None
 
 
 def attempts_of(heads: Sequence[Head]) -> list[Attempt]:

@@ -63,9 +63,9 @@ class LineFile(GrowingFile):
         return whole
 
     def _is_whole(self, size: int) -> bool:
-        if size < len(self._head) or os.pread(self._fd, len(self._head), 0) != self._head:
+        if size < len(self._head) or self._fd.call(os.pread, len(self._head), 0) != self._head:
             return False
-        return size == 0 or os.pread(self._fd, 1, size - 1) == b"\n"
+        return size == 0 or self._fd.call(os.pread, 1, size - 1) == b"\n"
 
     def append(self, data: bytes) -> None:
         """Write whole lines at the end, on disk when this returns.
@@ -77,7 +77,7 @@ class LineFile(GrowingFile):
             before = self.size
             super().append(data)
             try:
-                os.fsync(self._fd)
+                self._fd.call(os.fsync)
             except OSError:
                 self.size = before
                 raise

@@ -11,6 +11,8 @@ import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from ranklog.journal.descriptor import Descriptor
+
 
 class GrowingFile(ABC):
     """One file, open for writing.
@@ -20,8 +22,8 @@ class GrowingFile(ABC):
     """
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.size = os.fstat(self._fd).st_size
+        self._fd = Descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self.size = self._fd.call(os.fstat).st_size
 
     @abstractmethod
     def _is_whole(self, size: int) -> bool:
@@ -31,7 +33,7 @@ class GrowingFile(ABC):
         """Cut the file to its first ``size`` bytes; False, and an empty file, where they are not whole."""
         whole = 0 <= size <= self.size and self._is_whole(size)
         self.size = size if whole else 0
-        os.ftruncate(self._fd, self.size)
+        self._fd.call(os.ftruncate, self.size)
         return whole
 
     def append(self, data: bytes) -> None:
@@ -43,17 +45,21 @@ class GrowingFile(ABC):
         view = memoryview(data)
         offset = self.size
         while view:
-            written = os.pwrite(self._fd, view, offset)
+            written = self._fd.call(os.pwrite, view, offset)
             offset += written
             view = view[written:]
-        if offset < os.fstat(self._fd).st_size:
+        if offset < self._fd.call(os.fstat).st_size:
             # Left by an append that failed half way.
-            os.ftruncate(self._fd, offset)
+            self._fd.call(os.ftruncate, offset)
         self.size = offset
 
     def close(self) -> None:
-        """Sync and close."""
+        """Sync and close.
+
+        Raises:
+            OSError: the disk refused; the file is closed all the same.
+        """
         try:
-            os.fsync(self._fd)
+            self._fd.call(os.fsync)
         finally:
-            os.close(self._fd)
+            self._fd.close()

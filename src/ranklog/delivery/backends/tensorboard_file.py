@@ -34,7 +34,7 @@ class EventFile(GrowingFile):
 
     def _is_whole(self, size: int) -> bool:
         offset = 0
-        with open(self._fd, "rb", closefd=False) as file:
+        with open(self._fd.number, "rb", closefd=False) as file:
             file.seek(0)
             while offset < size:
                 header = file.read(_HEADER_BYTES)
