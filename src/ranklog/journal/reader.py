@@ -72,7 +72,7 @@ class JournalReader:
         self.damage: list[Damage] = []
         self.tail: Damage | None = None
         self._dead: set[int] = set()
-        self._judged = True  # whether what the last damage hides is known
+        self._judged = 0  # of so many in `damage` it is known whether they hide something
         self._head: Frame | None = None
         self._repeats = self.position.offset > 0  # whether the present segment may hold what was read already
 
@@ -146,15 +146,15 @@ class JournalReader:
         for ordinal, record in enumerate(frame.records, frame.ordinal):
             if ordinal < self.position.ordinal and self._repeats:
                 continue
-            if not self._judged:
-                self._judge(ordinal)
+            self._judge(ordinal)
             yield Entry(ordinal, number, record)
 
     def _judge(self, ordinal: int) -> None:
-        """The last damage hid nothing where the first entry after it is the very next one."""
-        self._judged = True
+        """Damage hides nothing where the first entry after it is the very next one."""
+        new, self._judged = range(self._judged, len(self.damage)), len(self.damage)
         if ordinal == self.position.ordinal > 0:
-            self.damage[-1] = msgspec.structs.replace(self.damage[-1], torn=True)
+            for index in new:
+                self.damage[index] = msgspec.structs.replace(self.damage[index], torn=True)
 
     def _end_segment(self, number: int, rest: bytes, *, last: bool) -> None:
         self.tail = None
@@ -171,7 +171,6 @@ class JournalReader:
     def _report(self, damage: Damage) -> None:
         self._dead.add(damage.segment)
         self.damage.append(damage)
-        self._judged = False
 
     def next_ordinal(self) -> int:
         """An ordinal above all that were ever used; reads what lies ahead of the position.
