@@ -1,12 +1,13 @@
 /* Makes system calls fail as a full, broken or read-only disk makes them fail; loaded with LD_PRELOAD.
  *
  * FAULT_BELOW  directory: only paths and descriptors below it are concerned
- * FAULT_CALL   of open, write, fsync, rename, ftruncate, one or several with commas
+ * FAULT_CALL   of open, write, fsync, rename, ftruncate, lseek, close, one or several with commas
  * FAULT_ERROR  number of an errno, or 0: writes come short by half
  * FAULT_SKIP   that many of these calls succeed before
  * FAULT_TIMES  that many fail then; all if not given
  * FAULT_TORN   if given, each second write that fails has come short by half before, as where space runs out in it
  * FAULT_WHILE  file: calls fail only while it is there ("space returns" when it is removed)
+ * FAULT_OWN    directory: a close that fails has closed, and the program has opened a file here that has the number now
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -24,6 +25,13 @@
 #include <unistd.h>
 
 static int counted, torn;
+
+/* For a job that makes several runs: from here on calls are counted anew; returns how many were counted. */
+int fail_calls_recount(void)
+{
+    torn = 0;
+    return __atomic_exchange_n(&counted, 0, __ATOMIC_SEQ_CST);
+}
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
@@ -129,12 +137,17 @@ int ftruncate64(int fd, off64_t length)
 static int sync_fails(int fd)
 {
     static off64_t safe;
+    static ino64_t whose;
     static const char zeros[1 << 16];
     struct stat64 file;
     char link[64];
     int failed = strikes("fsync", below_fd(fd)), error = errno;
     if (!getenv("FAULT_LOSES") || fstat64(fd, &file) != 0 || !(fcntl(fd, F_GETFL) & O_APPEND))
         return failed;
+    if (file.st_ino != whose) {
+        whose = file.st_ino;
+        safe = 0;
+    }
     if (failed) {
         snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
         int other = REAL(open64)(link, O_WRONLY | O_CLOEXEC, 0);
@@ -143,7 +156,7 @@ static int sync_fails(int fd)
             if (REAL(pwrite64)(other, zeros, length, at) < 0)
                 abort();
         }
-        close(other);
+        REAL(close)(other);
     } else {
         safe = file.st_size;
     }
@@ -169,4 +182,29 @@ int rename(const char *from, const char *to)
 int renameat(int fromfd, const char *from, int tofd, const char *to)
 {
     return strikes("rename", below(to)) ? -1 : REAL(renameat)(fromfd, from, tofd, to);
+}
+
+off64_t lseek64(int fd, off64_t offset, int whence)
+{
+    return strikes("lseek", below_fd(fd)) ? -1 : REAL(lseek64)(fd, offset, whence);
+}
+
+/* A close that fails has closed. The number goes at once to a file that the program opens, without a moment between in
+ * which another thread could get it. */
+int close(int fd)
+{
+    static int files;
+    const char *own = getenv("FAULT_OWN");
+    char path[PATH_MAX];
+    if (!strikes("close", below_fd(fd)))
+        return REAL(close)(fd);
+    int error = errno;
+    snprintf(path, sizeof path, "%s/own-%d", own ? own : "", __atomic_fetch_add(&files, 1, __ATOMIC_SEQ_CST));
+    int opened = own ? REAL(open64)(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
+    if (opened < 0 || dup2(opened, fd) < 0 || REAL(write)(fd, "mine", 4) != 4)
+        REAL(close)(fd);
+    if (opened >= 0)
+        REAL(close)(opened);
+    errno = error;
+    return -1;
 }
