@@ -15,10 +15,11 @@ from ranklog.capture.blackbox import LastValues
 from ranklog.capture.drain import Drain, Parcel, Sample
 from ranklog.capture.encoded import Content
 from ranklog.capture.health import Health
-from ranklog.capture.recorder import DROPPED, Recorder
+from ranklog.capture.recorder import Recorder
 from ranklog.journal.reader import read_run
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.errors import RanklogWarning
+from ranklog.model.losses import DROPPED
 from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, End, Event, File, Item, Metrics, Record
 from ranklog.reduce.buffer import Buffer

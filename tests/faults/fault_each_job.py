@@ -1,7 +1,7 @@
 """Trainings of which each has another call on ranklog's files fail, while they open and write files of their own.
 
-One run for the first call of a kind, one for the second, and so on until none is left; see `test_each_call`. Prints what
-each run met, a line of JSON per run.
+One run for the first call of a kind, one for the second, and so on until none is left; see `test_each_call`. Prints
+what each run met, a line of JSON per run.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Each system call on each of ranklog's files fails in turn: no file of the program is touched, the journal is whole."""
+"""Each system call on each of ranklog's files fails in turn: the program's files and the journal stay whole."""
 
 import shutil
 import subprocess
@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from fault_each_job import STEPS
-from test_fail_calls import library as library
 
 from ranklog.view.query import RunView
 from ranklog.view.verify import verify_run

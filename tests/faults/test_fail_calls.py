@@ -37,14 +37,6 @@ class Told(msgspec.Struct):
     closed_s: float = 0.0
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    built = tmp_path_factory.mktemp("library") / "fail_calls.so"
-    source = str(HERE / "fail_calls.c")
-    subprocess.run(["cc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(built), source, "-ldl"], check=True)
-    return built
-
-
 def run_job(
     library: Path, tmp_path: Path, call: str, error: int, skip: int, *, lifts: bool, job: Path = JOB, **environ: str
 ) -> subprocess.CompletedProcess[str]:

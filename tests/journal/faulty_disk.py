@@ -1,7 +1,7 @@
 """A disk below one directory whose calls fail as told, and that may lose what was not synced when one does.
 
-As with Linux: a close that fails has closed; after a sync that failed the pages are gone, and the next sync is called good.
-Each time one of our descriptors is closed the program opens a file of its own, which gets that very number.
+As with Linux: a close that fails has closed; after a sync that failed the pages are gone, and the next sync is called
+good. Each time one of our descriptors is closed the program opens a file of its own, which gets that very number.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from unittest.mock import patch
 Fate = Literal["good", "fails", "loses", "short"]
 
 CALLS = ("open", "write", "fdatasync", "fsync", "ftruncate", "close", "replace", "unlink")
+
+
+def _path(fd: int) -> Path:
+    return Path(f"/proc/self/fd/{fd}").readlink()
 
 
 class FaultyDisk:
@@ -37,7 +41,7 @@ class FaultyDisk:
         self._files: list[tuple[int, Path]] = []
 
     def _is_ours(self, fd: int) -> bool:
-        return os.readlink(f"/proc/self/fd/{fd}").startswith(self._below)
+        return str(_path(fd)).startswith(self._below)
 
     def open_own(self) -> None:
         """Have the program open a file and write to it, unbuffered."""
@@ -69,7 +73,7 @@ class FaultyDisk:
 
     def _call(self, name: str, fd: int, args: tuple[Any, ...]) -> Any:
         fate = self.fate(name)
-        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        path = _path(fd)
         if name == "close":
             self._real["close"](fd)
             self.open_own()

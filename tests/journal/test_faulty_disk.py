@@ -26,7 +26,9 @@ ATTEMPT = Attempt(PROTOCOL, "run", 0, Place(), "host", 1, 0, ())
 FATES: tuple[Fate, ...] = ("good", "fails", "loses", "short")
 
 Op = tuple[str, int]
-OPS: st.SearchStrategy[Op] = st.tuples(st.sampled_from(["append", "append", "append", "sync", "own"]), st.integers(1, 3))
+OPS: st.SearchStrategy[Op] = st.tuples(
+    st.sampled_from(["append", "append", "append", "sync", "own"]), st.integers(1, 3)
+)
 
 
 class Script:

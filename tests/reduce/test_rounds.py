@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ranks import job, log, run_ranks, step_all
 
+from ranklog.model.losses import UNSENT
 from ranklog.model.place import Place
 from ranklog.model.record import Coverage, Event, Metrics
 from ranklog.reduce.buffer import Buffer, PerRank
@@ -474,7 +475,7 @@ def test_rank_0_goes_on_alone_when_another_rank_is_gone() -> None:
     assert all(r.failed and "rank 2" in r.failed for r in rounds[:2])
     alone = [r for r in records if isinstance(r, Metrics)]
     assert [(m.step, m.values, m.coverage) for m in alone] == [(1, {"loss": 0.0}, Coverage(1, 3, 1))]
-    assert [r.code for r in records if isinstance(r, Event)] == ["reduction_failed"]
+    assert [r.code for r in records if isinstance(r, Event)] == [UNSENT]
     assert (rounds[0].lost, rounds[1].lost) == (0, 1)
     log(buffers[0], 2, loss=5.0)
     buffers[0].close_all()
@@ -485,7 +486,7 @@ def test_rank_0_goes_on_alone_when_another_rank_is_gone() -> None:
 
 def test_a_rank_that_never_comes_costs_one_time_limit() -> None:
     _, rounds = job(2)
-    assert [r.code for r in rounds[0].step(0.05) if isinstance(r, Event)] == ["reduction_failed"]
+    assert [r.code for r in rounds[0].step(0.05) if isinstance(r, Event)] == [UNSENT]
     assert "[1]" in str(rounds[0].failed)
 
 
@@ -658,7 +659,7 @@ def test_any_error_in_a_round_leaves_rank_0_to_go_on_alone(error: Exception) -> 
     assert rounds[0].failed == repr(error)
     assert [r.coverage for r in records if isinstance(r, Metrics)] == [Coverage(1, 2, 1)]
     (event,) = [r for r in records if isinstance(r, Event)]
-    assert (event.code, repr(error) in event.text) == ("reduction_failed", True)
+    assert (event.code, repr(error) in event.text) == (UNSENT, True)
     log(buffers[0], 1, loss=1.0)
     buffers[0].close_all()
     assert len(rounds[0].step(1.0)) == 1

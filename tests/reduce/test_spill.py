@@ -10,6 +10,7 @@ import pytest
 from ranks import log
 
 from ranklog.model.errors import RanklogError, WorldError
+from ranklog.model.losses import UNSENT
 from ranklog.model.record import Event, Metrics, Record
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.rounds import Rounds
@@ -220,7 +221,7 @@ def test_what_cannot_be_kept_is_counted_and_rank_0_says_why() -> None:
     job.step()
     job.step()
     assert job.rounds[1].lost == 3  # loss, middle and the record of own
-    (event,) = [r for r in job.journal if isinstance(r, Event) and r.code == "reduction_failed"]
+    (event,) = [r for r in job.journal if isinstance(r, Event) and r.code == UNSENT]
     assert "no space left" in event.text
 
 

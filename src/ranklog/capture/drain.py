@@ -21,6 +21,7 @@ from ranklog.capture.encoded import Content
 from ranklog.capture.health import Health
 from ranklog.capture.snapshot import Value, resolve
 from ranklog.model.errors import RanklogError
+from ranklog.model.losses import DROPPED_ITEMS, VALUE
 from ranklog.model.record import Event, File, Item, Metrics, Record
 
 Sample = tuple[dict[str, Value], int, int, int, str | None, float | None]
@@ -111,7 +112,7 @@ class Drain:
             try:
                 values = resolve(raw)
             except Exception as error:  # a device may fail in any way
-                self._health.warn("value", f"values of {', '.join(raw)} at step {step} cannot be read: {error}")
+                self._health.warn(VALUE, f"values of {', '.join(raw)} at step {step} cannot be read: {error}")
                 continue
             self._last.note(values, step)
             if op is not None:
@@ -141,7 +142,7 @@ class Drain:
         while excess > 0:
             excess -= self._held.popleft()[1]
             self.dropped += 1
-            self._health.warn("dropped_items", "the disk refuses for so long that items are given up, the oldest first")
+            self._health.warn(DROPPED_ITEMS, "the disk refuses for so long that items are given up, the oldest first")
         self.put_back = len(self._held)
         # In front: what the training thread logged since is newer.
         self._inbox.extendleft(parcel for parcel, _ in reversed(self._held))

@@ -17,10 +17,8 @@ from pathlib import Path
 from ranklog.capture.backlog import Backlog, buffer_bytes
 from ranklog.capture.health import Health
 from ranklog.journal.writer import JournalWriter
+from ranklog.model.losses import BUFFER_FULL, DROPPED, RECORD
 from ranklog.model.record import Attempt, Event, Record
-
-DROPPED = "dropped"
-"""Code of the event that says how many records were lost to a disk that refused."""
 
 
 class Recorder:
@@ -92,7 +90,7 @@ class Recorder:
                 break
             except (ValueError, OverflowError, TypeError) as error:
                 self.lost += 1
-                self._health.warn("record", f"a record cannot be stored and is left out: {error}")
+                self._health.warn(RECORD, f"a record cannot be stored and is left out: {error}")
             self._backlog.take_out(1)
         self._wake()
 
@@ -104,7 +102,7 @@ class Recorder:
             self.lost += dropped
             self._dropped += dropped
             self._health.warn(
-                "buffer_full", "the disk refuses for so long that records are left out; see RANKLOG_BUFFER_MIB"
+                BUFFER_FULL, "the disk refuses for so long that records are left out; see RANKLOG_BUFFER_MIB"
             )
 
     def _tell_dropped(self) -> None:

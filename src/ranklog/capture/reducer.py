@@ -20,6 +20,7 @@ from ranklog.capture.progress import progress_of, wait
 from ranklog.capture.spill import SpillSink, silent_ranks
 from ranklog.model.errors import InvalidArgumentError, WorldError
 from ranklog.model.facts import RankFacts
+from ranklog.model.losses import LOST, SILENT
 from ranklog.model.place import Place
 from ranklog.model.record import Record
 from ranklog.reduce.buffer import Buffer
@@ -195,8 +196,7 @@ class Reducer:
     def _run(self) -> None:
         world: World | None = None
         try:
-            world = self._connect()
-            self._adopt(world)
+            world = self._join()
             if self._rounds is not None and not isinstance(world, SeveredWorld):
                 self._rounds.post(self._greeting)
             idle = isinstance(world, SeveredWorld) and self._settled()
@@ -205,7 +205,7 @@ class Reducer:
             if self._rounds is not None and self._rounds.failed:
                 self._rounds.end()
             if self._rounds is not None and (lost := self._rounds.lost):
-                self._health.warn("lost", f"{self._place}: {lost} values did not reach rank 0 before the end")
+                self._health.warn(LOST, f"{self._place}: {lost} values did not reach rank 0 before the end")
         except Exception as error:  # whoever waits for this thread must learn that it is gone
             self._health.warn("reduce", f"{self._place}: reduction ended: {error!r}")
         finally:
@@ -268,7 +268,10 @@ class Reducer:
         run_dir, meeting = self._run_dir(), self.meeting
         if run_dir is None or meeting is None:
             return []
-        silent = silent_ranks(run_dir, meeting, self._place.world_size)
+        try:
+            silent = silent_ranks(run_dir, meeting, self._place.world_size)
+        except OSError:  # a disk that refuses tells nothing
+            return None
         waited = time.monotonic() - (self._failed_s or 0.0) >= self._timeout_s + NOTICE_S
         return silent if waited or not silent else None
 
@@ -283,7 +286,26 @@ class Reducer:
             text = (
                 f"no sign of {named} since the ranks can no longer talk: ended or hung; what they had not sent is lost"
             )
-            self._health.warn("silent", text)
+            self._health.warn(SILENT, text)
+
+    def _join(self) -> World:
+        """Adopt a world; one that refuses everything where the strategy raises, which may be anybody's code."""
+        try:
+            world = self._connect()
+            self._adopt(world)
+        except BaseException as error:  # asyncio.CancelledError is no Exception, and this thread must not end here
+            reason = f"strategy {self._strategy.name!r} raised {error!r}"
+            self._warn_alone(reason)
+            world = SeveredWorld(self._place, reason)
+            self._adopt(world)
+        return world
+
+    def _warn_alone(self, reason: str) -> None:
+        self._health.warn(
+            "reduce",
+            f"{self._place}: ranks cannot be reached: {reason}. Rank 0 goes on alone, coverage is marked. "
+            "Open the logger on every rank, or set log_on_workers and reduce for one rank.",
+        )
 
     def _connect(self) -> World:
         """Wait for a group and for all ranks; a world that refuses everything when they do not come."""
@@ -309,11 +331,7 @@ class Reducer:
                 return SeveredWorld(self._place, reason)
             if limit is not None and time.monotonic() >= limit:
                 if self.buffer.pending or self._early_mail or not self._closing:
-                    self._health.warn(
-                        "reduce",
-                        f"{self._place}: ranks cannot be reached: {reason}. Rank 0 goes on alone, coverage is marked. "
-                        "Open the logger on every rank, or set log_on_workers and reduce for one rank.",
-                    )
+                    self._warn_alone(reason)
                 return SeveredWorld(self._place, reason)
             self._wake.wait(0.05)
 
@@ -333,12 +351,22 @@ class Reducer:
                 return True
             # Rows leave the buffer in the middle of a round, before their record is there: its end is what counts.
             before = self._rounds_done
-        return wait(
+        came = wait(
             self._changed,
             lambda: self._done or (self._rounds_done > before and self._settled()),
             timeout_s,
             self._progress if helping else None,
         )
+        return came and (not self._done or self._settled())
+
+    @property
+    def lost(self) -> int:
+        """Values and records of this rank that will never be written."""
+        return 0 if self._rounds is None else self._rounds.lost
+
+    def sync(self) -> bool:
+        """Put on disk what this rank keeps since the ranks can no longer talk; whether that worked."""
+        return self._sink.sync()
 
     def _settled(self) -> bool:
         if self._rounds is None:
@@ -358,4 +386,4 @@ class Reducer:
         if self._thread is None:
             return True
         self._wake.set()
-        return wait(self._changed, lambda: self._done, timeout_s, self._progress)
+        return wait(self._changed, lambda: self._done, timeout_s, self._progress) and self._settled()

@@ -36,6 +36,7 @@ from ranklog.capture.runs import claim_run
 from ranklog.capture.spill import kept_bytes, merge_meeting, still_open
 from ranklog.journal import layout
 from ranklog.model.errors import RanklogError
+from ranklog.model.losses import LATE_DISK, LOST, LOST_AT_END, LOST_ITEMS, LOST_RECORDS
 from ranklog.model.record import End, Event, File, Record, Status
 from ranklog.world.launch import independent_tasks
 from ranklog.world.strategies import resolve_strategy
@@ -215,7 +216,7 @@ class Session:
     def lose_item(self, text: str) -> None:
         """Count an item that the disk refused while it was logged."""
         self._lost_items += 1
-        self.health.warn("lost_items", f"{text}. Free space or quota there")
+        self.health.warn(LOST_ITEMS, f"{text}. Free space or quota there")
 
     def _record(self, records: Sequence[Record]) -> None:
         if self.recorder is not None and records:
@@ -274,7 +275,9 @@ class Session:
         self.drain()
         waiting = self._drain.put_back  # before the sync: an item that is stored in between is not on disk yet
         synced = self.recorder.sync() if self.recorder is not None else True
-        lost = self._lost_items + self._drain.dropped + (self.recorder.lost if self.recorder is not None else 0)
+        synced = self.reducer.sync() and synced
+        lost = self._lost_items + self._drain.dropped + self.reducer.lost
+        lost += self.recorder.lost if self.recorder is not None else 0
         kept, self._lost_told = lost == self._lost_told, lost
         return done and reduced and synced and kept and not waiting
 
@@ -328,7 +331,7 @@ class Session:
         self._stop.set()
         self._thread.join(max(deadline - time.monotonic(), 0.0))
         if self._thread.is_alive():
-            self.health.warn("late_disk", f"{self.place}: the disk is slow; what waits for it is not in the journal")
+            self.health.warn(LATE_DISK, f"{self.place}: the disk is slow; what waits for it is not in the journal")
             return
         self.drain()
         if reason or self.reducer.meeting is not None:
@@ -344,7 +347,7 @@ class Session:
         if self.recorder is not None and (meeting := self.reducer.meeting) is not None:
             self._merge_spills(self.recorder.run_dir, meeting, deadline)
         if waiting := len(self.inbox):
-            self.health.warn("lost", f"{self.place}: {waiting} items could not be stored before the end")
+            self.health.warn(LOST, f"{self.place}: {waiting} items could not be stored before the end")
 
     def _merge_spills(self, run_dir: Path, meeting: str, deadline: float) -> None:
         """After a break: wait for what the other ranks kept, and put it together."""
@@ -368,7 +371,7 @@ class Session:
         if self.recorder is None or self._outlet is None:
             return True
         if self.recorder.lost:
-            self.health.warn("lost_records", f"{self.recorder.lost} records could not be journaled")
+            self.health.warn(LOST_RECORDS, f"{self.recorder.lost} records could not be journaled")
         self._record([*self.health.news(last=True), End(status, time.time_ns(), reason)])
         told = self.recorder.lost
         self.recorder.close()
@@ -377,5 +380,5 @@ class Session:
             # Only this can tell: the journal takes no more.
             text = f"{lost} records are lost: the disk refused them until the end"
             text += f"; {unconfirmed} more are written, but the disk did not confirm them" if unconfirmed else ""
-            self.health.warn("lost_at_end", text)
+            self.health.warn(LOST_AT_END, text)
         return self._outlet.close(max(deadline - time.monotonic(), 0.0), records=self.recorder.ordinal)

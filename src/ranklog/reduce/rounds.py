@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from ranklog.model.errors import WorldError
+from ranklog.model.losses import UNSENT, VALUES_LOST
 from ranklog.model.record import Coverage, Event, Metrics, Record
 from ranklog.reduce.agree import Memory, agree
 from ranklog.reduce.buffer import Buffer, Row, stack
@@ -333,7 +334,8 @@ class Rounds:
         finally:
             if self._rank == 0:
                 text = f"ranks can no longer talk to each other: {self.failed}; rank 0 goes on alone; {self._known()}"
-                self._out.insert(before, Event("warning", "reduction_failed", text, time.time_ns()))
+                code = "reduction_failed" if self._keeper.working else UNSENT
+                self._out.insert(before, Event("warning", code, text, time.time_ns()))
 
     def _keep_what_is_held(self, reason: str) -> None:
         meeting = self._meeting if self._greeted_s else ""
@@ -382,7 +384,7 @@ class Rounds:
         if self._rank == 0 and not self._told_loss:
             self._told_loss = True
             text = f"values or records could not be written, {count} at first, and are left out: {error!r}"
-            self._out.append(Event("warning", "values_lost", text, time.time_ns()))
+            self._out.append(Event("warning", VALUES_LOST, text, time.time_ns()))
 
 
 def _group(row: Row, coverage: Coverage) -> Reduced:

@@ -18,6 +18,7 @@ import msgspec
 from ranklog.journal.alive import is_alive
 from ranklog.journal.layout import read_facts, segments
 from ranklog.journal.reader import Head, JournalReader, Position, head_before, read_heads
+from ranklog.model.losses import LOSSES
 from ranklog.model.record import Attempt, End, Event, Record, RunFacts
 from ranklog.view.deliveries import Delivery, Progress
 
@@ -49,10 +50,6 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     deliveries: tuple[Delivery, ...]
     losses: tuple[str, ...] = ()
-
-
-LOSSES = ("dropped", "dropped_items", "lost", "lost_items", "lost_records")
-"""Codes of events that say that something was lost."""
 
 
 def losses_of(records: Iterable[Record]) -> tuple[str, ...]:
