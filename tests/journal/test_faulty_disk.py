@@ -122,7 +122,7 @@ def test_once_the_disk_is_well_everything_is_there_once_and_in_order(fates, ops,
         journal.assert_each_ordinal_stands_for_one_record()
         journal.seen += [entry.record for entry in journal.reader.poll()]
         assert steps(journal.seen) == list(range(journal.logged)), "also for who reads along"
-        assert (journal.recorder.lost, journal.recorder.unconfirmed) == (0, 0)
+        assert (journal.recorder.lost, journal.recorder._writer.unconfirmed) == (0, 0)
         journal.disk.check_own()
 
     in_folder(check)

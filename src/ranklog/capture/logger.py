@@ -17,6 +17,7 @@ from ranklog.capture.fields import fields_of
 from ranklog.capture.gate import Gate
 from ranklog.capture.opening import OpenLogger
 from ranklog.capture.options import known_options
+from ranklog.capture.pace import reduce_timeouts
 from ranklog.capture.params import flatten
 from ranklog.capture.snapshot import Value, take, take_mapping
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError
@@ -259,8 +260,6 @@ class Logger(OpenLogger):
 
     def _meet(self) -> None:
         """Wait until every rank has come here, for what is collective by contract."""
-        from ranklog.capture.reducer import reduce_timeouts  # with all of reduction, and numpy
-
         timeout_s = reduce_timeouts()[0]
         if self._now is None:
             self._now = lifecycle.connect_now(self._session, self._config, timeout_s)

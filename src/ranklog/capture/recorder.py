@@ -17,7 +17,7 @@ from pathlib import Path
 from ranklog.capture.backlog import Backlog, buffer_bytes
 from ranklog.capture.health import Health
 from ranklog.journal.writer import JournalWriter
-from ranklog.model.losses import BUFFER_FULL, DROPPED, RECORD
+from ranklog.model.losses import BUFFER_FULL, DROPPED, LOST_AT_END, RECORD
 from ranklog.model.record import Attempt, Event, Record
 
 
@@ -32,13 +32,11 @@ class Recorder:
 
     Attributes:
         lost: Records that could not be kept.
-        unconfirmed: Records that are written, but that the disk did not confirm when the journal was closed.
     """
 
     def __init__(self, run_dir: Path, attempt: Attempt, wake: Callable[[], None], health: Health) -> None:
         self.run_dir = run_dir
         self.lost = 0
-        self.unconfirmed = 0
         self._wake = wake
         self._lock = threading.Lock()
         self._backlog = Backlog(buffer_bytes())
@@ -148,8 +146,14 @@ class Recorder:
             self._closed = True
             self._write_waiting()
             self.lost += len(self._waiting)
+            unconfirmed = 0
             try:
                 self._writer.close()
             except OSError as error:
-                self.unconfirmed = self._writer.unconfirmed
                 self._warn(error)
+                unconfirmed = self._writer.unconfirmed
+            if self._waiting or unconfirmed:
+                # Only a warning can tell: the journal takes no more.
+                text = f"{len(self._waiting)} records are lost: the disk refused them until the end"
+                text += f"; {unconfirmed} more are written, but the disk did not confirm them" if unconfirmed else ""
+                self._health.warn(LOST_AT_END, text)

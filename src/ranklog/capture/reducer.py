@@ -8,7 +8,6 @@ its coverage marked; after a break every rank keeps what it has in its spill fil
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import time
 import weakref
@@ -16,9 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ranklog.capture.health import Health
+from ranklog.capture.pace import BUSY_S, next_pause, reduce_timeouts
 from ranklog.capture.progress import progress_of, wait
 from ranklog.capture.spill import SpillSink, silent_ranks
-from ranklog.model.errors import InvalidArgumentError, WorldError
+from ranklog.model.errors import WorldError
 from ranklog.model.facts import RankFacts
 from ranklog.model.losses import LOST, SILENT
 from ranklog.model.place import Place
@@ -28,35 +28,11 @@ from ranklog.reduce.rounds import Rounds
 from ranklog.world.base import ENDING, Strategy, World
 from ranklog.world.single import SeveredWorld, SingleWorld
 
-FIRST_TIMEOUT_S = 60.0
-TIMEOUT_S = 30.0
-BUSY_S = 0.2
-LONGEST_S = 2.0
-IDLE_S = 1.0
-SHARE = 0.05
 PROGRESS_TIMEOUT_S = 600.0
 CLOSE_GRACE_S = 2.0
 END_S = 2.0
 NOTICE_S = 2.0
 """What a rank that cannot talk needs, after its time limit, to begin its spill file."""
-
-
-def reduce_timeouts() -> tuple[float, float]:
-    """Seconds that the first and the later rounds wait for a rank: 60 and 30, or ``RANKLOG_REDUCE_TIMEOUT``.
-
-    Raises:
-        InvalidArgumentError: the variable is no positive number.
-    """
-    given = os.environ.get("RANKLOG_REDUCE_TIMEOUT")
-    if not given:
-        return FIRST_TIMEOUT_S, TIMEOUT_S
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = 0.0
-    if not 0.0 < seconds < 1e6:
-        raise InvalidArgumentError(f"RANKLOG_REDUCE_TIMEOUT={given!r} is not allowed: give seconds above 0")
-    return seconds, seconds
 
 
 _threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
@@ -73,24 +49,6 @@ def _end_threads() -> None:
 
 
 atexit.register(_end_threads)
-
-
-def next_pause(pause_s: float, *, waiting: bool, cost_s: float) -> float:
-    """Seconds until the next round: the more a round costs, the more steps each one takes along.
-
-    Args:
-        pause_s: The last pause.
-        waiting: Whether this rank has something to reduce.
-        cost_s: What the last round took once all ranks had come.
-
-    Example:
-        >>> next_pause(1.0, waiting=True, cost_s=0.001)
-        0.2
-        >>> next_pause(0.2, waiting=True, cost_s=0.05)
-        1.0
-    """
-    shortest_s = min(max(BUSY_S, cost_s / SHARE), LONGEST_S)
-    return shortest_s if waiting else max(shortest_s, min(pause_s * 1.5, IDLE_S))
 
 
 class Reducer:

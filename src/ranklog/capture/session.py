@@ -36,7 +36,7 @@ from ranklog.capture.runs import claim_run
 from ranklog.capture.spill import kept_bytes, merge_meeting, still_open
 from ranklog.journal import layout
 from ranklog.model.errors import RanklogError
-from ranklog.model.losses import LATE_DISK, LOST, LOST_AT_END, LOST_ITEMS, LOST_RECORDS
+from ranklog.model.losses import LATE_DISK, LOST, LOST_ITEMS, LOST_RECORDS
 from ranklog.model.record import End, Event, File, Record, Status
 from ranklog.world.launch import independent_tasks
 from ranklog.world.strategies import resolve_strategy
@@ -373,12 +373,5 @@ class Session:
         if self.recorder.lost:
             self.health.warn(LOST_RECORDS, f"{self.recorder.lost} records could not be journaled")
         self._record([*self.health.news(last=True), End(status, time.time_ns(), reason)])
-        told = self.recorder.lost
         self.recorder.close()
-        lost, unconfirmed = self.recorder.lost - told, self.recorder.unconfirmed
-        if lost or unconfirmed:
-            # Only this can tell: the journal takes no more.
-            text = f"{lost} records are lost: the disk refused them until the end"
-            text += f"; {unconfirmed} more are written, but the disk did not confirm them" if unconfirmed else ""
-            self.health.warn(LOST_AT_END, text)
         return self._outlet.close(max(deadline - time.monotonic(), 0.0), records=self.recorder.ordinal)
