@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
+from ranklog.capture.earlier_wakeup import EarlierWakeup
 from ranklog.model.errors import InvalidArgumentError, RanklogError
 
 FLUSH_S = 1.8
@@ -71,7 +72,7 @@ class Watch:
         self._leaving = False
         self._stopped = False
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._fd_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._earlier = EarlierWakeup(signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False))
         self._thread = threading.Thread(target=self._watch, name="ranklog-signals", daemon=True)
         self._thread.start()
         self.add(signal.SIGTERM)
@@ -125,17 +126,10 @@ class Watch:
             for number in os.read(self._reader, 4096):
                 if number == _STOP:
                     return
-                self._pass_on(number)
+                self._earlier.pass_on(number)
                 if number in self._before:
                     self._came += 1
                     self._act(signal.Signals(number))
-
-    def _pass_on(self, number: int) -> None:
-        if self._fd_before >= 0:
-            try:
-                os.write(self._fd_before, bytes([number]))
-            except OSError:
-                pass  # its owner closed it
 
     def _act(self, number: signal.Signals) -> None:
         self._bring_in(number)
@@ -184,6 +178,7 @@ class Watch:
                 signal.signal(number, before)
         current = signal.set_wakeup_fd(-1)
         if current == self._writer:
-            current = self._fd_before
-        if current >= 0:
+            self._earlier.put_back()
+        elif current >= 0:
             signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+        self._earlier.close()
