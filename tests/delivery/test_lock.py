@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -163,3 +164,18 @@ def test_a_zombie_is_not_alive_and_another_host_is_unknown():
     child.wait(120)
     assert is_alive(this_host(), os.getpid(), time.time_ns())
     assert is_alive("another-host", os.getpid(), time.time_ns()) is None
+
+
+@pytest.mark.parametrize("call", ["fsync", "fchmod"])
+def test_a_lock_that_the_disk_refused_is_in_nobodys_way(call, tmp_path, monkeypatch):
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EIO, "refused")
+
+    monkeypatch.setattr(os, call, refuse)
+    lock = DeliveryLock(tmp_path)
+    with pytest.raises(OSError, match="refused"):
+        lock.ensure()
+    monkeypatch.undo()
+    assert not (tmp_path / LOCK).exists()
+    lock.ensure()
+    lock.release()

@@ -573,6 +573,25 @@ def test_what_damage_hides_is_told_and_kept_in_the_cursor_while_later_segments_a
     assert load_cursor(run_dir, 0, "recording").damage == damage
 
 
+def test_what_the_next_segment_repeats_is_delivered_once_and_is_no_damage(start_attempt, pump, backends, run_dir):
+    writer = start_attempt()
+    writer.append(metrics(0))
+    live = pump()
+    deliver_all(live)
+    damage_second_record(run_dir, writer)
+    deliver_all(live)
+    assert load_cursor(run_dir, 0, "recording").damage, "as long as nothing repeats it"
+    writer._fd.trusted = False  # as after a sync that failed
+    writer.append(metrics(78))
+    writer.sync()
+    writer.append([*metrics(79), End("FINISHED", 0)])
+    deliver_all(live, END)
+    assert backends["recording"].steps == [0, 77, 78, 79] and backends["recording"].closed == ["FINISHED"]
+    assert load_cursor(run_dir, 0, "recording").damage == {}
+    deliver_all(pump(), END)
+    assert backends["recording"].steps == [0, 77, 78, 79]
+
+
 def test_damage_that_was_repaired_before_delivery_passed_it_is_forgotten(start_attempt, pump, backends, run_dir):
     writer = start_attempt()
     damage_second_record(run_dir, writer)

@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 JOB = HERE / "fault_disk_job.py"
 FLUSHING_JOB = HERE / "fault_job.py"
 FLUSHING_STEPS = 300
-EVERYTHING = "open,write,fsync,rename,ftruncate"
+EVERYTHING = "open,write,fsync,rename,ftruncate,lseek,close"
 STEPS = 200
 TEXTS = [f"text-{step}" for step in (10, 60, 110, 160)]
 BIG = [f"big-{step}.bin" for step in (10, 60, 110, 160)]
@@ -194,18 +194,19 @@ def test_one_call_that_fails_is_told_once_with_its_cure_and_costs_nothing(
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "torn"),
+    ("call", "error", "extra"),
     [
-        ("write", ENOSPC, True),  # a frame's first half is written and taken back
-        ("write,ftruncate", EIO, True),  # and cannot be taken back
-        (EVERYTHING, EROFS, False),
-        (EVERYTHING, EDQUOT, True),
+        ("write", ENOSPC, {"FAULT_TORN": "1"}),  # a frame's first half is written and taken back
+        ("write,ftruncate", EIO, {"FAULT_TORN": "1"}),  # and cannot be taken back
+        ("write,ftruncate,close", EIO, {"FAULT_TORN": "1"}),  # and the descriptor is gone
+        (EVERYTHING, EROFS, {}),
+        (EVERYTHING, EDQUOT, {"FAULT_TORN": "1"}),
+        (EVERYTHING, EIO, {"FAULT_LOSES": "1"}),  # a file system that is gone for a while, with what was not synced
     ],
 )
 def test_flush_says_so_while_the_disk_refuses_and_then_all_is_there_in_the_order_of_the_calls(
-    call: str, error: int, torn: bool, library: Path, tmp_path: Path
+    call: str, error: int, extra: dict[str, str], library: Path, tmp_path: Path
 ) -> None:
-    extra = {"FAULT_TORN": "1"} if torn else {}
     told = train(library, tmp_path, call, error, 0, lifts=True, job=FLUSHING_JOB, **extra)
     assert told.raised == []
     assert told.flushed == [False] * 5 + [True] * 5

@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ import ranklog.journal.writer as writer_module
 from ranklog.journal.cursor import Cursor, save_cursor
 from ranklog.journal.frame import FRAME_BYTES, FRAME_RECORDS, Frame, FrameDamage, decode_frame, encode_frame
 from ranklog.journal.layout import segment_name, segments
-from ranklog.journal.reader import JournalReader, last_end, read_heads, read_run
+from ranklog.journal.reader import JournalReader, head_before, last_end, read_heads, read_run
 from ranklog.model.record import Attempt, End, File, Item, Metrics
 
 
@@ -417,3 +418,70 @@ def test_last_end_is_that_of_the_last_attempt(start_attempt, tmp_path):
     assert last_end(tmp_path / "run-a") == End("FAILED", 0)
     start_attempt(attempt=1)
     assert last_end(tmp_path / "run-a") is None
+
+
+def repeated(run_dir: Path, attempt: Attempt) -> None:
+    """A segment that ends in zeros, and the next one, which repeats what was not synced and goes on."""
+    head = encode_frame([attempt], 0)
+    frames = [encode_frame(metrics(step), step) for step in range(1, 6)]
+    write_segment(run_dir, head + b"".join(frames[:3]) + bytes(200))
+    write_segment(run_dir, head + b"".join(frames[1:]), number=1)
+
+
+def test_a_segment_that_repeats_the_end_of_the_one_before_gives_each_record_once(start_attempt, tmp_path):
+    attempt = start_attempt()._attempt
+    repeated(tmp_path / "run-a", attempt)
+    reader = JournalReader(tmp_path / "run-a")
+    assert [entry.ordinal for entry in reader.poll()] == list(range(6))
+    assert [damage.torn for damage in reader.damage] == [True], "what it hides stands in the next segment"
+    again = JournalReader(tmp_path / "run-a", reader.position)
+    assert list(again.poll()) == []
+    heads = read_heads(tmp_path / "run-a")
+    for ordinal in range(6):
+        head = head_before(heads, ordinal)
+        assert head is not None
+        read = [entry.ordinal for entry in JournalReader(tmp_path / "run-a", head.position).poll()]
+        assert [each for each in read if each >= ordinal] == list(range(ordinal, 6)), "from wherever a backend goes on"
+
+
+def test_a_repeat_that_lacks_something_leaves_the_damage_what_it_is(start_attempt, tmp_path):
+    attempt = start_attempt()._attempt
+    repeated(tmp_path / "run-a", attempt)
+    write_segment(tmp_path / "run-a", encode_frame([attempt], 0) + encode_frame(metrics(5), 5), number=1)
+    reader = JournalReader(tmp_path / "run-a")
+    assert [entry.ordinal for entry in reader.poll()] == [0, 1, 2, 3, 5]
+    assert [damage.torn for damage in reader.damage] == [False]
+
+
+def test_a_repeat_that_a_kill_left_unfinished_hides_neither_the_end_nor_an_ordinal(start_attempt, tmp_path):
+    writer = start_attempt()
+    writer.append([*metrics(1, 2, 3), End("FINISHED", 0)])
+    writer.close()
+    head = encode_frame([writer._attempt], 0)
+    write_segment(tmp_path / "run-a", head + encode_frame(metrics(1, 2), 1)[:-3], number=1)
+    assert last_end(tmp_path / "run-a") == End("FINISHED", 0)
+    assert start_attempt(attempt=1).ordinal == 6
+    assert steps_of(tmp_path / "run-a") == [1, 2, 3]
+
+
+def test_a_reader_goes_back_when_the_writer_took_back_a_segment_that_was_not_confirmed(start_attempt, tmp_path):
+    writer = start_attempt()
+    writer.append(metrics(1, 2))
+    reader = JournalReader(tmp_path / "run-a")
+    assert [entry.ordinal for entry in reader.poll()] == [0, 1, 2]
+    head = encode_frame([writer._attempt], 0)
+    write_segment(tmp_path / "run-a", head + encode_frame(metrics(1, 2), 1), number=1)
+    assert list(reader.poll()) == []
+    (tmp_path / "run-a" / segment_name(1)).unlink()
+    writer.append(metrics(3))
+    assert [entry.ordinal for entry in reader.poll()] == [3]
+    assert list(reader.poll()) == []
+
+
+def test_records_of_two_writers_under_one_ordinal_are_both_read(start_attempt, tmp_path):
+    """As where O_EXCL does not work: nothing is passed over that is not a repeat."""
+    attempt = start_attempt()._attempt
+    write_segment(tmp_path / "run-a", encode_frame([attempt], 0) + encode_frame(metrics(1), 1))
+    other = msgspec.structs.replace(attempt, pid=attempt.pid + 1)
+    reader = write_segment(tmp_path / "run-a", encode_frame([other], 0) + encode_frame(metrics(7), 1), number=1)
+    assert [entry.ordinal for entry in reader.poll()] == [0, 1, 0, 1]

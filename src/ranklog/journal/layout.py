@@ -69,6 +69,7 @@ def create_private(path: Path, flags: int = 0) -> int:
     except BaseException:
         with suppress(OSError):
             os.close(fd)
+        with suppress(OSError):
             path.unlink()
         raise
     return fd
