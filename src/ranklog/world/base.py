@@ -70,5 +70,6 @@ class Strategy(Protocol):
             stop: Set from another thread to give up early.
 
         Raises:
-            WorldError: not every rank came in time, or `stop` was set; the message names the missing ranks.
+            WorldError: not every rank came in time, or `stop` was set; the message names the missing ranks. It is tried
+                again until the time for the first round is over. After anything else rank 0 goes on alone at once.
         """
