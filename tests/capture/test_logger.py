@@ -11,6 +11,7 @@ import pytest
 
 from ranklog import EmptyLogger, JournalLogger, LoggersCollection, create_logger
 from ranklog.capture.logger import Logger
+from ranklog.journal.descriptor import Descriptor
 from ranklog.loggers import (
     BackendLogger,
     ConsoleLogger,
@@ -369,17 +370,15 @@ def test_a_forked_child_is_inert_and_the_parent_goes_on() -> None:
 def test_a_full_disk_never_raises_and_nothing_is_lost_when_it_has_space_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import ranklog.journal.writer as writer
+    real, full = Descriptor.write, threading.Event()
 
-    real, full = writer._write_all, threading.Event()
-
-    def failing(fd: int, data: bytes) -> None:
+    def failing(descriptor: Descriptor, data: bytes) -> None:
         if full.is_set():
-            os.write(fd, data[: len(data) // 2])
+            real(descriptor, data[: len(data) // 2])
             raise OSError(28, "No space left on device")
-        real(fd, data)
+        real(descriptor, data)
 
-    monkeypatch.setattr(writer, "_write_all", failing)
+    monkeypatch.setattr(Descriptor, "write", failing)
     logger = JournalLogger()
     with warnings.catch_warnings(record=True) as caught, logger.start_logging():
         warnings.simplefilter("always")

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 import ranklog.journal.frame as frame_module
 import ranklog.journal.reader as reader_module
-import ranklog.journal.writer as writer_module
 from ranklog.journal.cursor import Cursor, save_cursor
 from ranklog.journal.frame import FRAME_BYTES, FRAME_RECORDS, Frame, FrameDamage, decode_frame, encode_frame
 from ranklog.journal.layout import segment_name, segments
@@ -233,7 +232,7 @@ def test_an_append_that_fails_half_way_leaves_no_half_frame_and_can_be_repeated(
         return real_write(fd, data[:10])
 
     real_write = os.write
-    monkeypatch.setattr(writer_module.os, "write", short_then_full)
+    monkeypatch.setattr(os, "write", short_then_full)
     with pytest.raises(OSError, match=os.strerror(error)):
         writer.append(metrics(1))
     monkeypatch.undo()
@@ -258,10 +257,8 @@ def test_when_even_the_repair_fails_the_next_append_goes_to_a_new_segment(start_
     def refuse(fd: int, size: int) -> None:
         raise OSError(errno.EIO, "broken")
 
-    monkeypatch.setattr(
-        writer_module.os, "write", lambda fd, data: broken(fd, data[:11]) if len(data) > 11 else broken(fd, data[:5])
-    )
-    monkeypatch.setattr(writer_module.os, "ftruncate", refuse)
+    monkeypatch.setattr(os, "write", lambda fd, data: broken(fd, data[:11]) if len(data) > 11 else broken(fd, data[:5]))
+    monkeypatch.setattr(os, "ftruncate", refuse)
     with pytest.raises(OSError, match="broken"):
         for _ in range(3):
             writer.append(metrics(1))

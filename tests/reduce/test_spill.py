@@ -11,7 +11,7 @@ from ranks import log
 
 from ranklog.model.errors import RanklogError, WorldError
 from ranklog.model.losses import UNSENT
-from ranklog.model.record import Event, Metrics, Record
+from ranklog.model.record import Coverage, Event, Metrics, Record
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.rounds import Rounds
 from ranklog.reduce.spill import SpillItem, Spills, pack, unpack
@@ -195,7 +195,7 @@ def test_ranks_that_kept_nothing_count_as_missing() -> None:
     job.step()
     job.kept[2] = Kept()
     merged = [r for r in job.merged() if isinstance(r, Metrics) and "loss" in r.values]
-    assert [(r.values["loss"], str(r.coverage)) for r in merged] == [(0.5, "2/3")]
+    assert [(r.values["loss"], r.coverage) for r in merged] == [(0.5, Coverage(2, 3, 2))]
 
 
 def test_without_rank_0_what_the_others_kept_is_all_there_is() -> None:
