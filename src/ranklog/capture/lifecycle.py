@@ -1,7 +1,7 @@
 """What concerns all open loggers of a process: forks, signals, exits, exceptions, and questions to the delivery side.
 
-An exit without `destroy_logger_context` closes what is open; after an uncaught exception, or ``sys.exit`` with a status
-other than 0, the run is FAILED. A signal that announces the end brings what was logged into the journal
+An exit without `destroy_logger_context` closes what is open, with the status that the process exits with
+(`ranklog.capture.exits`). A signal that announces the end brings what was logged into the journal
 (`ranklog.capture.signals`). A forked child, for example a DataLoader worker, finds its loggers inert.
 """
 
@@ -15,12 +15,11 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping
 from signal import Signals
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from ranklog.capture import blackbox
+from ranklog.capture import blackbox, exits
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.gate import Gate
 from ranklog.capture.signals import FLUSH_S, Callback, Watch, check_signals
@@ -54,28 +53,8 @@ class Closable(Protocol):
 # Strong references: a logger that a function opened and left is closed at exit, not collected.
 _open: set[Any] = set()
 _opened: dict[str, int] = {}
-_ending: tuple[Status, str] = ("FINISHED", "")
-_signals: list[str] = []
 _hooked = False
 _watch: Watch | None = None
-
-
-def describe(error: BaseException) -> str:
-    """One short text for an exception, as a run's reason."""
-    return storable(f"{type(error).__name__}: {error}"[:500])
-
-
-def ending(error: BaseException) -> tuple[Status, str]:
-    """Status and reason of a run whose block ends with this exception."""
-    return _left(error.code) if isinstance(error, SystemExit) else ("FAILED", describe(error))
-
-
-def _left(exit_status: object) -> tuple[Status, str]:
-    """A program that leaves by itself after a signal has been ended by that, as a requeued job is."""
-    if not exit_status:
-        return "FINISHED", ""
-    reason = f"exit status {exit_status!r}"[:500]
-    return ("KILLED", f"{reason} after {_signals[-1]}") if _signals else ("FAILED", reason)
 
 
 def register(logger: Closable) -> None:
@@ -86,7 +65,8 @@ def register(logger: Closable) -> None:
         _hooked = True
         atexit.register(_close_all)
         os.register_at_fork(after_in_child=_fork_all)
-        _hook_exits()
+    if len(_open) == 1:
+        exits.watch()
     blackbox.listen()
     if threading.current_thread() is threading.main_thread():
         _watched()
@@ -98,27 +78,10 @@ def unregister(logger: Closable) -> None:
     _open.discard(logger)
     if not _open:
         blackbox.stop_listening()
+        exits.rest()
     if not _open and _watch is not None and threading.current_thread() is threading.main_thread():
         _watch.stop()
         _watch = None
-
-
-def _hook_exits() -> None:
-    """Remember why the interpreter ends: at exit it is too late to ask."""
-    hook, leave = sys.excepthook, sys.exit
-
-    def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        global _ending  # noqa: PLW0603 - a process ends once
-        _ending = "FAILED", describe(error)
-        hook(kind, error, trace)
-
-    def note_status(status: Any = None, /) -> NoReturn:
-        global _ending  # noqa: PLW0603 - a process ends once
-        _ending = _left(status)
-        leave(status)
-
-    sys.excepthook = note
-    sys.exit = note_status
 
 
 def _watched() -> Watch:
@@ -145,7 +108,7 @@ def on_preempt(callback: Callback, names: Iterable[str]) -> None:
 
 
 def _secure_all(number: Signals) -> None:
-    _signals.append(number.name)
+    exits.note_signal(number.name)
     for logger in list(_open):
         try:
             event = Event("warning", "signal", f"{number.name} received", time.time_ns())
@@ -155,7 +118,7 @@ def _secure_all(number: Signals) -> None:
 
 
 def _close_all() -> None:
-    status, reason = _ending
+    status, reason = exits.at_exit()
     for logger in list(_open):
         try:
             logger._close(status, 30.0, reason)
@@ -169,6 +132,8 @@ def _fork_all() -> None:
     if watch is not None:
         watch.leave_in_child()
     blackbox.stop_listening()
+    if _open:
+        exits.rest()
     for logger in list(_open):
         logger._fork()
     _open.clear()

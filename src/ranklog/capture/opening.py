@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ranklog.capture import lifecycle
+from ranklog.capture import exits, lifecycle
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.gate import Gate, freq_takes
 from ranklog.capture.steps import StepCounts
@@ -143,7 +143,7 @@ class OpenLogger:
         try:
             yield
         except BaseException as error:
-            status, reason = lifecycle.ending(error)
+            status, reason = exits.ending(error)
             self._close(status, exit_timeout, reason)
             raise
         self._close("FINISHED", exit_timeout)
