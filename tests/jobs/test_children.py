@@ -1,9 +1,14 @@
 """Children of a training and restarts of it: workers are inert, restarted ranks go on with their run."""
 
+import json
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
-from launch import torchrun
+from children_job import HANDLERS
+from launch import job_environment, torchrun
 
 from ranklog.journal.layout import find_runs
 from ranklog.model.record import Attempt
@@ -101,3 +106,77 @@ def test_ranks_that_torchrun_restarts_go_on_with_one_run(tmp_path: Path) -> None
     assert len(view.superseded("loss")) == 10
     assert view.summary.status == "FINISHED"
     assert len([record for record in captured(run_dir) if isinstance(record, Attempt)]) == 3
+
+
+def signalled(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(Path(__file__).with_name("children_job.py")), *arguments]
+    return subprocess.run(command, env=job_environment(), capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_a_signal_does_to_a_child_what_it_does_in_plain_python(handler: str, tmp_path: Path) -> None:
+    plain, logged = signalled("children", handler), signalled("children", handler, str(tmp_path))
+    assert (plain.returncode, logged.returncode) == (0, 0), plain.stderr + logged.stderr
+    expected = json.loads(plain.stdout)
+    if handler == "on_preempt":
+        # A handler of plain Python would keep a child alive; but SIGTERM is how a DataLoader ends its workers.
+        for child in expected.values():
+            assert child["SIGUSR1"] in ("lives, then 0", "ends with -10", "ends, then -10")
+            child["SIGTERM"] = child["SIGTERM"].replace("lives, then 0", "ends with -15")
+    assert json.loads(logged.stdout) == expected
+    assert RunView(tmp_path / "runs" / "children").summary.status == "FINISHED"
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_a_signal_does_to_the_program_what_it_does_in_plain_python(handler: str, number: str, tmp_path: Path) -> None:
+    plain = signalled("program", handler, number, "open")
+    logged = signalled("program", handler, number, "open", str(tmp_path))
+    expected = (plain.returncode, plain.stdout)
+    if (handler, number) == ("on_preempt", "SIGTERM"):
+        expected = (-15, "")  # after the callback, so that the job ends
+    assert (logged.returncode, logged.stdout) == expected, logged.stderr
+
+
+def test_a_signal_that_was_asked_for_ends_nothing_after_the_logger_was_closed_either(tmp_path: Path) -> None:
+    plain = signalled("program", "on_preempt", "SIGUSR1", "closed")
+    logged = signalled("program", "on_preempt", "SIGUSR1", "closed", str(tmp_path))
+    assert (logged.returncode, logged.stdout) == (plain.returncode, plain.stdout) == (0, "goes on\n")
+
+
+LOADING = """
+    import os, signal, sys
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    os.setpgid(0, 0)
+    leave, number = [], signal.Signals[sys.argv[1]]
+    if len(sys.argv) > 2:
+        from ranklog import JournalLogger
+
+        logger = JournalLogger(sys.argv[2], run_id="loading")
+        logger.create_logger_context()
+        logger.on_preempt(lambda: leave.append(1), signals=[number.name])
+    else:
+        signal.signal(number, lambda *_: leave.append(1))
+    for epoch in range(2):
+        loader = DataLoader(TensorDataset(torch.arange(4000)), batch_size=4, num_workers=2, persistent_workers=True)
+        for step, _ in enumerate(loader):
+            if step == 20:
+                os.killpg(0, number)
+        assert step == 999 and leave
+    sys.exit(99)
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGUSR1", "SIGUSR2"])
+def test_workers_of_a_data_loader_live_on_when_a_scheduler_signals_every_process(number: str, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(textwrap.dedent(LOADING))
+    for arguments in ([number], [number, str(tmp_path)]):
+        done = subprocess.run(
+            [sys.executable, str(script), *arguments],
+            env=job_environment(), capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 99, done.stderr
+    assert RunView(tmp_path / "runs" / "loading").summary.status == "KILLED"

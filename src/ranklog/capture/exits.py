@@ -5,8 +5,8 @@ has it. Only the end of the program counts: not a ``sys.exit`` that is caught, n
 hook that the program calls itself.
 
 An uncaught exception reaches ``sys.excepthook``. SystemExit does not: the interpreter reads its ``code`` and exits.
-That look-up is the only Python that runs in between, so `watch` puts an attribute of its own in place of ``code``, which
-notes what the interpreter reads. `rest` puts everything back. Decision 0019 has the reasons.
+That look-up is the only Python that runs in between, so `watch` puts an attribute in the place of ``code`` that notes
+what the interpreter reads. `rest` puts everything back. Decision 0019 has the reasons.
 """
 
 from __future__ import annotations

@@ -6,14 +6,18 @@ handler runs, or the signal's default ends the process. Python's handlers do not
 collective (see the signal module, "Execution of Python signal handlers"), so the work is done by a thread that the
 wake-up descriptor wakes. A descriptor that was set before gets its bytes as well. Nothing here talks to a network.
 
-The thread has one way to stop, `Watch.stop`, which also puts back what was there before.
+The thread has one way to stop, `Watch.stop`, which also puts back what was there before. Forked children get the same:
+an earlier handler, or the default. Schedulers send USR1 and USR2 to every process of a job at any time, so one that the
+program asked for ends neither a child, nor the program after the last logger was closed. With `signal.signal` it would
+be the same. SIGTERM ends a child, as a DataLoader needs it.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import signal
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterable
 from types import FrameType
@@ -28,6 +32,7 @@ FLUSH_S = 1.8
 ALLOWED = {each.name: each for each in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
 _STOP = 0
 """A byte that is no signal."""
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 Callback = Callable[[], object]
 
@@ -49,6 +54,10 @@ def check_signals(names: Iterable[str]) -> tuple[signal.Signals, ...]:
     return tuple(ALLOWED[name] for name in given)
 
 
+def _pass(number: int, frame: FrameType | None) -> None:
+    """Do nothing. Unlike SIG_IGN, other programs do not inherit that."""
+
+
 class Watch:
     """Watches for signals in this process; made and stopped in the main thread.
 
@@ -67,12 +76,14 @@ class Watch:
         self._before: dict[signal.Signals, Any] = {}
         self._callbacks: dict[signal.Signals, list[Callback]] = {}
         self._changed = threading.Condition()
-        self._came = 0
-        self._handled = 0
+        self._terminated = False
         self._leaving = False
         self._stopped = False
-        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._earlier = EarlierWakeup(signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False))
+        # A child that was forked without Python's knowledge writes here, too: the kernel says who wrote.
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._writer.setblocking(False)
+        self._earlier = EarlierWakeup(signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False))
         self._thread = threading.Thread(target=self._watch, name="ranklog-signals", daemon=True)
         self._thread.start()
         self.add(signal.SIGTERM)
@@ -84,15 +95,19 @@ class Watch:
         if number not in self._before:
             before = signal.getsignal(number)
             # None: a handler that was set from C. It cannot be called from here, so it stays, and ours does not come.
-            if before is not None:
+            # SIG_IGN: programs that this one starts inherit it, so it stays until a callback asks for the signal.
+            if before is not None and (before != signal.SIG_IGN or callback is not None):
                 self._before[number] = before
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, once Python comes to it: the user's callbacks, then the handler from before."""
-        if os.getpid() != self._pid:
-            return
         which = signal.Signals(number)
+        if os.getpid() != self._pid:
+            # A child in which no fork hook has run, or not yet.
+            signal.signal(number, self._left(which))
+            signal.raise_signal(number)
+            return
         self._wake_if_passed_over(number)
         leaving = True
         try:
@@ -103,7 +118,7 @@ class Watch:
             # A callback that raises, for example SystemExit, ends the program in its own way.
             with self._changed:
                 self._leaving = self._leaving or leaving
-                self._handled += 1
+                self._terminated = self._terminated or which == signal.SIGTERM
                 self._changed.notify_all()
         before = self._before.get(which)
         if callable(before):
@@ -117,27 +132,30 @@ class Watch:
         current = signal.set_wakeup_fd(-1)
         if current >= 0:
             signal.set_wakeup_fd(current, warn_on_full_buffer=False)
-        if current != self._writer:
-            os.write(self._writer, bytes([number]))
+        if current != self._writer.fileno():
+            self._writer.send(bytes([number]))
 
     def _watch(self) -> None:
         while True:
-            select.select([self._reader], [], [])
-            for number in os.read(self._reader, 4096):
+            numbers, said, _, _ = self._reader.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
+            if not any(_CREDENTIALS.unpack(data)[0] == self._pid for _, _, data in said):
+                continue
+            for number in numbers:
                 if number == _STOP:
                     return
                 self._earlier.pass_on(number)
                 if number in self._before:
-                    self._came += 1
                     self._act(signal.Signals(number))
 
     def _act(self, number: signal.Signals) -> None:
         self._bring_in(number)
         if number != signal.SIGTERM or self._before[number] != signal.SIG_DFL:
             return
+        if signal.getsignal(number) != self._handle:
+            return  # the program has set a handler since
         if self._callbacks.get(number):
             with self._changed:
-                self._changed.wait_for(lambda: self._handled >= self._came or self._stopped)
+                self._changed.wait_for(lambda: self._terminated or self._stopped)
                 if self._leaving or self._stopped:
                     return
             self._bring_in(number)
@@ -154,31 +172,35 @@ class Watch:
         worker.join(FLUSH_S)
 
     def stop(self) -> None:
-        """Put back what was there before, unless somebody has replaced it since; in the main thread."""
+        """Put back what `_left` says, unless somebody has replaced it since; in the main thread."""
         self._restore()
         with self._changed:
             # Perhaps by a callback, which the thread waits for.
             self._stopped = True
             self._changed.notify_all()
-        os.write(self._writer, bytes([_STOP]))
+        self._writer.setblocking(True)
+        self._writer.send(bytes([_STOP]))
         self._thread.join()
-        os.close(self._reader)
-        os.close(self._writer)
+        self._reader.close()
+        self._writer.close()
 
     def leave_in_child(self) -> None:
-        """In a forked child: signals are its own again; the pipe stays the parent's."""
-        try:
-            self._restore()
-        except ValueError:  # forked by a thread that is not the interpreter's main one
-            pass
+        """In a forked child: signals are its own again; the sockets stay the parent's."""
+        self._restore()
 
     def _restore(self) -> None:
-        for number, before in self._before.items():
+        for number in self._before:
             if signal.getsignal(number) == self._handle:
-                signal.signal(number, before)
+                signal.signal(number, self._left(number))
         current = signal.set_wakeup_fd(-1)
-        if current == self._writer:
+        if current == self._writer.fileno():
             self._earlier.put_back()
         elif current >= 0:
             signal.set_wakeup_fd(current, warn_on_full_buffer=False)
         self._earlier.close()
+
+    def _left(self, number: signal.Signals) -> Any:
+        """What a signal does where it is not watched any more, or not by this process."""
+        before = self._before[number]
+        asked_for = number in self._callbacks and number != signal.SIGTERM
+        return _pass if asked_for and not callable(before) else before
