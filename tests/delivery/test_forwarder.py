@@ -11,8 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from ranklog.capture.forwarder import ALL, ENOUGH, LEFT, MORE, SENT_TO_ALL, start_forwarder
+from ranklog.capture.health import Health
+from ranklog.delivery import __main__ as forwarder_main
 from ranklog.delivery.feed import BATCH_ENTRIES
 from ranklog.delivery.lock import LOCK
 from ranklog.delivery.note import LOG
@@ -23,7 +27,7 @@ from ranklog.model.spec import BackendSpec
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 BACKEND = """
-import json, os, time
+import json, os, subprocess, time
 from pathlib import Path
 
 class Appending:
@@ -31,6 +35,8 @@ class Appending:
         self.path = context.run_dir.parent / "got.jsonl"
         self.slow_s = float(os.environ.get("SLOW_S", "0"))
         print("noise of a client library")
+        self.helper = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self.append(helper=self.helper.pid)
         self.append(open=context.resumed_at, pid=os.getpid())
         print(f"hello from {context.facts.run_id}", file=context.console)
         return {"run_id": "r-1"}
@@ -47,6 +53,8 @@ class Appending:
             self.append(ordinal=entry.ordinal, step=getattr(entry.record, "step", None))
 
     def close(self, *, status, timeout_s):
+        self.helper.stdin.close()
+        self.append(helped=self.helper.wait())
         self.append(close=status)
 """
 
@@ -97,8 +105,11 @@ class Forwarder:
         return self.process
 
     def wake(self) -> None:
+        self.say(MORE)
+
+    def say(self, what: bytes) -> None:
         assert self.process is not None and self.process.stdin is not None
-        self.process.stdin.write(b".")
+        self.process.stdin.write(what)
         self.process.stdin.flush()
 
     def hang_up(self) -> int:
@@ -243,33 +254,72 @@ def test_a_sigterm_just_after_the_trainer_died_of_it_leaves_no_run_open(start_at
     assert forwarder.lines("close") == ["KILLED"]
 
 
-@pytest.mark.parametrize("closed", [True, False], ids=["after the trainer closed the run", "a second time"])
-def test_sigterm_saves_the_batch_in_hand_and_leaves_the_run_open(start_attempt, forwarder, closed):
+@pytest.mark.parametrize("alone", [True, False], ids=["a second SIGTERM alone", "the trainer waits no longer"])
+def test_the_batch_in_hand_is_saved_and_the_run_left_open(start_attempt, forwarder, alone):
     writer = start_attempt(backends=("appending",))
-    writer.append([*metrics(*range(BATCH_ENTRIES)), *([End("FINISHED", 0)] if closed else [])])
+    writer.append([*metrics(*range(BATCH_ENTRIES)), End("FINISHED", 0)])
     process = forwarder.start(SLOW_S="1")
     until(lambda: forwarder.lines("open") == [0], "opened")
     assert process.stdin is not None
-    if closed:
+    if alone:
         process.stdin.close()
-    else:
         process.terminate()
-    time.sleep(0.2)  # signals that come at once are one
-    process.terminate()
-    assert process.wait(120) == 3
+        time.sleep(0.2)  # signals that come at once are one
+        process.terminate()
+    else:
+        forwarder.say(ALL)
+        forwarder.say(ENOUGH)
+    assert process.wait(120) == LEFT
     assert load_cursor(forwarder.run_dir, 0, "appending").next_ordinal == len(forwarder.lines("ordinal"))
     assert len(forwarder.lines("ordinal")) == BATCH_ENTRIES
     assert forwarder.lines("close") == [None]
 
 
-def test_ctrl_c_is_left_to_the_trainer(start_attempt, forwarder):
-    writer = start_attempt(backends=("appending",))
+def test_a_trainer_that_waits_is_not_kept_waiting_once_all_is_delivered(start_attempt, forwarder):
+    start_attempt(backends=("appending",)).append([*metrics(0), End("FINISHED", 0)])
     process = forwarder.start()
-    until(lambda: forwarder.lines("ordinal") == [0], "opened")
-    process.send_signal(signal.SIGINT)
-    writer.append([End("FINISHED", 0)])
-    assert forwarder.hang_up() == 0
+    forwarder.say(ALL)
+    assert process.wait(120) == 0
     assert forwarder.lines("close") == ["FINISHED"]
+
+
+@pytest.mark.parametrize("number", sorted(SENT_TO_ALL))
+@pytest.mark.parametrize("closed", [False, True], ids=["while training goes on", "while the trainer waits"])
+def test_no_signal_that_comes_to_every_process_ends_it_or_its_helpers(start_attempt, forwarder, number, closed):
+    writer = start_attempt(backends=("appending",))
+    process = forwarder.start(SLOW_S="0.2")
+    until(lambda: forwarder.lines("open") == [0], "opened")
+    if closed:
+        writer.append([*metrics(*range(3)), End("FINISHED", 0)])
+        forwarder.say(ALL)
+    (helper,) = forwarder.lines("helper")
+    for _ in range(3):
+        for pid in (process.pid, helper):
+            os.kill(pid, number)
+        time.sleep(0.02)  # signals that come at once are one
+    if not closed:
+        writer.append([*metrics(*range(3)), End("FINISHED", 0)])
+    assert forwarder.hang_up() == 0
+    assert forwarder.lines("step") == [None, 0, 1, 2, None]
+    assert forwarder.lines("close") == ["FINISHED"]
+    assert forwarder.lines("helped") == [0]
+
+
+def test_no_signal_ends_it_while_it_starts(start_attempt, forwarder):
+    writer = start_attempt(backends=("appending",))
+    child = start_forwarder(
+        "process", forwarder.run_dir, secrets={"PYTHONPATH": forwarder.environ["PYTHONPATH"]}, console=False,
+        health=Health(),
+    )  # fmt: skip
+    (process,) = (each for each in psutil.Process().children() if str(forwarder.run_dir) in each.cmdline())
+    while not forwarder.lines("open"):
+        for number in SENT_TO_ALL:
+            process.send_signal(number)
+        time.sleep(0.005)
+    writer.append([*metrics(0), End("FINISHED", 0)])
+    assert child.close(60) == "delivered"
+    assert forwarder.lines("close") == ["FINISHED"]
+    assert not SENT_TO_ALL & signal.pthread_sigmask(signal.SIG_BLOCK, ()), "the trainer takes signals as before"
 
 
 def test_an_idle_forwarder_spends_no_processor_time(start_attempt, forwarder):
@@ -305,6 +355,12 @@ def test_a_second_forwarder_of_a_run_waits_until_the_first_is_gone(start_attempt
         process.kill()
         process.wait(120)
     assert forwarder.lines("ordinal") == [0, 1]
+
+
+def test_both_sides_agree_on_what_is_said_and_done():
+    assert (ord(ALL), ord(ENOUGH)) == (forwarder_main._ALL, forwarder_main._ENOUGH)
+    assert LEFT == forwarder_main.LEFT
+    assert {*forwarder_main.IGNORED, signal.SIGTERM} == SENT_TO_ALL
 
 
 def test_it_runs_at_the_lowest_priority(start_attempt, forwarder):

@@ -13,7 +13,7 @@ pytest.importorskip("tensorboard")
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ranklog import TensorBoardLogger
+from ranklog import TensorBoardLogger, create_logger
 from ranklog.capture import outlet
 from ranklog.model.errors import RanklogWarning
 from ranklog.view.query import RunView
@@ -72,3 +72,57 @@ def test_one_that_dies_again_and_again_is_not_started_without_end(
         logger.log(1.0, "loss", step=0)
         assert not logger.wait_delivered(2)
         assert not forwarders()
+
+
+@pytest.mark.slow
+def test_one_that_died_just_before_closing_is_followed_by_another_that_delivers(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path)
+    with pytest.warns(RanklogWarning, match="another one delivers the rest"), logger.start_logging(exit_timeout=60):
+        run_dir = logger.run_dir
+        logger.log(1.0, "loss", step=0)
+        assert logger.wait_delivered(60)
+        (first,) = forwarders()
+        logger.log(2.0, "loss", step=1)
+        first.kill()
+    assert RunView(run_dir).summary.deliveries[0].status == "FINISHED"
+    (folder,) = (tmp_path / "tensorboard").iterdir()
+    found = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload().Scalars("loss")
+    assert [(point.step, point.value) for point in found] == [(0, 1.0), (1, 2.0)]
+    assert not forwarders()
+
+
+DYING = """
+import os, signal
+
+class Dying:
+    def open(self, *, context):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def deliver(self, *, entries):
+        pass
+
+    def close(self, *, status, timeout_s):
+        pass
+"""
+
+
+@pytest.mark.slow
+def test_closing_says_why_it_starts_no_third_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packages = tmp_path / "packages"
+    metadata = packages / "dying-1.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: dying\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[ranklog.backends]\ndying = dying:Dying\n")
+    (packages / "dying.py").write_text(DYING)
+    monkeypatch.syspath_prepend(packages)
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    logger = create_logger("dying", savedir=tmp_path / "logs", strategy="single")
+    with pytest.warns(RanklogWarning) as said, logger.start_logging(exit_timeout=60):
+        logger.log(1.0, "loss", step=0)
+    told = [str(warning.message) for warning in said]
+    assert any("another one delivers the rest" in text for text in told), told
+    assert any("it ended as well" in text and "delivery.log" in text for text in told), told
+    assert "ranklog sync" in capsys.readouterr().err
+    assert not forwarders()

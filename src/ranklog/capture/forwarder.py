@@ -1,20 +1,23 @@
 """Starts and ends the delivery side from rank 0: as a child process, as a thread, or not at all.
 
-The child is started by name and never imported: it gets a pipe on which a byte means "there is more" and end of
-file means "the trainer is gone". It has its own session and the lowest priority, sees no accelerator and none of
-the launcher's variables, and receives secrets through its environment only.
+The child is started by name and never imported: it gets a pipe on which a byte means "there is more" (`MORE`), "that
+was all" (`ALL`) or "stop now" (`ENOUGH`), and end of file means "the trainer is gone". It has its own session and the
+lowest priority, sees no accelerator and none of the launcher's variables, and receives secrets through its environment
+only. It begins with signals blocked, since schedulers send them to every process of a job, and unblocks them once it
+can take them.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ranklog.capture.health import Health
 from ranklog.journal.descriptor import Descriptor
@@ -44,6 +47,16 @@ _PATHS = frozenset(
 )  # fmt: skip
 _ADDRESSES = frozenset(("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"))
 
+MORE, ALL, ENOUGH = b".", b"A", b"S"
+LEFT = 3
+"""Exit status of a forwarder that leaves something for `ranklog sync`."""
+SENT_TO_ALL = frozenset(
+    (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+)  # fmt: skip
+"""Signals that schedulers, launchers and terminals send to every process of a job."""
+
+Outcome = Literal["delivered", "left", "died"]
+
 
 class Forwarder(Protocol):
     """The delivery side as its starter sees it."""
@@ -54,8 +67,8 @@ class Forwarder(Protocol):
     def is_gone(self) -> bool:
         """Whether it has come to an end by itself, which it should not while the trainer lives."""
 
-    def close(self, timeout_s: float) -> bool:
-        """Let it finish; whether all was delivered in time. Ends it in any case."""
+    def close(self, timeout_s: float) -> Outcome:
+        """Let it finish, and end it in any case; "left" is for `ranklog sync`, one that "died" did not get that far."""
 
     def forget(self) -> None:
         """In a forked child: close what was inherited, so that the parent's end is still seen."""
@@ -109,8 +122,8 @@ class _Nothing:
     def is_gone(self) -> bool:
         return False
 
-    def close(self, timeout_s: float) -> bool:
-        return True
+    def close(self, timeout_s: float) -> Outcome:
+        return "delivered"
 
     def forget(self) -> None:
         """Nothing was inherited."""
@@ -128,8 +141,8 @@ class _Thread:
     def is_gone(self) -> bool:
         return bool(self._inner.over)
 
-    def close(self, timeout_s: float) -> bool:
-        return bool(self._inner.close(timeout_s=timeout_s))
+    def close(self, timeout_s: float) -> Outcome:
+        return "delivered" if self._inner.close(timeout_s=timeout_s) else "left"
 
     def forget(self) -> None:
         """A thread does not live on in a forked child."""
@@ -149,22 +162,26 @@ class _Child:
                 passed.callback(out.let_go)
                 inherited = [out.number]
                 command += ["--console-fd", str(out.number)]
-            self._process = subprocess.Popen(
-                command,
-                stdin=read_end.number,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=child_environment(os.environ, secrets),
-                start_new_session=True,
-                pass_fds=inherited,
-                cwd=run_dir,
-            )
+            with _blocked(SENT_TO_ALL):
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=read_end.number,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=child_environment(os.environ, secrets),
+                    start_new_session=True,
+                    pass_fds=inherited,
+                    cwd=run_dir,
+                )
             failed.pop_all()
 
     def wake(self) -> None:
+        self._say(MORE)
+
+    def _say(self, what: bytes) -> None:
         with suppress(OSError):
             # A full pipe already says it; a child that is gone is told about when the run closes.
-            self._write_end.call(os.write, b".")
+            self._write_end.call(os.write, what)
 
     def is_gone(self) -> bool:
         return self._process.poll() is not None
@@ -172,13 +189,26 @@ class _Child:
     def forget(self) -> None:
         self._write_end.let_go()
 
-    def close(self, timeout_s: float) -> bool:
-        self.forget()
+    def close(self, timeout_s: float) -> Outcome:
+        self._say(ALL)
         try:
-            return self._process.wait(timeout=max(timeout_s, 0.0)) == 0
+            status = self._process.wait(timeout=max(timeout_s, 0.0))
         except subprocess.TimeoutExpired:
-            self._process.terminate()
-            return False
+            self._say(ENOUGH)
+            return "left"
+        finally:
+            self.forget()
+        return "delivered" if status == 0 else "left" if status == LEFT else "died"
+
+
+@contextmanager
+def _blocked(signals: frozenset[signal.Signals]) -> Iterator[None]:
+    """Block signals in this thread; a process that it starts begins with them blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _stdout_fd() -> int:

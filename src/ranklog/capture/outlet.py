@@ -6,10 +6,11 @@ long as the run, and one warning for each kind of trouble that it has.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from ranklog.capture.config import SessionConfig
-from ranklog.capture.forwarder import Forwarder, start_forwarder
+from ranklog.capture.forwarder import Forwarder, Outcome, start_forwarder
 from ranklog.capture.health import Health
 from ranklog.capture.waiting import Waiting
 from ranklog.journal.cursor import load_cursors
@@ -32,6 +33,7 @@ class Outlet:
         self._run_dir = run_dir
         self._health = health
         self._checked_s = self._revived_s = float("-inf")
+        self._closing = False
         self._forwarder = self._start()
 
     def _start(self) -> Forwarder:
@@ -49,7 +51,7 @@ class Outlet:
 
     def look(self, now_s: float) -> None:
         """Every `CHECK_EVERY_S`: warn of trouble, and see that a forwarder lives."""
-        if now_s - self._checked_s < CHECK_EVERY_S:
+        if self._closing or now_s - self._checked_s < CHECK_EVERY_S:
             return
         self._checked_s = now_s
         self.tell_trouble()
@@ -82,8 +84,24 @@ class Outlet:
             timeout_s: How long to wait.
             records: Records in the journal, to say how far delivery is.
         """
+        self._closing = True
+        deadline = time.monotonic() + timeout_s
         waiting = Waiting(self._run_dir, records, timeout_s)
         try:
-            return self._forwarder.close(timeout_s)
+            outcome = self._forwarder.close(timeout_s)
+            if outcome == "died":
+                outcome = self._close_another(deadline)
+            return outcome == "delivered"
         finally:
             waiting.stop()
+
+    def _close_another(self, deadline: float) -> Outcome:
+        """Once: one that dies again would die each time."""
+        if (left_s := deadline - time.monotonic()) <= 0:
+            self._health.warn("forwarder_end", "the process that delivers ended, and no time is left for another one")
+            return "died"
+        self._health.warn("forwarder_end", "the process that delivers ended; another one delivers the rest")
+        outcome = self._start().close(left_s)
+        if outcome == "died":
+            self._health.warn("forwarder_again", f"it ended as well: {self._run_dir / 'delivery.log'} may say why")
+        return outcome

@@ -1,20 +1,24 @@
 """The forwarder process: ``python -m ranklog.delivery RUN_DIR [--console-fd FD]``, started by rank 0.
 
-Standard input is a pipe from the trainer: a byte says that the journal has grown, its end that the trainer
-has closed the run or is gone. Then what is journaled is delivered and the run closed in its backends, with
-the status in the journal or, without one, as KILLED. Client libraries' noise goes to ``delivery.log`` in the
-run directory.
+Standard input is a pipe from the trainer: ``.`` says that the journal has grown, ``A`` that the trainer has closed the
+run, ``S`` that it waits no longer, and the end of the pipe that the trainer is gone. After ``A`` or the end, what is
+journaled is delivered and the run closed in its backends, with the status in the journal or, without one, as KILLED.
+After ``S`` the batch in hand is the last one. Client libraries' noise goes to ``delivery.log`` in the run directory.
 
-Exit status: 0 all delivered; 2 wrong call; 3 something is left for ``ranklog sync``. SIGINT is ignored, since Ctrl-C
-is meant for the trainer. So is the first SIGTERM, which a cluster sends to every process of a job that it cancels;
-it only cuts the time for what is left when the trainer is gone to `STOP_S`, so that the run is not left open. A
-second one, or one after the trainer closed the run in an orderly way, ends the forwarder after the batch in hand.
+Exit status: 0 all delivered; 2 wrong call; 3 something is left for ``ranklog sync``.
+
+Schedulers, launchers and terminals send signals to every process of a job. While the trainer lives, none ends the
+forwarder: SIGHUP, SIGINT, SIGUSR1, SIGUSR2 and SIGXCPU are ignored, and SIGTERM only cuts the time for what is left
+after the run is over to `STOP_S`, so that the run is not left open. Once the trainer is gone, a second SIGTERM ends the
+forwarder after the batch in hand. Processes that backends start inherit this: what is ignored stays ignored,
+and SIGTERM is blocked.
 """
 
 from __future__ import annotations
 
 import argparse
 import atexit
+import math
 import os
 import select
 import signal
@@ -26,14 +30,15 @@ from typing import TextIO
 
 from ranklog.delivery.note import note, open_log
 from ranklog.delivery.thread import ForwardThread
-from ranklog.journal.reader import last_end
 
 LINGER = "RANKLOG_LINGER_S"
 LINGER_S = 300.0
 STOP_S = 20.0
 TIDY_S = 5.0
 LEFT = 3
+IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 _OVER = b"\0"
+_ALL, _ENOUGH = b"AS"
 
 
 def main(argv: list[str]) -> int:
@@ -50,7 +55,9 @@ def main(argv: list[str]) -> int:
     console = _redirect(run_dir, args.console_fd)
     thread = ForwardThread(run_dir, console)
     _report_end(thread, signals[1])
-    _serve(thread, run_dir, signals[0])
+    # In this thread only: the others, and the processes that they start, keep SIGTERM blocked.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, *IGNORED))
+    _serve(thread, signals[0])
     if thread.over:
         _tidy()
     if thread.delivered:
@@ -82,10 +89,12 @@ def _redirect(run_dir: Path, console_fd: int | None) -> TextIO:
 
 
 def _catch_signals() -> tuple[int, int]:
-    """Make signals into bytes of a pipe, each its number; returns both ends."""
+    """Make signals into bytes of a pipe, each its number; returns both ends. SIGTERM is blocked from here on."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: None)
     return reader, writer
 
@@ -100,39 +109,37 @@ def _report_end(thread: ForwardThread, writer: int) -> None:
     threading.Thread(target=report, name="ranklog-end", daemon=True).start()
 
 
-def _serve(thread: ForwardThread, run_dir: Path, signals: int) -> None:
-    """Pass on the trainer's wake-ups until its pipe ends, then wait for the rest; as SIGTERM says, or shorter."""
-    terms = 0
+def _serve(thread: ForwardThread, signals: int) -> None:
+    """Pass on what the trainer says until the run is over, then wait for the rest; shorter after SIGTERM."""
+    terminated = terminated_alone = over = False
     inputs = [signals, 0]
-    deadline_s: float | None = None
-    while not (thread.over and 0 not in inputs):
-        left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+    deadline_s = math.inf
+    while not (thread.over and over):
+        left_s = None if deadline_s == math.inf else max(0.0, deadline_s - time.monotonic())
         readable, _, _ = select.select(inputs, [], [], left_s)
         if not readable:
             return
         if 0 in readable:
-            if os.read(0, 65536):
-                thread.wake()
-            else:
-                inputs.remove(0)
-                thread.end("KILLED")
-                deadline_s = time.monotonic() + (STOP_S if terms else _linger_s())
-        if signals in readable and (new := os.read(signals, 4096).count(signal.SIGTERM)):
-            terms += new
-            gone = 0 not in inputs
-            if terms > 1 or (gone and _is_closed(run_dir)):
+            said = os.read(0, 65536)
+            if _ENOUGH in said:
                 thread.stop(STOP_S)
                 return
-            if gone:  # the same signal ended the trainer a moment before
-                deadline_s = time.monotonic() + STOP_S
-
-
-def _is_closed(run_dir: Path) -> bool:
-    """Whether the trainer closed the run in an orderly way."""
-    try:
-        return last_end(run_dir) is not None
-    except OSError:
-        return False
+            thread.wake()
+            if not said:
+                inputs.remove(0)
+            if not over and (not said or _ALL in said):
+                over = True
+                thread.end("KILLED")
+                deadline_s = time.monotonic() + (STOP_S if terminated else _linger_s())
+        if signals in readable and os.read(signals, 4096).count(signal.SIGTERM):
+            terminated = True
+            if over:
+                deadline_s = min(deadline_s, time.monotonic() + STOP_S)
+            if 0 not in inputs:
+                if terminated_alone:
+                    thread.stop(STOP_S)
+                    return
+                terminated_alone = True
 
 
 def _linger_s() -> float:
