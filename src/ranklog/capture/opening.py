@@ -135,7 +135,7 @@ class OpenLogger:
     ) -> Iterator[None]:
         """Start logging for a block; the run is FAILED when the block raises.
 
-        One that leaves by ``sys.exit`` with a status after a signal was ended by that: KILLED.
+        A SystemExit fails it where its status is not 0. After a signal that status means KILLED.
 
         Ranks: all call; waits at the end, as `destroy_logger_context`.
         """
@@ -180,8 +180,9 @@ class OpenLogger:
 
         What was logged until then is journaled by another thread at the same time. After the callback comes the handler
         that was set before. Where there was none, SIGTERM ends the process as it always does, and the run is KILLED;
-        other signals let it go on. A callback that raises, for example SystemExit, ends the program in its own way. It
-        is called once Python comes to it: not before a collective or another long call into C returns.
+        other signals let it go on, also after the logger was closed, and end no child that is forked later. A callback
+        that raises, for example SystemExit, ends the program in its own way. It is called once Python comes to it: not
+        before a collective or another long call into C returns.
 
         Args:
             callback: Takes no arguments; called at each of the signals.
