@@ -48,7 +48,8 @@ def train(model: nn.Module, steps: int, optimizer: torch.optim.Optimizer | None 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0, 4.0], [5.0], [float("nan"), 1.0, float("inf"), 3.0], [float("nan")]])
 def test_counts_made_on_the_device_are_those_of_the_finite_values(values: list[float]) -> None:
-    histogram = as_histogram(counts_of(torch.tensor(values), 4).tolist())
+    histogram = as_histogram(counts_of(torch.tensor(values), 4).tolist(), len(values))
+    assert histogram.nonfinite == len(values) - histogram.count
     finite = [value for value in values if abs(value) < float("inf")]
     assert histogram.count == sum(histogram.counts) == len(finite)
     assert histogram.sum == pytest.approx(sum(finite))
@@ -62,9 +63,46 @@ def test_counts_lie_in_the_bins_where_numpy_puts_them(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("ranklog.capture.watch._AT_ONCE", 100)
     values = torch.randn(1003, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    histogram = as_histogram(counts_of(values, 10).tolist())
+    histogram = as_histogram(counts_of(values, 10).tolist(), len(values))
     expected, edges = np.histogram(values.numpy(), bins=10)
     assert histogram.counts == expected.tolist() and histogram.edges == pytest.approx(edges.tolist())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.tensor([-3.4e38, 0.0, 3.4e38]),
+        torch.tensor([-1.7e308, 0.0, 1.7e308], dtype=torch.float64),
+        torch.tensor([1e200, -1e200], dtype=torch.float64),
+        torch.tensor([1.0, 1.0 + 2e-16], dtype=torch.float64),
+        torch.tensor([5e-324, 1e-323], dtype=torch.float64),
+        torch.full((3,), 1e17),
+    ],
+)
+def test_counts_of_extreme_values_are_complete_and_every_number_of_them_is_finite(values: torch.Tensor) -> None:
+    histogram = as_histogram(counts_of(values, 8).tolist(), len(values))
+    assert sum(histogram.counts) == histogram.count == len(values)
+    assert all(abs(number) < float("inf") for number in (*histogram.edges, histogram.min, histogram.max))
+    assert histogram.edges == sorted(histogram.edges)
+    # What the journal gives back, since JSON has no infinity.
+    assert msgspec.json.decode(msgspec.json.encode(histogram), type=content.Histogram) == histogram
+    if values[1] == 0:
+        assert [histogram.counts[0], histogram.counts[4], histogram.counts[7]] == [1, 1, 1]
+
+
+def test_sparse_and_complex_gradients_are_watched_whole(logger: JournalLogger) -> None:
+    model = nn.Embedding(5, 2, sparse=True)
+    model.register_parameter("wave", nn.Parameter(torch.tensor([1 + 2j, 3 - 4j])))
+    logger.log(model, "net", kind="watch", log="gradients", log_freq=1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(torch.tensor([1, 1])).sum().backward()
+    model.wave.grad = torch.tensor([3 + 0j, 0 + 4j]).conj()
+    optimizer.step()
+    sparse = histograms(logger, "gradients/net.weight")[0]
+    assert (sparse.count, sparse.sum, sparse.max) == (10, 4.0, 2.0)
+    wave = histograms(logger, "gradients/net.wave")[0]
+    assert (wave.count, wave.min, wave.max, wave.sum_squares) == (4, -4.0, 3.0, 25.0)
+    assert series(captured(logger), "grad_norm/net") == {0: pytest.approx((25 + 8) ** 0.5)}
 
 
 def test_gradients_and_parameters_of_a_watched_module_come_at_every_nth_step_of_its_optimizer(

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ranklog.capture.encoded import refusing
-from ranklog.capture.plain import NoScalar, keyed, shown, to_scalar
+from ranklog.capture.numbers import shown
+from ranklog.capture.plain import NoScalar, keyed, to_scalar
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.kinds import check_name
 
@@ -77,19 +78,3 @@ def _whole(step: object) -> int:
     except Exception:  # as above
         return STEP_LIMIT
     return int(number) if isinstance(number, float) and number.is_integer() else STEP_LIMIT
-
-
-def check_weight(weight: Any) -> float:
-    """A weight as a float.
-
-    Raises:
-        InvalidArgumentError: it is no finite number of 0 or above.
-    """
-    try:
-        complex_ = getattr(getattr(weight, "dtype", None), "kind", "") == "c"  # numpy would drop the imaginary part
-        number = -1.0 if complex_ or isinstance(weight, (str, bytes)) else float(weight)
-    except Exception:  # tensors and arrays have errors of their own
-        number = -1.0
-    if 0.0 <= number < float("inf"):
-        return number
-    raise InvalidArgumentError(f"weight={shown(weight)} is not allowed: give a finite number of 0 or above")

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Number
 from pathlib import Path, PurePath
 from typing import Any
 
+import msgspec
+
 from ranklog.capture.encode_data import encode_dataset
+from ranklog.capture.encode_histogram import DEFAULT_BINS, encode_histogram
 from ranklog.capture.encode_media import encode_figure, encode_image, encode_video
-from ranklog.capture.encode_numbers import encode_embedding, encode_histogram, encode_pr_curve
+from ranklog.capture.encode_numbers import encode_embedding, encode_pr_curve
 from ranklog.capture.encode_plain import (
     encode_alert,
     encode_dict,
@@ -24,8 +28,9 @@ from ranklog.capture.encode_plain import (
 )
 from ranklog.capture.encode_sound import encode_audio
 from ranklog.capture.encoded import Content, Encoded, file_name, wrong_item
+from ranklog.capture.pixels import pixels
 from ranklog.model import content
-from ranklog.model.errors import InvalidItemError
+from ranklog.model.errors import InvalidItemError, RanklogError
 from ranklog.model.kinds import KINDS
 from ranklog.model.spec import Scalar
 from ranklog.model.text import short_part, storable
@@ -42,16 +47,21 @@ def encode(item: Any, name: str, kind: str, options: Mapping[str, Any]) -> Encod
         InvalidArgumentError: when the identifier cannot name a file, or an option is not allowed.
         MissingExtraError: a package that the kind needs is missing.
     """
-    if KINDS[kind].lists and (items := _listed(item, kind)) is not None:
-        return _encode_list(items, name, kind, options)
-    return _encode_one(item, name, kind, options)
+    try:
+        if KINDS[kind].lists and (items := _listed(item, kind)) is not None:
+            return _encode_list(items, name, kind, options)
+        return _captioned(_encode_one(item, name, kind, options), name, kind, options)
+    except (RanklogError, OSError, MemoryError):
+        raise
+    except Exception as error:  # an item may have methods of somebody's own, which raise anything
+        raise InvalidItemError(f"{kind} {name!r} cannot be stored: {type(error).__name__}: {error}") from error
 
 
 def _listed(item: Any, kind: str) -> Sequence[Any] | None:
     """The items of a list of items; None where it is one item."""
     if isinstance(item, (list, tuple)):
         # A list of numbers is a sound, a list of sounds is several.
-        one = kind == "audio" and item and isinstance(item[0], (int, float))
+        one = kind == "audio" and item and (isinstance(item[0], Number) or getattr(item[0], "ndim", None) == 0)
         return None if one else item
     dimensions = {"image": 4, "video": 5}.get(kind)
     return item if dimensions is not None and getattr(item, "ndim", 0) == dimensions else None
@@ -61,20 +71,51 @@ def _encode_list(items: Sequence[Any], name: str, kind: str, options: Mapping[st
     if len(items) == 0:
         raise InvalidItemError(f"{kind} {name!r} is an empty list: give {KINDS[kind].accepts}")
     file_name(name)
-    given = options.get("caption")
-    captions: Sequence[Any] = given if isinstance(given, (list, tuple)) else [given] * len(items)
-    if len(captions) != len(items):
-        raise InvalidItemError(f"{kind} {name!r} has {len(items)} items and {len(captions)} captions: give as many")
+    captions = _captions(options, len(items), name, kind)
     width = max(3, len(str(len(items) - 1)))
     contents: list[Content] = []
     meta: dict[str, Scalar] = {}
+    changed: dict[str, None] = {}
+    if kind == "image":
+        items, said = _on_one_scale(items, name)
+        changed[said] = None
     for index, item in enumerate(items):
         encoded = _encode_one(item, f"{index:0{width}d}", kind, options)
         contents += encoded.contents
         meta |= encoded.meta
+        changed[encoded.changed] = None
         if captions[index] is not None:
             meta[f"caption.{index}"] = storable(str(captions[index]))
-    return Encoded(content.FOLDER, tuple(contents), meta)
+    return Encoded(content.FOLDER, tuple(contents), meta, "; ".join(filter(None, changed)))
+
+
+def _captions(options: Mapping[str, Any], count: int, name: str, kind: str) -> Sequence[Any]:
+    """A caption, or None, for each item; one that is no list goes for all."""
+    given: Any = options.get("caption")
+    given = given.tolist() if hasattr(given, "tolist") else given
+    captions: Sequence[Any] = given if isinstance(given, (list, tuple)) else [given] * count
+    if len(captions) != count:
+        raise InvalidItemError(f"{kind} {name!r} has {count} items and {len(captions)} captions: give as many")
+    return captions
+
+
+def _captioned(encoded: Encoded, name: str, kind: str, options: Mapping[str, Any]) -> Encoded:
+    """One item with its caption, which a list of one may be."""
+    if options.get("caption") is None:
+        return encoded
+    (caption,) = _captions(options, 1, name, kind)
+    meta = encoded.meta if caption is None else encoded.meta | {"caption": storable(str(caption))}
+    return msgspec.structs.replace(encoded, meta=meta)
+
+
+def _on_one_scale(items: Sequence[Any], name: str) -> tuple[Sequence[Any], str]:
+    """Images with those that are arrays as pixels; and what was changed."""
+    places = [index for index, item in enumerate(items) if hasattr(item, "dtype") and hasattr(item, "shape")]
+    made, said = pixels(items if len(places) == len(items) else [items[index] for index in places], f"image {name!r}")
+    together = list(items)
+    for index, array in zip(places, made, strict=True):
+        together[index] = array
+    return together, said
 
 
 def _artifact(item: object, name: str) -> Encoded:
@@ -121,7 +162,7 @@ def _encode_one(item: Any, name: str, kind: str, options: Mapping[str, Any]) -> 
         case "artifact":
             return _artifact(item, name)
         case _:
-            from ranklog.capture.encode_torch import encode_tensors
+            from ranklog.capture.encode_tensors import encode_tensors
 
             return Encoded(content.TORCH, (Content(file_name(name, ".pt"), encode_tensors(item, name)),))
 
@@ -137,7 +178,7 @@ _PLAIN: dict[str, Callable[[Any, str], Encoded]] = {
 def _encode_numbers(item: Any, name: str, kind: str, options: Mapping[str, Any]) -> Encoded:
     match kind:
         case "histogram":
-            return encode_histogram(item, name, options.get("bins", 64))
+            return encode_histogram(item, name, options.get("bins", DEFAULT_BINS))
         case "pr_curve":
             return encode_pr_curve(item, name, options.get("num_thresholds", 127), options.get("weights"))
         case _:

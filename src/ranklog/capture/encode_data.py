@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from ranklog.capture.encode_numbers import to_array
+from ranklog.capture.arrays import to_array
 from ranklog.capture.encode_plain import as_json
 from ranklog.capture.encoded import Content, Encoded, file_name, refusing, wrong_item
 from ranklog.capture.plain import key_text

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import io
 import mimetypes
-import sys
+import struct
 from pathlib import Path
 from typing import Any
 
-from ranklog.capture.encode_numbers import to_array
+from ranklog.capture.arrays import to_array
 from ranklog.capture.encoded import Content, Encoded, file_name, wrong_item
+from ranklog.capture.numbers import number_option
+from ranklog.capture.pixels import check_size, pixels
 from ranklog.model import content
-from ranklog.model.errors import InvalidArgumentError, InvalidItemError, MissingExtraError
+from ranklog.model.errors import InvalidItemError, MissingExtraError, RanklogError
+from ranklog.model.text import storable
 
 _GIF_COLOURS = 256
+_GIF_SIDE = 65_535
+_PNG_SIZE_AT = 16
 
 
-def _pillow(kind: str) -> Any:
+def pillow_for(kind: str) -> Any:
+    """Pillow's module of images.
+
+    Raises:
+        MissingExtraError: it is missing.
+    """
     try:
         from PIL import Image
     except ImportError as error:
@@ -25,70 +35,58 @@ def _pillow(kind: str) -> Any:
 
 
 def encode_image(item: Any, name: str) -> Encoded:
-    """An image as PNG.
-
-    Arrays are HW, HWC or CHW with 1, 3 or 4 channels; a shape that could be both is read as HWC. Integers are
-    0 to 255, or 0 to 65535 where they are uint16, floats 0 to 1; what lies outside is clipped, NaN becomes 0.
+    """An image as PNG: an array (see `pixels`), one of Pillow's, or the path of a file.
 
     Raises:
         InvalidItemError: when it is no image.
         MissingExtraError: when Pillow is missing.
     """
-    pillow = _pillow("image")
+    pillow = pillow_for("image")
+    what = f"image {name!r}"
+    changed = ""
     if isinstance(item, (str, Path)):
-        try:
-            with pillow.open(item) as opened:
-                image = opened.copy()
-        except OSError as error:
-            raise InvalidItemError(f"image {name!r}: cannot read {str(item)!r} ({error})") from error
+        image, changed = _opened(Path(item), what, pillow)
     elif isinstance(item, pillow.Image):
         image = item
+    elif hasattr(item, "dtype") and hasattr(item, "shape"):
+        (array,), changed = pixels([item], what)
+        image = pillow.fromarray(array)
     else:
-        image = pillow.fromarray(pixels(item, name, "image"))
-    if image.mode == "F":
-        image = pillow.fromarray(pixels(to_array(image), name, "image"))
-    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
-        image = image.convert("RGB")
+        raise wrong_item(item, name, "image")
+    check_size(image.size, what)
+    image, clipped = _for_png(image, what, pillow)
     out = io.BytesIO()
     image.save(out, format="PNG", compress_level=1)  # half the time, a twelfth more bytes
-    return Encoded(content.PNG, (Content(file_name(name, ".png"), out.getvalue()),))
+    changed = "; ".join(filter(None, (changed, clipped)))
+    return Encoded(content.PNG, (Content(file_name(name, ".png"), out.getvalue()),), changed=changed)
 
 
-def pixels(item: Any, name: str, kind: str) -> Any:
-    """An array of bytes, HW or HWC, of what `encode_image` takes as array.
-
-    Raises:
-        InvalidItemError: when it is none.
-    """
-    import numpy as np
-
-    torch = sys.modules.get("torch")
-    if not isinstance(item, np.ndarray) and not (torch is not None and isinstance(item, torch.Tensor)):
-        raise wrong_item(item, name, kind)
-    array = to_array(item)
-    if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
-        array = np.moveaxis(array, 0, 2)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if 0 in array.shape or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise wrong_item(item, name, kind, f" of shape {tuple(item.shape)}")
-    return np.ascontiguousarray(_to_bytes(array, item, name, kind))
+def _opened(path: Path, what: str, pillow: Any) -> tuple[Any, str]:
+    """The image of a file, and what of the file is left out."""
+    try:
+        with pillow.open(path) as opened:
+            count = getattr(opened, "n_frames", 1)
+            image = opened.copy()
+    except Exception as error:  # Pillow's readers raise many kinds for a damaged or a huge file
+        raise InvalidItemError(f"{what}: cannot read {str(path)!r} ({error})") from error
+    return image, f"the first of {count} frames is kept: kind='video' keeps all" if count > 1 else ""
 
 
-def _to_bytes(array: Any, item: Any, name: str, kind: str) -> Any:
-    import numpy as np
-
-    if array.dtype == np.bool_:
-        array = array * np.uint8(255)
-    elif array.dtype == np.uint16:
-        array = array // 257
-    elif np.issubdtype(array.dtype, np.floating):
-        array = np.round(np.clip(np.nan_to_num(array, nan=0.0), 0.0, 1.0) * 255.0)
-    elif np.issubdtype(array.dtype, np.integer):
-        array = np.clip(array, 0, 255)
-    else:
-        raise wrong_item(item, name, kind, f" of dtype {item.dtype}")
-    return array.astype(np.uint8)
+def _for_png(image: Any, what: str, pillow: Any) -> tuple[Any, str]:
+    """The image in a mode that PNG has."""
+    if 0 in image.size:
+        raise InvalidItemError(f"{what} is {image.size[0]} by {image.size[1]}: give one that has pixels")
+    if image.mode == "F":
+        (array,), changed = pixels([to_array(image)], what)
+        return pillow.fromarray(array), changed
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        array = to_array(image)
+        low, high = int(array.min()), int(array.max())
+        said = f"integers from {low} to {high} are clipped to 0 to 65535: scale them first"
+        return pillow.fromarray(array.clip(0, 65535).astype("uint16")), said if low < 0 or high > 65535 else ""
+    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        image = image.convert("RGBA" if image.mode in ("PA", "RGBa") else "RGB")
+    return image, ""
 
 
 def encode_figure(item: Any, name: str) -> Encoded:
@@ -97,37 +95,49 @@ def encode_figure(item: Any, name: str) -> Encoded:
     Raises:
         InvalidItemError: when it is neither.
     """
-    if hasattr(item, "savefig"):
-        out = io.BytesIO()
-        item.savefig(out, format="png")
-        return Encoded(content.PNG, (Content(file_name(name, ".png"), out.getvalue()),))
-    if hasattr(item, "to_plotly_json") and hasattr(item, "to_json"):
-        return Encoded(content.PLOTLY, (Content(file_name(name, ".json"), item.to_json().encode()),))
+    try:
+        if hasattr(item, "savefig"):
+            out = io.BytesIO()
+            item.savefig(out, format="png")
+            png = out.getvalue()
+            width, height = struct.unpack_from(">II", png, _PNG_SIZE_AT)
+            check_size((width, height), f"figure {name!r}")
+            return Encoded(content.PNG, (Content(file_name(name, ".png"), png),))
+        if hasattr(item, "to_plotly_json") and hasattr(item, "to_json"):
+            body = storable(item.to_json()).encode()
+            return Encoded(content.PLOTLY, (Content(file_name(name, ".json"), body),))
+    except RanklogError:
+        raise
+    except Exception as error:  # of whatever is drawn: a formula, a font, data of a wrong shape
+        raise InvalidItemError(f"figure {name!r} cannot be rendered: {type(error).__name__}: {error}") from error
     raise wrong_item(item, name, "figure")
 
 
 def encode_video(item: Any, name: str, fps: object) -> Encoded:
     """A video: frames as GIF, which every backend shows, or the user's own file as it is.
 
-    Arrays are THWC or TCHW with 1, 3 or 4 channels, or THW; values as in `encode_image`. GIF has at most 256 colours
-    a frame and whole hundredths of a second.
+    Arrays are THWC or TCHW with 1, 3 or 4 channels, or THW; values as in `pixels`. GIF has at most 256 colours per
+    frame and whole hundredths of a second.
 
     Raises:
         InvalidItemError: when it is no video.
-        InvalidArgumentError: ``fps`` is no number of frames a second.
+        InvalidArgumentError: ``fps`` is no number of frames per second.
         MissingExtraError: when Pillow is missing.
     """
+    rate = number_option(fps, "fps", "frames per second, from 0.01 to 100", low=0.01, high=100.0)
     if isinstance(item, (str, Path)):
         return own_file(Path(item), name, "video", ".mp4")
-    if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not 0 < fps <= 100:
-        raise InvalidArgumentError(f"fps={fps!r} is not allowed: give frames a second, above 0 and at most 100")
-    pillow = _pillow("video")
-    if getattr(item, "ndim", 0) not in (3, 4) or len(item) == 0:
-        raise wrong_item(item, name, "video", f" of shape {tuple(getattr(item, 'shape', ()))}")
-    frames = [_in_palette(pillow.fromarray(pixels(frame, name, "video")), pillow) for frame in item]
+    pillow = pillow_for("video")
+    shape = tuple(getattr(item, "shape", ()))
+    if len(shape) not in (3, 4) or not hasattr(item, "dtype") or 0 in shape:
+        raise wrong_item(item, name, "video", f" of shape {shape}")
+    arrays, changed = pixels(item, f"video {name!r}")
+    if max(arrays[0].shape[:2]) > _GIF_SIDE:
+        raise wrong_item(item, name, "video", f" of shape {shape}, wider or higher than {_GIF_SIDE} pixels")
+    frames = [_in_palette(pillow.fromarray(array), pillow) for array in arrays]
     out = io.BytesIO()
-    frames[0].save(out, format="GIF", save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)
-    return Encoded(content.GIF, (Content(file_name(name, ".gif"), out.getvalue()),), {"fps": fps})
+    frames[0].save(out, format="GIF", save_all=True, append_images=frames[1:], duration=round(1000 / rate), loop=0)
+    return Encoded(content.GIF, (Content(file_name(name, ".gif"), out.getvalue()),), {"fps": rate}, changed)
 
 
 def _in_palette(frame: Any, pillow: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Encodes what is computed from arrays: histograms, precision-recall curves and embeddings.
+"""Encodes precision-recall curves and embeddings.
 
 Takes numbers as arrays, tensors or lists; a tensor is brought to the CPU, which waits for its device.
 """
@@ -7,100 +7,42 @@ from __future__ import annotations
 
 import io
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from ranklog.capture.encode_plain import as_json
+from ranklog.capture.arrays import real_array
+from ranklog.capture.encode_histogram import MAX_BINS
 from ranklog.capture.encoded import Content, Encoded, file_name, wrong_item
+from ranklog.capture.numbers import shown, whole_option
 from ranklog.model import content
-from ranklog.model.errors import InvalidArgumentError, InvalidItemError
+from ranklog.model.errors import InvalidItemError
+from ranklog.model.kinds import KINDS
 from ranklog.model.spec import Scalar
 from ranklog.model.text import storable
 
-MAX_BINS = 10_000
 MAX_SPRITE_PIXELS = 8192
 """What browsers take as the side of one picture."""
 
 
-def to_array(item: Any) -> Any:
-    """A numpy array of what is an array, a tensor or a list of numbers; low-precision floats become float32."""
-    import numpy as np
-
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(item, torch.Tensor):
-        item = item.detach().to("cpu")
-        item = (item.float() if item.is_floating_point() and item.dtype != torch.float64 else item).numpy()
-    return np.asarray(item)
-
-
-def encode_histogram(item: Any, name: str, bins: Scalar) -> Encoded:
-    """Counts of values in ``bins`` bins of equal width, or counts and edges as they are given."""
-    import numpy as np
-
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(item, torch.Tensor):
-        item = to_array(item)
-    if isinstance(item, tuple) and len(item) == 2 and len(item[1]) == len(item[0]) + 1:
-        counts, edges = (np.asarray(part, dtype=np.float64) for part in item)
-        centres = (edges[:-1] + edges[1:]) / 2
-        body = {
-            "min": float(edges[0]),
-            "max": float(edges[-1]),
-            "sum": float(counts @ centres),
-            "sum_squares": float(counts @ centres**2),
-            "count": float(counts.sum()),
-            "nonfinite": 0,
-        }
-    else:
-        try:
-            values = np.asarray(item, dtype=np.float64).ravel()
-        except (TypeError, ValueError) as error:
-            raise wrong_item(item, name, "histogram") from error
-        if not isinstance(bins, int) or not 1 <= bins <= MAX_BINS:
-            raise InvalidArgumentError(f"bins={bins!r} is not allowed: give an int from 1 to {MAX_BINS}")
-        # A sum that is finite spares a copy of what may be millions of values.
-        finite = values if np.isfinite(values.sum()) else values[np.isfinite(values)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        counts, edges = np.histogram(finite, bins=bins, range=(low, high))
-        body = {
-            "min": low,
-            "max": high,
-            "sum": float(finite.sum()),
-            "sum_squares": float(finite @ finite),
-            "count": float(finite.size),
-            "nonfinite": int(values.size - finite.size),
-        }
-    body = {"edges": edges.tolist(), "counts": counts.tolist(), **body}
-    data = as_json(body, name, "histogram")
-    return Encoded(content.HISTOGRAM, (Content(file_name(name, ".json"), data),))
-
-
-def encode_pr_curve(item: Any, name: str, num_thresholds: Scalar, weights: Any = None) -> Encoded:
+def encode_pr_curve(item: Any, name: str, num_thresholds: object, weights: Any = None) -> Encoded:
     """Counts, precision and recall at thresholds of equal distance from 0 to 1.
 
     A score counts as positive where it is at or above the threshold, as in TensorBoard's ``pr_curve``.
+
+    Raises:
+        InvalidItemError: labels, scores and weights are not as the kind takes them.
+        InvalidArgumentError: ``num_thresholds`` is no number of thresholds.
     """
     import numpy as np
 
-    if isinstance(num_thresholds, bool) or not isinstance(num_thresholds, int) or not 2 <= num_thresholds <= MAX_BINS:
-        raise InvalidArgumentError(
-            f"num_thresholds={num_thresholds!r} is not allowed: give an int from 2 to {MAX_BINS}"
-        )
+    num_thresholds = whole_option(
+        num_thresholds, "num_thresholds", f"an int from 2 to {MAX_BINS}", low=2, high=MAX_BINS
+    )
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         raise wrong_item(item, name, "pr_curve")
-    try:
-        labels, scores = (to_array(part).astype(np.float64).ravel() for part in item)
-        weight = np.ones_like(scores) if weights is None else to_array(weights).astype(np.float64).ravel()
-    except (TypeError, ValueError) as error:
-        raise wrong_item(item, name, "pr_curve", f" that is no array ({error})") from error
-    if not labels.shape == scores.shape == weight.shape:
-        sizes = f"{labels.size} labels, {scores.size} scores and {weight.size} weights"
-        raise InvalidItemError(f"pr_curve {name!r} has {sizes}: give as many of each")
-    if not (np.isin(labels, (0.0, 1.0)).all() and ((scores >= 0.0) & (scores <= 1.0)).all()):
-        raise InvalidItemError(f"pr_curve {name!r} has labels other than 0 and 1, or scores outside 0 to 1")
+    labels, scores, weight = _labelled(item[0], item[1], weights, f"pr_curve {name!r}")
     bucket = np.floor(scores * (num_thresholds - 1)).astype(np.int64)
     positive = np.bincount(bucket, weights=weight * labels, minlength=num_thresholds)
     negative = np.bincount(bucket, weights=weight * (1.0 - labels), minlength=num_thresholds)
@@ -119,32 +61,70 @@ def encode_pr_curve(item: Any, name: str, num_thresholds: Scalar, weights: Any =
     return Encoded(content.PR_CURVE, (Content(file_name(name, ".json"), msgspec.json.encode(curve)),))
 
 
+def _labelled(labels: Any, scores: Any, weights: Any, what: str) -> tuple[Any, Any, Any]:
+    """Labels, scores and weights as vectors of one length."""
+    import numpy as np
+
+    give = KINDS["pr_curve"].accepts
+    given = {"labels": labels, "scores": scores}
+    if weights is not None:
+        given["weights"] = weights
+    arrays = {part: real_array(value, f"{what}, {part},", give) for part, value in given.items()}
+    if len({np.squeeze(array).shape for array in arrays.values()}) > 1:
+        shapes = ", ".join(f"{part} of shape {array.shape}" for part, array in arrays.items())
+        raise InvalidItemError(f"{what} has {shapes}: give as many of each")
+    arrays = {part: array.astype(np.float64).ravel() for part, array in arrays.items()}
+    if not np.isin(arrays["labels"], (0.0, 1.0)).all():
+        raise InvalidItemError(f"{what} has labels other than 0 and 1: give {give}")
+    if not ((arrays["scores"] >= 0.0) & (arrays["scores"] <= 1.0)).all():
+        raise InvalidItemError(f"{what} has scores outside 0 to 1, or NaN: give {give}")
+    weight = arrays.get("weights", np.ones_like(arrays["scores"]))
+    with np.errstate(over="ignore"):
+        bad = not (weight >= 0.0).all() or not np.isfinite(weight.sum())
+    if bad:
+        raise InvalidItemError(f"{what} has weights that are negative, NaN or infinite: give finite ones, 0 or above")
+    return arrays["labels"], arrays["scores"], weight
+
+
 def encode_embedding(item: Any, name: str, options: Mapping[str, Any]) -> Encoded:
     """Vectors, with a label a vector where ``metadata`` gives one and a picture a vector where ``label_img`` does."""
     import numpy as np
 
-    try:
-        vectors = to_array(item).astype(np.float32)
-    except (TypeError, ValueError) as error:
-        raise wrong_item(item, name, "embedding") from error
-    if vectors.ndim != 2 or 0 in vectors.shape:
-        raise wrong_item(item, name, "embedding", f" of shape {vectors.shape}")
+    given = real_array(item, f"embedding {name!r}", KINDS["embedding"].accepts)
+    if given.ndim != 2 or 0 in given.shape:
+        raise wrong_item(item, name, "embedding", f" of shape {given.shape}")
+    with np.errstate(over="ignore"):
+        vectors = given.astype(np.float32)
     file_name(name)
     out = io.BytesIO()
     np.save(out, vectors, allow_pickle=False)
     files = [Content("vectors.npy", out.getvalue())]
     meta: dict[str, Scalar] = {}
+    changed = _lost_in_float32(given, vectors)
     if (metadata := options.get("metadata")) is not None:
         files.append(Content("metadata.tsv", _metadata(metadata, options.get("metadata_header"), len(vectors), name)))
     if (pictures := options.get("label_img")) is not None:
-        sprite, width, height = _sprite(pictures, len(vectors), name)
+        sprite, width, height, clipped = _sprite(pictures, len(vectors), name)
         files.append(Content("sprite.png", sprite))
         meta = {"sprite_width": width, "sprite_height": height}
-    return Encoded(content.FOLDER, tuple(files), meta)
+        changed = "; ".join(filter(None, (changed, clipped)))
+    return Encoded(content.FOLDER, tuple(files), meta, changed)
+
+
+def _lost_in_float32(given: Any, vectors: Any) -> str:
+    import numpy as np
+
+    bad = int((~np.isfinite(vectors)).any(axis=1).sum())
+    if not bad:
+        return ""
+    if np.isfinite(given).all():
+        return f"{bad} of {len(vectors)} vectors have values beyond float32, which are stored as infinite"
+    return f"{bad} of {len(vectors)} vectors have NaN or infinite values: projectors cannot place them"
 
 
 def _metadata(rows: Any, header: Any, count: int, name: str) -> bytes:
-    rows = [row if isinstance(row, (list, tuple)) else [row] for row in rows]
+    rows = [row if isinstance(row, (list, tuple)) else [row] for row in _as_list(rows, name)]
+    header = None if header is None else [header] if isinstance(header, str) else _as_list(header, name)
     width = len(header) if header is not None else 1
     if len(rows) != count or any(len(row) != width for row in rows):
         raise InvalidItemError(
@@ -152,22 +132,37 @@ def _metadata(rows: Any, header: Any, count: int, name: str) -> bytes:
             "cells as it has names"
         )
     # The projector takes the first line for names where there are several columns, and only there.
-    lines: list[Sequence[object]] = [*([header] if width > 1 else []), *rows]
+    lines: list[Sequence[object]] = [*([header] if header is not None and width > 1 else []), *rows]
     return "".join("\t".join(_cell(cell) for cell in line) + "\n" for line in lines).encode()
 
 
+def _as_list(values: Any, name: str) -> list[Any]:
+    """Labels of an array, a tensor, a frame or anything else that can be iterated."""
+    values = getattr(values, "values", values) if hasattr(values, "itertuples") else values
+    values = values.tolist() if hasattr(values, "tolist") else values
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        raise InvalidItemError(f"embedding {name!r}: metadata and its header are sequences, not {shown(values)}")
+    return list(values)
+
+
 def _cell(value: object) -> str:
-    return storable(str(value)).replace("\t", " ").replace("\n", " ") or " "
+    # Readers take any of these for the end of a line.
+    return " ".join(storable(str(value)).replace("\t", " ").splitlines()) or " "
 
 
-def _sprite(pictures: Any, count: int, name: str) -> tuple[bytes, int, int]:
-    """All pictures in a square of rows, as the projector asks for; its bytes, and width and height of one picture."""
+def _sprite(pictures: Any, count: int, name: str) -> tuple[bytes, int, int, str]:
+    """All pictures in a square of rows, as the projector asks for.
+
+    Returns:
+        Its bytes, width and height of one picture, and what was changed.
+    """
     import numpy as np
-    from PIL import Image
 
-    from ranklog.capture.encode_media import pixels
+    from ranklog.capture.encode_media import pillow_for
+    from ranklog.capture.pixels import pixels
 
-    arrays = [pixels(picture, name, "embedding") for picture in pictures]
+    pillow = pillow_for("embedding")
+    arrays, changed = pixels(pictures, f"label_img of embedding {name!r}")
     if len(arrays) != count or len({array.shape for array in arrays}) != 1:
         raise InvalidItemError(
             f"embedding {name!r}: label_img is a picture for each of the {count} vectors, all of one size"
@@ -184,5 +179,5 @@ def _sprite(pictures: Any, count: int, name: str) -> tuple[bytes, int, int]:
         top, left = divmod(index, side)
         square[top * height : (top + 1) * height, left * width : (left + 1) * width] = array
     out = io.BytesIO()
-    Image.fromarray(square).save(out, format="PNG")
-    return out.getvalue(), width, height
+    pillow.fromarray(square).save(out, format="PNG")
+    return out.getvalue(), width, height, changed

@@ -9,6 +9,7 @@ from typing import Any
 
 from ranklog.capture.encoded import Content, Encoded, file_name, refusing, wrong_item
 from ranklog.capture.fields import fields_of
+from ranklog.capture.numbers import number_option
 from ranklog.capture.plain import to_plain
 from ranklog.capture.tables import columns_and_rows
 from ranklog.model import content
@@ -51,9 +52,8 @@ def encode_alert(item: object, name: str, options: Mapping[str, Any]) -> Encoded
     if level not in LEVELS:
         raise InvalidArgumentError(f"level={given!r} is not allowed: give one of {', '.join(LEVELS)}")
     wait = options.get("wait_duration", 0)
-    wait_s = wait.total_seconds() if hasattr(wait, "total_seconds") else wait
-    if isinstance(wait_s, bool) or not isinstance(wait_s, (int, float)) or not 0 <= wait_s < float("inf"):
-        raise InvalidArgumentError(f"wait_duration={wait!r} is not allowed: give seconds, or a timedelta")
+    seconds = wait.total_seconds() if hasattr(wait, "total_seconds") else wait
+    wait_s = number_option(seconds, "wait_duration", "seconds, or a timedelta", low=0.0)
     body = Content(file_name(name, ".txt"), storable(item).encode())
     return Encoded(content.TEXT, (body,), {"level": level, "wait_duration": wait_s})
 

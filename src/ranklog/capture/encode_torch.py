@@ -1,50 +1,20 @@
-"""Encodes tensors and models. Runs in the training process, imports torch (and for models MLflow) at the call only.
+"""Encodes models. Runs in the training process, imports torch (and for models MLflow) at the call only.
 
 Saving a model waits for the device and the disk; `log` says so for these kinds.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ranklog.capture.encode_tensors import torch_for, without_unused
 from ranklog.capture.encoded import wrong_item
 from ranklog.model.errors import InvalidItemError, MissingExtraError
-
-
-def _torch(kind: str) -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingExtraError(f'kind={kind!r} needs torch: pip install "ranklog[torch]"') from error
-    return torch
-
-
-def encode_tensors(item: object, name: str) -> bytes:
-    """Bytes of a tensor or a structure of tensors, loadable with ``torch.load(..., weights_only=True)``.
-
-    Raises:
-        InvalidItemError: when it holds anything but tensors, numbers, strings and containers of these.
-    """
-    torch = _torch("torch")
-    if not _only_tensors(torch, item):
-        raise wrong_item(item, name, "torch")
-    out = io.BytesIO()
-    torch.save(item, out)
-    return out.getvalue()
-
-
-def _only_tensors(torch: Any, item: object) -> bool:
-    if isinstance(item, Mapping):
-        return all(isinstance(key, (str, int)) and _only_tensors(torch, value) for key, value in item.items())
-    if isinstance(item, (list, tuple)):
-        return all(_only_tensors(torch, value) for value in item)
-    return item is None or isinstance(item, (torch.Tensor, int, float, str, bool))
 
 
 def bare_module(model: Any, name: str, kind: str) -> Any:
@@ -53,7 +23,7 @@ def bare_module(model: Any, name: str, kind: str) -> Any:
     Raises:
         InvalidItemError: it is no module.
     """
-    torch = _torch(kind)
+    torch = torch_for(kind)
     if not isinstance(model, torch.nn.Module):
         raise wrong_item(model, name, kind)
     parallel = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
@@ -68,9 +38,9 @@ def bare_module(model: Any, name: str, kind: str) -> Any:
 
 def save_state(state: Any, model: Any, folder: Path) -> None:
     """Write weights, loadable with ``torch.load(..., weights_only=True)``, and the architecture as text."""
-    torch = _torch("model")
+    torch = torch_for("model")
     folder.mkdir(mode=0o700)
-    torch.save(state, folder / "state_dict.pt")
+    torch.save(without_unused(torch, state), folder / "state_dict.pt")
     (folder / "architecture.txt").write_text(f"{model}\n")
 
 
@@ -84,7 +54,7 @@ def save_model(model: Any, name: str, kind: str, folder: Path, *, for_mlflow: bo
     Raises:
         InvalidItemError: its graph cannot be traced with the example.
     """
-    torch = _torch(kind)
+    torch = torch_for(kind)
     if not for_mlflow:
         save_state(model.state_dict(), model, folder)
         return

@@ -22,12 +22,12 @@ import msgspec
 from ranklog.capture.drain import Parcel
 from ranklog.capture.encode import encode
 from ranklog.capture.encoded import Content, Encoded, file_name, refusing
-from ranklog.capture.options import known_options
+from ranklog.capture.numbers import shown
+from ranklog.capture.options import known_options, plain_options
 from ranklog.journal import layout
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import File, Item
-from ranklog.model.spec import Scalar
 from ranklog.model.text import storable
 
 if TYPE_CHECKING:
@@ -62,12 +62,8 @@ def as_record(
     session: Session, name: str, kind: str, step: int, to: int, options: Mapping[str, Any], encoded: Encoded
 ) -> Item:
     """The record of an encoded item, without its files."""
-    meta: dict[str, Scalar] = {
-        option: storable(value) if isinstance(value, str) else value
-        for option, value in options.items()
-        if isinstance(value, (str, int, float, bool)) and option != "policy"
-    }
-    return Item(kind, name, step, time.time_ns(), to, session.place.rank, encoded.media, (), {**meta, **encoded.meta})
+    meta = {**plain_options(options), **encoded.meta}
+    return Item(kind, name, step, time.time_ns(), to, session.place.rank, encoded.media, (), meta)
 
 
 def ship(
@@ -144,9 +140,9 @@ def check_policy(given: object) -> Policy:
         InvalidArgumentError: it is no policy.
     """
     for policy in POLICIES:
-        if given == policy:
+        if isinstance(given, str) and given == policy:
             return policy
-    raise InvalidArgumentError(f"policy={given!r} is not allowed: give one of {', '.join(POLICIES)}")
+    raise InvalidArgumentError(f"policy={shown(given)} is not allowed: give one of {', '.join(POLICIES)}")
 
 
 def _copy_limit_bytes() -> float:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ranklog.capture import lifecycle
-from ranklog.capture.arguments import STEP_LIMIT, below, check_context, check_goal, check_step, check_weight
+from ranklog.capture.arguments import STEP_LIMIT, below, check_context, check_goal, check_step
 from ranklog.capture.fields import fields_of
 from ranklog.capture.gate import Gate
+from ranklog.capture.numbers import number_option
 from ranklog.capture.opening import OpenLogger
 from ranklog.capture.options import known_options
 from ranklog.capture.pace import reduce_timeouts
@@ -27,6 +28,7 @@ from ranklog.model.record import MetricInfo, Params
 if TYPE_CHECKING:
     from ranklog.capture.session import Session
 
+WEIGHT = "a finite number of 0 or above"
 RESUMED_WITHOUT_STEP = (
     "metrics without step= count from 0 again in a resumed run, and supersede what was logged before: give step="
 )
@@ -196,7 +198,7 @@ class Logger(OpenLogger):
         if session is None or not values:
             return
         if weight is not None:
-            weight = check_weight(weight)
+            weight = number_option(weight, "weight", WEIGHT, low=0.0)
         if step is None:
             if session.resumed:
                 session.health.warn("steps", RESUMED_WITHOUT_STEP)
@@ -331,7 +333,7 @@ class Logger(OpenLogger):
         if self._forked:
             return number
         timeout_s = 60.0 if timeout is None else timeout
-        weight_ = 1.0 if weight is None else check_weight(weight)
+        weight_ = 1.0 if weight is None else number_option(weight, "weight", WEIGHT, low=0.0)
         if self._now is None:
             self._now = lifecycle.connect_now(session, self._config, timeout_s)
         return self._now.reduce(number, op, weight_, timeout_s)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ranklog.capture.carbon import CarbonSampler
 from ranklog.capture.encoded import wrong_item
+from ranklog.capture.numbers import number_option
 from ranklog.capture.system import SystemSampler
 from ranklog.journal.alive import this_host
 from ranklog.journal.layout import read_facts
@@ -137,9 +138,7 @@ def follow_mlflow(session: Session, environ: Mapping[str, str]) -> None:
 
 
 def _check_every(given: object) -> float:
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 1 <= given < float("inf"):
-        raise InvalidArgumentError(f"every={given!r} is not allowed: give seconds, 1 or more")
-    return float(given)
+    return number_option(given, "every", "seconds, 1 or more", low=1.0)
 
 
 def _put(session: Session, kind: str, repeat: _Repeat) -> None:

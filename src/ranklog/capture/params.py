@@ -16,7 +16,8 @@ from typing import Any
 
 from ranklog.capture.encoded import refusing
 from ranklog.capture.fields import fields_of
-from ranklog.capture.plain import Inside, NoScalar, NotPlain, key_text, shown, to_plain, to_scalar
+from ranklog.capture.numbers import shown
+from ranklog.capture.plain import Inside, NoScalar, NotPlain, key_text, to_plain, to_scalar
 from ranklog.capture.tables import columns_and_rows
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.kinds import check_name
@@ -119,7 +120,7 @@ def _array_digest(value: Any) -> str | None:
     shape = getattr(value, "shape", None)
     if not hasattr(value, "dtype") or not isinstance(shape, tuple) or math.prod(shape) <= MAX_ELEMENTS:
         return None
-    from ranklog.capture.encode_numbers import to_array
+    from ranklog.capture.arrays import to_array
 
     array = to_array(value)
     if array.dtype.hasobject:

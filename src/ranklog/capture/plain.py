@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from ranklog.capture.fields import dimensions_of, elements_of, fields_of
+from ranklog.capture.numbers import shown
 from ranklog.model.spec import Scalar
 from ranklog.model.text import storable
 
@@ -144,15 +145,6 @@ def keyed(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
         out[text] = value
         given[text] = key
     return out
-
-
-def shown(value: object) -> str:
-    """A value in an error message: short, and without an error of its own."""
-    try:
-        text = ascii(value)
-    except Exception:  # a repr is other people's code
-        text = f"a {type(value).__qualname__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def to_plain(value: Any, other: Callable[[Any], Scalar] | None = None) -> Plain:

@@ -48,7 +48,7 @@ def _to_bytes(obj: Any, name: str) -> bytes:
     try:
         with refusing("it"):
             if "torch" in sys.modules and _has_tensor(sys.modules["torch"], obj):
-                from ranklog.capture.encode_torch import encode_tensors
+                from ranklog.capture.encode_tensors import encode_tensors
 
                 return encode_tensors(obj, name)
             return as_json(obj, name, "JSON")

@@ -1,8 +1,8 @@
 """Snapshots of scalars, taken in the training thread without waiting for a device.
 
-In: what users log as a metric: numbers, numpy scalars, tensors of one element. Out: floats at once, or a `Deferred`
-that the drain thread resolves later. A tensor is copied where it lies, so that it may be changed right after the call,
-and the training thread never reads it: from CUDA devices the copies of one call travel together
+In: what users log as a metric: numbers of any kind, arrays and tensors of one element. Out: floats at once, or a
+`Deferred` that the drain thread resolves later. A tensor is copied where it lies, so that it may be changed right
+after the call, and the training thread never reads it: from CUDA devices the copies of one call travel together
 (`ranklog.capture.snapshot_cuda`), on other devices the drain thread reads each copy.
 """
 
@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ranklog.capture import snapshot_cuda
+from ranklog.capture.arrays import COMPLEX_CURE, has_no_values
+from ranklog.capture.numbers import is_complex, plain_number
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.kinds import KINDS
 
@@ -72,29 +74,64 @@ def take_mapping(values: Mapping[str, object]) -> dict[str, Value]:
     return taken
 
 
-def _take(value: object, name: str, on_cuda: dict[str, Any]) -> Value:
+def _take(value: Any, name: str, on_cuda: dict[str, Any]) -> Value:
     """Snapshot what is no Python number; a tensor on a CUDA device is put aside, and 0 holds its place in the order."""
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        if value.numel() != 1 or value.is_complex():
-            raise _no_scalar(value, name)
-        if value.device.type != "cuda":
-            return _Clone(value)
-        on_cuda[name] = value
-        return 0.0
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "__float__"):
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            pass
-    raise _no_scalar(value, name)
+    if torch is None or not isinstance(value, torch.Tensor):
+        return _to_float(value, name)
+    tensor = _readable(torch, value, name)
+    if tensor.device.type != "cuda":
+        return _Clone(tensor)
+    on_cuda[name] = tensor
+    return 0.0
 
 
-def _to_float(value: float, name: str) -> float:
+def _readable(torch: Any, tensor: Any, name: str) -> Any:
+    """A tensor of one element that can be read later.
+
+    Raises:
+        InvalidItemError: nothing that a thread beside could read.
+    """
+    if has_no_values(tensor) or tensor.is_nested or tensor.numel() != 1:
+        raise _no_scalar(tensor, name)
     try:
-        return float(value)
+        tensor = tensor.dequantize() if tensor.is_quantized else tensor
+        tensor = tensor.to_dense() if tensor.layout is not torch.strided else tensor
+    except (RuntimeError, TypeError) as error:  # torch has not every layout for every dtype
+        raise _no_scalar(tensor, name) from error
+    dtype = tensor.dtype
+    if dtype not in _real:
+        _real[dtype] = _is_real(torch, dtype)
+    if not _real[dtype]:
+        raise _no_scalar(tensor, name)
+    return tensor
+
+
+_real: dict[Any, bool] = {}
+
+
+def _is_real(torch: Any, dtype: Any) -> bool:
+    """Whether tensors of a dtype hold real numbers: some hold bits, of which torch itself can make nothing."""
+    if dtype.is_complex:
+        return False
+    try:
+        torch.empty(1, dtype=dtype, device="cpu").double()
+    except Exception:
+        return False
+    return True
+
+
+def _to_float(value: Any, name: str) -> float:
+    try:
+        number = plain_number(value)
+        if number is not None:
+            return float(number)
     except OverflowError:
-        raise InvalidItemError(f"metric {name!r} is an int that no float64 can hold: give a smaller number") from None
+        what = "an int that no float64 can hold" if isinstance(value, int) else "beyond float64"
+        raise InvalidItemError(f"metric {name!r} is {what}: give a smaller number") from None
+    except Exception as error:  # what reads the value may be somebody's own
+        raise _no_scalar(value, name) from error
+    raise _no_scalar(value, name)
 
 
 def resolve(values: Mapping[str, Value]) -> dict[str, float]:
@@ -106,7 +143,12 @@ def resolve(values: Mapping[str, Value]) -> dict[str, float]:
 
 
 def _no_scalar(value: object, name: str) -> InvalidItemError:
-    shape = getattr(value, "shape", None)
+    try:
+        shape, imaginary = tuple(getattr(value, "shape", ())), is_complex(value)
+    except Exception:  # nested tensors have no shape, and what is somebody's own may raise anything
+        shape, imaginary = (), False
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-    given = f"a {kind} of shape {tuple(shape)}" if shape else f"a {kind}"
+    given = f"a {kind} of shape {shape}" if shape else f"a {kind}"
+    if imaginary:
+        return InvalidItemError(f"metric {name!r} is {given}, a complex number: give {COMPLEX_CURE}")
     return InvalidItemError(f"metric {name!r} is {given}: give {KINDS['metric'].accepts}")

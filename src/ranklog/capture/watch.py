@@ -18,7 +18,9 @@ from weakref import ref
 import msgspec
 
 from ranklog.capture.drain import Parcel
+from ranklog.capture.encode_histogram import finite_or_none
 from ranklog.capture.encoded import Content, file_name
+from ranklog.capture.numbers import shown, whole_option
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import Item, Metrics
@@ -31,6 +33,7 @@ DEFAULT_EVERY = 1000
 """As W&B's own watch has it."""
 _WHAT = {"gradients": ("gradients",), "parameters": ("parameters",), "all": ("gradients", "parameters")}
 _FACTS = 5
+_SQUARES = 3
 _AT_ONCE = 1 << 24
 """Elements whose bins are computed together: the indices of these take 128 MiB."""
 
@@ -43,12 +46,10 @@ def watch(
     Raises:
         InvalidArgumentError: an option is not allowed.
     """
-    if what not in _WHAT:
-        raise InvalidArgumentError(f"log={what!r} is not allowed: give one of {', '.join(_WHAT)}")
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise InvalidArgumentError(f"log_freq={every!r} is not allowed: give a number of optimizer steps above 0")
-    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= 512:
-        raise InvalidArgumentError(f"bins={bins!r} is not allowed: give an int from 1 to 512")
+    if not isinstance(what, str) or what not in _WHAT:
+        raise InvalidArgumentError(f"log={shown(what)} is not allowed: give one of {', '.join(_WHAT)}")
+    every = whole_option(every, "log_freq", "a number of optimizer steps above 0", low=1)
+    bins = whole_option(bins, "bins", "an int from 1 to 512", low=1, high=512)
     file_name(name)
     watcher = Watcher(session, module, name, first_step=first_step, to=to, every=every, kinds=_WHAT[what], bins=bins)
     session.at_close(watcher.stop)
@@ -116,7 +117,7 @@ class Watcher:
                 if tensor is None:
                     continue
                 part = hasattr(tensor, "to_local")
-                local = tensor.to_local() if part else tensor
+                local = _real_and_dense(tensor.to_local() if part else tensor)
                 if local.numel():  # a rank may have no part of a small one
                     taken.append((kind, name, part, local.numel(), counts_of(local, self._bins)))
         if "gradients" in self._kinds and not any(kind == "gradients" for kind, *_ in taken):
@@ -136,10 +137,10 @@ class Watcher:
         rank = self._session.place.rank
         squares: float | None = 0.0
         for (kind, parameter, part, size), row in zip(named, rows, strict=True):
-            histogram = as_histogram(row)
+            histogram = as_histogram(row, size)
             if kind == "gradients" and squares is not None:
                 # The histogram leaves out what is not finite; a norm that did would hide that training broke.
-                more = histogram.sum_squares if histogram.count == size else math.nan
+                more = row[_SQUARES] if not histogram.nonfinite else math.nan
                 squares = None if part else squares + more  # of a part it would be no norm
             name = f"{kind}/{self._name}.{parameter}"
             meta: dict[str, Scalar] = {"part": f"rank {rank}"} if part else {}
@@ -147,6 +148,15 @@ class Watcher:
             yield Parcel(record, (Content(file_name(name, ".json"), msgspec.json.encode(histogram)),))
         if squares is not None and "gradients" in self._kinds:
             yield Metrics(step, time_ns, self._to, {f"grad_norm/{self._name}": math.sqrt(squares)})
+
+
+def _real_and_dense(tensor: Any) -> Any:
+    """Values that can be counted: all of a sparse gradient, and real and imaginary parts of what is complex."""
+    import torch
+
+    tensor = tensor.detach()
+    dense = tensor if tensor.layout is torch.strided else tensor.to_dense()
+    return torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
 
 
 def counts_of(tensor: Any, bins: int) -> Any:
@@ -163,25 +173,37 @@ def counts_of(tensor: Any, bins: int) -> Any:
     low = torch.where(finite, values, torch.inf).min()
     high = torch.where(finite, values, -torch.inf).max()
     plain = torch.where(finite, values, 0.0)
-    width = torch.where(high > low, high - low, torch.ones_like(low))
+    # In halves, since from the smallest to the largest float is further than a float goes.
+    width = high / 2 - low / 2
+    width = torch.where(width > 0, width, torch.ones_like(width))
     counts = torch.zeros(bins, dtype=torch.float64, device=values.device)
     for start in range(0, values.numel(), _AT_ONCE):
         some, good = values[start : start + _AT_ONCE], finite[start : start + _AT_ONCE]
-        scaled = torch.where(good, (some - low) / width * bins, torch.zeros_like(some))
+        scaled = torch.where(good, (some / 2 - low / 2) / width * bins, torch.zeros_like(some))
         counts.scatter_add_(0, scaled.long().clamp_(0, bins - 1), good.double())
     facts = [low.double(), high.double(), plain.double().sum(), plain.double().square().sum(), finite.double().sum()]
     return torch.cat([torch.stack(facts), counts])
 
 
-def as_histogram(row: list[float]) -> content.Histogram:
-    """What `counts_of` gives, once it is read; a single value gets bins of the width 1 around it."""
+def as_histogram(row: list[float], size: int) -> content.Histogram:
+    """What `counts_of` gives for so many values, once it is read; a single value gets bins of the width 1 around it."""
     low, high, total, squares, count = row[:_FACTS]
     counts = row[_FACTS:]
     if not count:
         low = high = 0.0
-    span = high - low if high > low else 1.0
-    edges = [low + span * index / len(counts) for index in range(len(counts) + 1)]
-    return content.Histogram(edges=edges, counts=counts, min=low, max=high, sum=total, sum_squares=squares, count=count)
+    last = high if high > low else low + 1.0
+    places = [index / len(counts) for index in range(len(counts) + 1)]
+    edges = [min(max(low * (1.0 - place) + last * place, low), last) for place in places]
+    return content.Histogram(
+        edges=sorted(edges),
+        counts=counts,
+        min=low,
+        max=high,
+        sum=finite_or_none(total),
+        sum_squares=finite_or_none(squares),
+        count=count,
+        nonfinite=size - int(count),
+    )
 
 
 def _read_later(rows: list[Any]) -> Callable[[], list[list[float]]]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.logger import Logger
-from ranklog.capture.plain import NoScalar, shown, to_scalar
+from ranklog.capture.numbers import shown
+from ranklog.capture.plain import NoScalar, to_scalar
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.kinds import check_op
 from ranklog.model.spec import (

@@ -41,14 +41,18 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Histogram(msgspec.Struct, frozen=True, kw_only=True):
-    """Content of a `HISTOGRAM`: ``len(edges) == len(counts) + 1``; the sums are over the finite values."""
+    """Content of a `HISTOGRAM`: ``len(edges) == len(counts) + 1``, edges never decrease, and every number is finite.
+
+    The sums are over the finite values; a sum beyond float64 is None. Edges may lie outside of ``min`` and ``max``
+    where these are too close to each other for the number of bins.
+    """
 
     edges: list[float]
     counts: list[float]
     min: float
     max: float
-    sum: float
-    sum_squares: float
+    sum: float | None
+    sum_squares: float | None
     count: float
     nonfinite: int = 0
 

@@ -51,7 +51,7 @@ KINDS: dict[str, Kind] = {
     for kind in (
         Kind(
             "metric",
-            "a number, a 0-d numpy array or torch tensor, or a mapping of names to these",
+            "a number, an array or tensor of one element, or a mapping of names to these",
             reducible=True,
             options=("goal",),
         ),
@@ -65,7 +65,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "histogram",
-            "values as array, tensor or list, or (counts, edges)",
+            "values as array, tensor or list, or the tuple (counts, edges)",
             f"counting; {_DEVICE}",
             options=("bins",),
         ),
@@ -79,7 +79,7 @@ KINDS: dict[str, Kind] = {
         Kind("figure", "a matplotlib or plotly figure, or a list of these", "rendering", lists=True),
         Kind(
             "audio",
-            "samples as array or tensor T, TC or CT, integer or float from -1 to 1, a path, or a list of these",
+            "samples as array or tensor T, TC or CT, integers or floats from -1 to 1, a path, or a list of these",
             f"WAV encoding; {_DEVICE}",
             options=("sample_rate", "caption"),
             lists=True,

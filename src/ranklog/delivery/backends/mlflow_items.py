@@ -156,8 +156,14 @@ def _thumbnail(png: bytes) -> bytes:
         from PIL import Image
     except ImportError:
         return b""
-    with Image.open(io.BytesIO(png)) as image:
-        image.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
-        small = io.BytesIO()
-        image.convert("RGBA" if "A" in image.getbands() else "RGB").save(small, format="WEBP")
+    try:
+        with Image.open(io.BytesIO(png)) as opened:
+            # Of 16 bits Pillow would show as white all that is above 255.
+            deep = opened.mode.startswith("I")
+            image = opened.convert("I").point(lambda value: value / 257.0).convert("L") if deep else opened
+            image.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
+            small = io.BytesIO()
+            image.convert("RGBA" if "A" in image.getbands() else "RGB").save(small, format="WEBP")
+    except (Image.DecompressionBombError, Image.UnidentifiedImageError, SyntaxError):
+        return b""  # larger than Pillow opens, or damaged before it was logged: shown without one
     return small.getvalue()

@@ -33,6 +33,7 @@ from ranklog.model.spec import Scalar
 TABLE_ROWS = 100
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _FLOAT32_MAX = 3.4028235677973366e38
+_LARGEST_FLOAT32 = 3.4028234663852886e38
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -104,14 +105,8 @@ def audio(tag: str, wav: bytes, caption: str, at: Moment) -> bytes:
 
 def pr_curve(tag: str, curve: PrCurve, at: Moment) -> bytes:
     """A precision-recall curve, in the plugin's order of rows."""
-    rows = (
-        curve.true_positives,
-        curve.false_positives,
-        curve.true_negatives,
-        curve.false_negatives,
-        curve.precision,
-        curve.recall,
-    )
+    counts = (curve.true_positives, curve.false_positives, curve.true_negatives, curve.false_negatives)
+    rows = [[min(count, _LARGEST_FLOAT32) for count in row] for row in counts] + [curve.precision, curve.recall]
     count = len(curve.thresholds)
     tensor = TensorProto(
         dtype=DT_FLOAT,

@@ -130,7 +130,8 @@ def embedding(files: Mapping[str, bytes]) -> Any:
     vectors = np.load(io.BytesIO(files["vectors.npy"]), allow_pickle=False)
     if len(vectors) > MAX_ROWS:
         return None
-    labels = [line.split("\t") for line in files.get("metadata.tsv", b"").decode().splitlines()]
+    # Not `splitlines`, which takes more than the newline for an end.
+    labels = [line.split("\t") for line in files.get("metadata.tsv", b"").decode().split("\n")[:-1]]
     width = len(labels[0]) if labels else 0
     names = labels.pop(0) if len(labels) > len(vectors) else ["label"] * width
     rows = vectors.tolist()
