@@ -152,7 +152,9 @@ def test_a_dataset_of_mlflow_keeps_what_it_says() -> None:
     assert (body(plain, "dataset")["source"], body(plain, "dataset")["rows"]) == ("s3://bucket/x", 3)
 
 
-@pytest.mark.parametrize("data", [np.array(5), np.float64(1.0), 3, None, [1], object()], ids=repr)
+@pytest.mark.parametrize(
+    "data", [np.array(5), np.float64(1.0), 3, None, [1], object()], ids=lambda data: type(data).__name__
+)
 def test_what_is_no_dataset_is_refused(data: Any) -> None:
     with pytest.raises(InvalidItemError, match="dataset 'x'"):
         encode(data, "x", "dataset", {})
