@@ -10,7 +10,7 @@ from cluster import wait_until
 from torch import nn
 
 from ranklog import JournalLogger, LoggersCollection, MLFlowLogger, TensorBoardLogger
-from ranklog.capture.trace import listen, trace_now
+from ranklog.capture.trace import Listener, trace_now
 from ranklog.capture.watch import as_histogram, counts_of
 from ranklog.journal import layout
 from ranklog.model import content
@@ -213,7 +213,7 @@ def test_without_an_example_the_next_forward_of_the_training_is_traced_and_left_
 def test_a_forward_that_raises_leaves_nothing_behind_and_its_own_error_is_seen() -> None:
     model = Residual()
     graphs: list[content.Graph] = []
-    listen(model, graphs.append)
+    Listener(model, graphs.append)
     with pytest.raises(RuntimeError, match="shapes"):
         model(torch.ones(2, 3))
     assert graphs == [] and not any(module._forward_hooks for module in model.modules())

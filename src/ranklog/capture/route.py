@@ -5,6 +5,7 @@ In: a call that the gate let through, with its session. Out: what the module of 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ import msgspec
 from ranklog.capture.encoded import Content, Encoded, file_name
 from ranklog.capture.gate import Gate
 from ranklog.capture.items import as_record, ship, submit
+from ranklog.capture.local import no_collectives, reading
 from ranklog.capture.options import known_options
 from ranklog.capture.session import Session
 from ranklog.model import content
@@ -48,6 +50,11 @@ class Call(msgspec.Struct, frozen=True):
     def to(self) -> int:
         """Backends for which this rank logs."""
         return self.mask & self.gate.write
+
+    @property
+    def what(self) -> str:
+        """The item's name in error messages."""
+        return f"{self.kind} {self.name!r}"
 
 
 def route(call: Call) -> None:
@@ -84,14 +91,16 @@ def route(call: Call) -> None:
             from ranklog.capture.measure import measure_call
 
             known_options(call.kind, call.options)
-            value = measure_call(session, call.kind, call.item, call.name)
+            with no_collectives(call.what):
+                value = measure_call(session, call.kind, call.item, call.name)
             session.inbox.append(({call.name: value}, call.step, time.time_ns(), call.to, None, None))
         case "watch":
             _watch(call)
         case "graph":
             _trace(call)
         case _:
-            submit(session, call.item, call.name, call.kind, step=call.step, to=call.to, options=call.options)
+            with reading(call.what):
+                submit(session, call.item, call.name, call.kind, step=call.step, to=call.to, options=call.options)
 
 
 def _watch(call: Call) -> None:
@@ -115,7 +124,8 @@ def _watch(call: Call) -> None:
 
 def _trace(call: Call) -> None:
     from ranklog.capture.encode_torch import bare_module
-    from ranklog.capture.trace import listen, trace_now
+    from ranklog.capture.sharded import refuse_forward
+    from ranklog.capture.trace import Listener, trace_now
 
     session = call.session
     known = known_options(call.kind, call.options)
@@ -127,6 +137,19 @@ def _trace(call: Call) -> None:
         ship(session, as_record(session, call.name, call.kind, call.step, call.to, known, encoded), encoded.contents)
 
     if (example := known.get("input_example")) is not None:
-        keep(trace_now(module, call.name, example))
-    else:
-        session.at_close(listen(module, keep))
+        refuse_forward(module, call.what, "leave input_example out, and the next forward of the training is traced")
+        with no_collectives(call.what):
+            keep(trace_now(module, call.name, example))
+        return
+    listener = Listener(module, keep)
+    pid = os.getpid()
+
+    def stop() -> None:
+        if listener.stop() and os.getpid() == pid:
+            session.health.warn(
+                "graph",
+                f"graph {call.name!r}: no forward of the module was seen until closing (inside torch.compile there is "
+                "none to see): give input_example",
+            )
+
+    session.at_close(stop)
