@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import nn
 
 from ranklog import JournalLogger
-from ranklog.model.errors import ReduceTimeoutError
+from ranklog.model.errors import InvalidItemError, ReduceTimeoutError
 
 
 def network() -> nn.Module:
@@ -49,6 +49,12 @@ def main(savedir: str, how: str) -> None:
     logger.create_logger_context()
     logger.log(model, "net", kind="model", step=0)
     logger.log(model, "skipped", kind="model", step=0, batch_idx=3)
+    if how == "zero3" and rank == 0:
+        for kind in ("histogram", "torch"):
+            try:
+                logger.log(next(model.parameters()), "part", kind=kind, step=0)
+            except InvalidItemError as error:
+                print(f"refused: {error}", flush=True)
     if how == "fsdp2" and rank == 0:
         try:
             logger.log(model, "alone", kind="model", step=1)

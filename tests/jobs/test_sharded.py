@@ -32,3 +32,6 @@ def test_its_full_weights_are_stored_once(how: str, tmp_path: Path) -> None:
         assert torch.equal(state[name], value), name
     if how == "fsdp2":
         assert "refused: kind='model' 'alone' is sharded over ranks, so every rank must call log()" in done.output
+    else:
+        assert "refused: histogram 'part' is a parameter that ZeRO-3 has spread over ranks" in done.output
+        assert done.output.count("deepspeed.zero.GatheredParameters") == 2

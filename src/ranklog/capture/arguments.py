@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ranklog.capture.encoded import refusing
+from ranklog.capture.local import reading_number
 from ranklog.capture.numbers import shown
 from ranklog.capture.plain import NoScalar, keyed, to_scalar
 from ranklog.model.errors import InvalidArgumentError
@@ -60,12 +61,14 @@ def check_step(step: object) -> int:
 
     Raises:
         InvalidArgumentError: it is no whole number, or too large.
+        InvalidItemError: a tensor of which this rank has no value.
     """
     if not isinstance(step, bool):
-        try:
-            number = operator.index(step)  # type: ignore[arg-type]
-        except Exception:  # tensors and arrays have errors of their own
-            number = _whole(step)
+        with reading_number(step, "step=") as here:
+            try:
+                number = operator.index(here)
+            except Exception:  # tensors and arrays have errors of their own
+                number = _whole(here)
         if -STEP_LIMIT < number < STEP_LIMIT:
             return number
     raise InvalidArgumentError(f"step={shown(step)} is not allowed: give an int or None")

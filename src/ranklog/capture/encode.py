@@ -28,6 +28,7 @@ from ranklog.capture.encode_plain import (
 )
 from ranklog.capture.encode_sound import encode_audio
 from ranklog.capture.encoded import Content, Encoded, file_name, wrong_item
+from ranklog.capture.local import text_of
 from ranklog.capture.pixels import pixels
 from ranklog.model import content
 from ranklog.model.errors import InvalidItemError, RanklogError
@@ -85,7 +86,7 @@ def _encode_list(items: Sequence[Any], name: str, kind: str, options: Mapping[st
         meta |= encoded.meta
         changed[encoded.changed] = None
         if captions[index] is not None:
-            meta[f"caption.{index}"] = storable(str(captions[index]))
+            meta[f"caption.{index}"] = storable(text_of(captions[index], "caption="))
     return Encoded(content.FOLDER, tuple(contents), meta, "; ".join(filter(None, changed)))
 
 
@@ -104,7 +105,7 @@ def _captioned(encoded: Encoded, name: str, kind: str, options: Mapping[str, Any
     if options.get("caption") is None:
         return encoded
     (caption,) = _captions(options, 1, name, kind)
-    meta = encoded.meta if caption is None else encoded.meta | {"caption": storable(str(caption))}
+    meta = encoded.meta if caption is None else encoded.meta | {"caption": storable(text_of(caption, "caption="))}
     return msgspec.structs.replace(encoded, meta=meta)
 
 

@@ -15,6 +15,7 @@ import msgspec
 from ranklog.capture.arrays import real_array
 from ranklog.capture.encode_histogram import MAX_BINS
 from ranklog.capture.encoded import Content, Encoded, file_name, wrong_item
+from ranklog.capture.local import text_of
 from ranklog.capture.numbers import shown, whole_option
 from ranklog.model import content
 from ranklog.model.errors import InvalidItemError
@@ -147,7 +148,7 @@ def _as_list(values: Any, name: str) -> list[Any]:
 
 def _cell(value: object) -> str:
     # Readers take any of these for the end of a line.
-    return " ".join(storable(str(value)).replace("\t", " ").splitlines()) or " "
+    return " ".join(storable(text_of(value, "metadata=")).replace("\t", " ").splitlines()) or " "
 
 
 def _sprite(pictures: Any, count: int, name: str) -> tuple[bytes, int, int, str]:

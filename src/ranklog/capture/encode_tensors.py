@@ -13,6 +13,7 @@ from typing import Any
 
 from ranklog.capture.arrays import has_no_values
 from ranklog.capture.encoded import refused
+from ranklog.capture.local import local
 from ranklog.capture.numbers import plain_number
 from ranklog.model.errors import InvalidItemError, MissingExtraError
 from ranklog.model.kinds import KINDS
@@ -73,7 +74,7 @@ class _Plain:
             raise InvalidItemError(f"{self._what} is deeper than {_DEEPEST} levels, or holds itself: flatten it")
         if isinstance(item, self._torch.Tensor):
             if id(item) not in self._known:
-                self._known[id(item)] = self._tensor(item)
+                self._known[id(item)] = self._tensor(local(item, self._what))
             return self._known[id(item)]
         if isinstance(item, Mapping):
             made: dict[Any, Any] = OrderedDict() if isinstance(item, OrderedDict) else {}

@@ -14,6 +14,7 @@ from typing import Any
 
 from ranklog.capture.encode_tensors import torch_for, without_unused
 from ranklog.capture.encoded import wrong_item
+from ranklog.capture.local import local, no_collectives
 from ranklog.model.errors import InvalidItemError, MissingExtraError
 
 
@@ -56,7 +57,9 @@ def save_model(model: Any, name: str, kind: str, folder: Path, *, for_mlflow: bo
     """
     torch = torch_for(kind)
     if not for_mlflow:
-        save_state(model.state_dict(), model, folder)
+        with no_collectives(f"{kind} {name!r}"):
+            state = model.state_dict()
+        save_state(state, model, folder)
         return
     if "mlflow" not in sys.modules:
         # Where the user does not use MLflow by himself, it must not report to its makers, nor leave a file at home.
@@ -74,13 +77,9 @@ def save_model(model: Any, name: str, kind: str, folder: Path, *, for_mlflow: bo
         return
     try:
         with evaluating(model):
-            mlflow.pytorch.save_model(
-                model,
-                str(folder),
-                serialization_format="pt2",
-                pip_requirements=needs,
-                **_traced(mlflow, torch, model, input_example),
-            )
+            with no_collectives("its forward"):
+                facts = _traced(mlflow, torch, model, input_example)
+            mlflow.pytorch.save_model(model, str(folder), serialization_format="pt2", pip_requirements=needs, **facts)
     except Exception as error:
         raise InvalidItemError(
             f"{kind} {name!r}: its graph cannot be traced with input_example: {error}. Leave input_example out to "
@@ -91,7 +90,8 @@ def save_model(model: Any, name: str, kind: str, folder: Path, *, for_mlflow: bo
 def _traced(mlflow: Any, torch: Any, model: Any, example: Any) -> dict[str, Any]:
     """Example and signature in the form that MLflow's graph format asks for; the first dimension is the batch."""
     inputs = tuple(
-        torch.as_tensor(part).detach().cpu() for part in (example if isinstance(example, (tuple, list)) else (example,))
+        torch.as_tensor(local(part, "input_example")).detach().cpu()
+        for part in (example if isinstance(example, (tuple, list)) else (example,))
     )
     # A batch of one would be traced as the only size that there is.
     inputs = tuple(torch.cat([part, part]) if part.shape[:1] == (1,) else part for part in inputs)

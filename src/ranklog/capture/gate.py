@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ranklog.capture.local import local
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import BackendSpec, LogFreq
 
@@ -65,6 +66,8 @@ class Gate:
         Raises:
             InvalidArgumentError: ``batch_idx`` is no number.
         """
+        if type(batch_idx) is not int:
+            batch_idx = local(batch_idx, "batch_idx")
         mask = self.always
         try:
             for freq, bits in self.counted:
@@ -97,4 +100,4 @@ def freq_takes(log_freq: LogFreq, batch_idx: int | None) -> bool:
     """
     if batch_idx is None or log_freq == "batch":
         return True
-    return log_freq != "epoch" and batch_idx % log_freq == 0
+    return log_freq != "epoch" and local(batch_idx, "batch_idx") % log_freq == 0

@@ -15,6 +15,7 @@ from ranklog.capture import lifecycle
 from ranklog.capture.arguments import STEP_LIMIT, below, check_context, check_goal, check_step
 from ranklog.capture.fields import fields_of
 from ranklog.capture.gate import Gate
+from ranklog.capture.local import reading
 from ranklog.capture.numbers import number_option
 from ranklog.capture.opening import OpenLogger
 from ranklog.capture.options import known_options
@@ -304,7 +305,8 @@ class Logger(OpenLogger):
     def _log_params(self, gate: Gate, mask: int, params: Any) -> None:
         session, mask = self._session, mask & gate.lead
         said: list[str] = []
-        values = flatten(params, said.append)
+        with reading("a parameter"):
+            values = flatten(params, said.append)
         if values and mask and session is not None:
             for text in said:
                 session.health.warn("changed_param", text)

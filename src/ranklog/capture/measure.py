@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ranklog.capture.carbon import CarbonSampler
 from ranklog.capture.encoded import wrong_item
+from ranklog.capture.local import local
 from ranklog.capture.numbers import number_option
 from ranklog.capture.system import SystemSampler
 from ranklog.journal.alive import this_host
@@ -190,10 +191,14 @@ def _flops(model: Any, batch: Any, name: str, kind: str) -> float:
         raise wrong_item(model, name, kind)
     from torch.utils.flop_counter import FlopCounterMode
 
-    from ranklog.capture.encode_torch import evaluating
+    from ranklog.capture.encode_torch import bare_module, evaluating
+    from ranklog.capture.sharded import refuse_forward
 
+    model = bare_module(model, name, kind)
+    refuse_forward(model, f"{kind} {name!r}", "count those of the module before it is sharded")
     if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) > 0:
         batch = batch[0]  # a loader gives inputs and targets
+    batch = local(batch, f"the batch of {kind} {name!r}")
     device = next((parameter.device for parameter in model.parameters()), None)
     if isinstance(batch, torch.Tensor) and device is not None:
         batch = batch.to(device)

@@ -12,6 +12,7 @@ from fractions import Fraction
 from numbers import Complex, Real
 from typing import Any
 
+from ranklog.capture.local import is_special_tensor, reading_number
 from ranklog.model.errors import InvalidArgumentError
 
 
@@ -48,7 +49,9 @@ def is_complex(value: object) -> bool:
 
 
 def shown(value: object) -> str:
-    """A value as an error message shows it: short, whatever it is."""
+    """A value as an error message shows it: short, whatever it is, and without communication."""
+    if is_special_tensor(value):
+        return f"a {type(value).__qualname__}"
     try:
         return reprlib.repr(value)
     except Exception:  # a repr of somebody's own
@@ -60,8 +63,9 @@ def number_option(value: object, option: str, allowed: str, *, low: float, high:
 
     Raises:
         InvalidArgumentError: it is no such number; the message says what is allowed.
+        InvalidItemError: a tensor of which this rank has no value.
     """
-    number = _option(value)
+    number = _option(value, option)
     if number is None or not low <= number <= min(high, sys.float_info.max):
         raise InvalidArgumentError(f"{option}={shown(value)} is not allowed: give {allowed}")
     return float(number)
@@ -72,18 +76,20 @@ def whole_option(value: object, option: str, allowed: str, *, low: int, high: in
 
     Raises:
         InvalidArgumentError: it is no such number; the message says what is allowed.
+        InvalidItemError: a tensor of which this rank has no value.
     """
-    number = _option(value)
+    number = _option(value, option)
     if number is None or not low <= number <= high or number != int(number):
         raise InvalidArgumentError(f"{option}={shown(value)} is not allowed: give {allowed}")
     return int(number)
 
 
-def _option(value: object) -> int | float | None:
-    try:
-        number = plain_number(value)
-    except Exception:  # what reads the value may be somebody's own
-        return None
+def _option(value: object, option: str) -> int | float | None:
+    with reading_number(value, f"{option}=") as here:
+        try:
+            number = plain_number(here)
+        except Exception:  # what reads the value may be somebody's own
+            return None
     return None if isinstance(number, bool) else number
 
 

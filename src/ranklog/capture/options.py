@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from ranklog.capture.local import local, text_of
 from ranklog.capture.numbers import plain_number
 from ranklog.model.errors import RanklogWarning
 from ranklog.model.kinds import COMMON_OPTIONS, KINDS
@@ -23,14 +24,22 @@ _ignored: set[tuple[str, str]] = set()
 
 
 def known_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that the kind has; others are named once, since code of other loggers passes what only they know."""
+    """Options that the kind has; others are named once, since code of other loggers passes what only they know.
+
+    Raises:
+        InvalidItemError: an option is a tensor that cannot be read without other ranks.
+    """
     known = (*KINDS[kind].options, *COMMON_OPTIONS)
     for option in options:
         if option not in known and (kind, option) not in _ignored:
             _ignored.add((kind, option))
             text = f"ranklog: option {option}= of kind={kind!r} is ignored (it takes: {', '.join(known)})"
             warnings.warn(text, RanklogWarning, stacklevel=_levels_to_the_user())
-    return {option: value for option, value in options.items() if option in known}
+    return {
+        option: local(value, f"option {option}= of kind={kind!r}")
+        for option, value in options.items()
+        if option in known
+    }
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Scalar]:
@@ -41,7 +50,7 @@ def plain_options(options: Mapping[str, Any]) -> dict[str, Scalar]:
             continue
         if option in _TEXTS:
             if not isinstance(value, (list, tuple)):
-                kept[option] = storable(str(value.value if isinstance(value, Enum) else value))
+                kept[option] = storable(text_of(value.value if isinstance(value, Enum) else value, f"{option}="))
         elif isinstance(value, str):
             kept[option] = storable(str(value))
         elif (number := _number(value)) is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ranklog.capture.encode_plain import as_json
 from ranklog.capture.encoded import file_name, refusing
+from ranklog.capture.local import reading
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.errors import InvalidItemError, RanklogError
 from ranklog.model.text import storable
@@ -36,6 +37,11 @@ def serialize_to(obj: Any, name: str, directory: Path) -> Path:
 
 
 def _to_bytes(obj: Any, name: str) -> bytes:
+    with reading(f"serialize: {name!r}"):
+        return _in_safe_format(obj, name)
+
+
+def _in_safe_format(obj: Any, name: str) -> bytes:
     if isinstance(obj, (bytes, bytearray)):
         return bytes(obj)
     if isinstance(obj, str):

@@ -11,21 +11,27 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from ranklog.capture.local import has_others, is_spread
 from ranklog.model.errors import InvalidItemError
 
 
 def is_sharded(model: Any) -> bool:
-    """Whether this rank has only a part of the parameters."""
+    """Whether this rank has only a part of the parameters or buffers."""
     fsdp = sys.modules.get("torch.distributed.fsdp")
     wrapper = getattr(fsdp, "FullyShardedDataParallel", None)
     if wrapper is not None and any(isinstance(module, wrapper) for module in model.modules()):
         return True
-    return any(_is_part(parameter) for parameter in model.parameters())
+    return any(is_spread(value) for values in (model.parameters(), model.buffers()) for value in values)
 
 
-def _is_part(parameter: Any) -> bool:
-    # A DTensor, or what ZeRO-3 leaves of a parameter; neither package is imported where it is not in use.
-    return (hasattr(parameter, "device_mesh") and hasattr(parameter, "placements")) or hasattr(parameter, "ds_tensor")
+def refuse_forward(model: Any, what: str, cure: str) -> None:
+    """Refuse to run a forward here for which all ranks are needed.
+
+    Raises:
+        InvalidItemError: the module is sharded over ranks.
+    """
+    if has_others() and is_sharded(model):
+        raise InvalidItemError(f"{what}: the module is sharded over ranks, and its forward needs all of them: {cure}")
 
 
 def full_state(model: Any, name: str, *, writes: bool) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ranklog.capture import snapshot_cuda
 from ranklog.capture.arrays import COMPLEX_CURE, has_no_values
+from ranklog.capture.local import is_plain, local, no_collectives
 from ranklog.capture.numbers import is_complex, plain_number
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.kinds import KINDS
@@ -38,6 +39,21 @@ class _Clone:
         return float(self._tensor)
 
 
+class _GuardedClone(_Clone):
+    """The same of a tensor whose class is not torch's own, and might communicate."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, tensor: Any, what: str) -> None:
+        self._what = what
+        with no_collectives(what):
+            super().__init__(tensor)
+
+    def resolve(self) -> float:
+        with no_collectives(self._what):
+            return super().resolve()
+
+
 Value = float | Deferred
 
 
@@ -51,7 +67,7 @@ def take(value: object, name: str) -> Value:
         return _to_float(value, name)
     on_cuda: dict[str, Any] = {}
     taken = _take(value, name, on_cuda)
-    return snapshot_cuda.take(on_cuda)[name] if on_cuda else taken
+    return _from_cuda(on_cuda)[name] if on_cuda else taken
 
 
 def take_mapping(values: Mapping[str, object]) -> dict[str, Value]:
@@ -70,8 +86,16 @@ def take_mapping(values: Mapping[str, object]) -> dict[str, Value]:
         for name, value in values.items()
     }
     if on_cuda:
-        taken.update(snapshot_cuda.take(on_cuda))
+        taken.update(_from_cuda(on_cuda))
     return taken
+
+
+def _from_cuda(tensors: dict[str, Any]) -> dict[str, Deferred]:
+    others = [name for name, tensor in tensors.items() if not is_plain(tensor)]
+    if not others:
+        return dict(snapshot_cuda.take(tensors))
+    with no_collectives(f"metric {others[0]!r}"):
+        return dict(snapshot_cuda.take(tensors))
 
 
 def _take(value: Any, name: str, on_cuda: dict[str, Any]) -> Value:
@@ -79,9 +103,10 @@ def _take(value: Any, name: str, on_cuda: dict[str, Any]) -> Value:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(value, torch.Tensor):
         return _to_float(value, name)
-    tensor = _readable(torch, value, name)
+    what = f"metric {name!r}"
+    tensor = _readable(torch, local(value, what), name)
     if tensor.device.type != "cuda":
-        return _Clone(tensor)
+        return _Clone(tensor) if is_plain(tensor) else _GuardedClone(tensor, what)
     on_cuda[name] = tensor
     return 0.0
 

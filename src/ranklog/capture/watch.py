@@ -20,6 +20,7 @@ import msgspec
 from ranklog.capture.drain import Parcel
 from ranklog.capture.encode_histogram import finite_or_none
 from ranklog.capture.encoded import Content, file_name
+from ranklog.capture.local import no_collectives, part_of
 from ranklog.capture.numbers import shown, whole_option
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError
@@ -94,7 +95,8 @@ class Watcher:
         step, self._step = self._step, self._step + 1
         if step % self._every == 0:
             try:
-                self._take(step)
+                with no_collectives(f"watch {self._name!r}"):
+                    self._take(step)
             except Exception as error:  # what is watched must not end the training
                 self._session.health.warn("watch", f"watch {self._name!r} at step {step}: {error!r}")
 
@@ -116,10 +118,10 @@ class Watcher:
                 tensor = parameter.grad if kind == "gradients" else parameter
                 if tensor is None:
                     continue
-                part = hasattr(tensor, "to_local")
-                local = _real_and_dense(tensor.to_local() if part else tensor)
-                if local.numel():  # a rank may have no part of a small one
-                    taken.append((kind, name, part, local.numel(), counts_of(local, self._bins)))
+                here, part = part_of(tensor, name)
+                here = _real_and_dense(here)
+                if here.numel():  # a rank may have no part of a small one
+                    taken.append((kind, name, part, here.numel(), counts_of(here, self._bins)))
         if "gradients" in self._kinds and not any(kind == "gradients" for kind, *_ in taken):
             self._session.health.warn(
                 "watch",
