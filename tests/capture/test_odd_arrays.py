@@ -120,7 +120,7 @@ def test_a_complex_metric_is_refused_with_the_cure(item: Any) -> None:
         np.zeros((), dtype="i4,f4"), Decimal("sNaN"), None, [1.0], np.zeros(2), np.zeros(0), np.array([None]),
         torch.zeros((), device="meta"), torch.zeros(0), torch.empty(1, dtype=torch.bits8),
         torch.nested.nested_tensor([torch.zeros(1)], layout=torch.jagged), torch.nn.LazyLinear(3).weight,
-        torch.zeros(1, 1, dtype=torch.float8_e4m3fn).to_sparse_csr(),
+        torch.zeros(1, 1, dtype=torch.float8_e4m3fn).to_sparse_csr(), np.timedelta64(5, "ns"), np.datetime64(5, "ns"),
     ],
 )  # fmt: skip
 def test_what_is_no_number_is_refused_in_the_call(item: Any) -> None:
@@ -641,7 +641,8 @@ def test_tensors_of_every_dtype_layout_and_container_load_without_pickle() -> No
     parameter = torch.nn.Parameter(torch.ones(2))
     parameter.note = object()  # type: ignore[attr-defined]
     tensors = [
-        torch.ones(2, dtype=torch.float8_e4m3fn), torch.tensor([1 + 2j]).conj(), torch.tensor([1 + 2j]).conj().imag,
+        torch.ones(2, dtype=torch.float8_e4m3fn, requires_grad=True), torch.tensor([1 + 2j]).conj(),
+        torch.tensor([1 + 2j]).conj().imag,
         torch.ones(2, requires_grad=True) * 2, parameter, torch.ones(2).as_subclass(Named), torch.zeros(0),
         torch.zeros(2, 3).T, torch.tensor(5), torch.eye(2).to_sparse(), torch.eye(2).to_sparse_csr(),
         torch.quantize_per_tensor(torch.ones(2), 0.5, 0, torch.qint8),

@@ -109,7 +109,8 @@ class _Plain:
             bare = bare.as_subclass(torch.Tensor)
         if isinstance(tensor, torch.nn.Parameter):
             return torch.nn.Parameter(bare, tensor.requires_grad)
-        return bare.requires_grad_() if tensor.requires_grad else bare
+        # Of tensors of one byte torch loads none that requires gradients: what counts is the values.
+        return bare.requires_grad_() if tensor.requires_grad and tensor.element_size() > 1 else bare
 
 
 def without_unused(torch: Any, item: Any) -> Any:

@@ -104,6 +104,8 @@ def _only_element(array: Any) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(array, numpy.ma.MaskedArray) and numpy.ma.getmaskarray(array).any():
         return None
+    if getattr(getattr(array, "dtype", None), "kind", None) in ("M", "m"):
+        return None  # a date or duration, of which numpy gives an int where Python's own is too coarse or too short
     size = 1
     for length in array.shape:
         size *= length
