@@ -269,6 +269,22 @@ def test_a_figure_is_a_png_or_a_page_with_its_json(opened: Opened) -> None:
     assert b"</script>x" not in opened.read("curve.html")
 
 
+def test_items_of_different_kinds_may_have_one_name(opened: Opened) -> None:
+    run = opened.run
+    opened.log(run.dict("x", {"a": 1}, step=1), run.pr_curve("x", step=2), run.table("x", ["a"], [[1]], step=3))
+    assert opened.artifacts() == [
+        "steps/1/x.json",
+        "steps/2/x.html",
+        "steps/2/x.json",
+        "steps/3/x.json",
+        "x.html",
+        "x.json",
+    ]
+    assert b"recall" in opened.read("steps/2/x.html")
+    tables = [each["path"] for each in json.loads(opened.tags()["mlflow.loggedArtifacts"])]
+    assert tables == ["x.json", "steps/3/x.json"]
+
+
 def test_images_have_the_names_that_mlflows_image_view_reads_and_show_once(opened: Opened) -> None:
     run = opened.run
     opened.log(run.image("val/x", png(), caption="a cat", step=4), run.image("val/x", png(600, 2), step=5))

@@ -59,14 +59,15 @@ class ItemStore:
             return
         places = self._shelf.places(item)
         files = [file for path, each in places for file in [*_placed(path, each), *_captions(path, each)]]
-        if item.media in (PLOTLY, content.PR_CURVE):
-            files += self._pages([file for path, each in places for file in _placed(path, each)], item.media)
+        for path, each in places:  # an item of another kind may have had the name before
+            if each.media in _FIGURES:
+                files += self._pages(_placed(path, each), each.media)
         try:
             self.upload(files)
         except (FileExistsError, NotADirectoryError, IsADirectoryError, shutil.Error) as error:
             raise Refused(f"{item.kind} {item.name!r} cannot be stored: {error}", [ordinal]) from error
-        if item.media == TABLE:
-            self._announce_tables([str(path) for path, _ in places])
+        if tables := [str(path) for path, each in places if each.media == TABLE]:
+            self._announce_tables(tables)
         self._shelf.keep(item)
 
     def upload(self, files: Iterable[File]) -> None:
@@ -102,9 +103,8 @@ class ItemStore:
 
     def _pages(self, files: list[File], media: str) -> list[File]:
         """Pages beside plotly's figures and beside curves, which MLflow's artifact view shows."""
-        figure_of = read_figure if media == PLOTLY else _curve
         try:
-            pages = [page_of(figure_of(self._context.content(file))) for file in files]
+            pages = [page_of(_FIGURES[media](self._context.content(file))) for file in files]
         except ImportError:  # of plotly
             return []
         paths = (str(PurePosixPath(file.path).with_suffix(".html")) for file in files)
@@ -149,6 +149,10 @@ def _curve(body: bytes) -> Any:
     line = plotly.graph_objects.Scatter(x=curve.recall, y=curve.precision, text=texts, mode="lines+markers")
     layout = {"xaxis": {"title": "recall", "range": [0, 1]}, "yaxis": {"title": "precision", "range": [0, 1.05]}}
     return plotly.graph_objects.Figure(data=[line], layout=layout)
+
+
+_FIGURES = {PLOTLY: read_figure, content.PR_CURVE: _curve}
+"""Media that get a page beside them, with what makes a plotly figure of the content."""
 
 
 def _thumbnail(png: bytes) -> bytes:
