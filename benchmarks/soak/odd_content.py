@@ -34,6 +34,7 @@ from ranklog.journal.layout import segments
 from ranklog.journal.reader import JournalReader
 from ranklog.model.errors import RanklogError
 from ranklog.model.kinds import KINDS
+from ranklog.model.losses import LOSSES
 from ranklog.model.record import Event, Item, Metrics, Params
 from ranklog.model.spec import BackendSpec, Scalar
 
@@ -108,7 +109,7 @@ class OddRun:
         if not self.logger.flush(60):
             raise ViolationError("flush() did not make it")
         records = [entry.record for entry in self._reader.poll()]
-        losses = [r.text for r in records if isinstance(r, Event) and r.level == "warning" and r.code != "nonfinite"]
+        losses = [record.text for record in records if isinstance(record, Event) and record.code in LOSSES]
         lost, self._lost = self.lost - self._lost, self.lost
         if lost or losses:
             raise ViolationError(f"{lost} records were lost: {losses}")

@@ -41,7 +41,7 @@ def odd_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A closed run with odd items of every kind, and a metric after them."""
     run = OddRun(tmp_path_factory.mktemp("odd"))
     for kind in ITEMS:
-        fill(run, kind, examples=25, first_seed=2, report=print)
+        fill(run, kind, examples=25, first_seed=2)
     return run.finish()
 
 

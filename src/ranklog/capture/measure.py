@@ -180,8 +180,11 @@ def measure_call(session: Session, kind: str, item: Any, name: str) -> float:
         return _flops(model, data, name, kind)
     if not hasattr(data, "__iter__") or not hasattr(data, "__len__"):
         raise wrong_item(data, name, kind, " that has no length or cannot be iterated")
-    first = next(iter(data), None)
-    return 0.0 if first is None else _flops(model, first, name, kind) * len(data)
+    try:
+        first, count = next(iter(data), None), len(data)
+    except Exception as error:  # a loader may be anything, also an array without dimensions
+        raise InvalidItemError(f"{kind} {name!r}: the loader gives no batch: {error}") from error
+    return 0.0 if first is None else _flops(model, first, name, kind) * count
 
 
 def _flops(model: Any, batch: Any, name: str, kind: str) -> float:
