@@ -114,7 +114,7 @@ def test_gradients_and_parameters_of_a_watched_module_come_at_every_nth_step_of_
     train(model, 5)
     weights = histograms(logger, "parameters/net.0.weight")
     assert sorted(weights) == [0, 2, 4]
-    assert weights[0].sum == pytest.approx(float(before.sum()), rel=1e-6)
+    assert weights[0].sum == pytest.approx(float(before.double().sum()), rel=1e-6)
     gradients = histograms(logger, "gradients/net.0.weight")
     assert sorted(gradients) == [0, 2, 4] and gradients[0].count == 6
     norms = series(captured(logger), "grad_norm/net")
