@@ -17,9 +17,9 @@ import pytest
 from ranklog.capture.forwarder import ALL, ENOUGH, LEFT, MORE, SENT_TO_ALL, start_forwarder
 from ranklog.capture.health import Health
 from ranklog.delivery import __main__ as forwarder_main
-from ranklog.delivery.feed import BATCH_ENTRIES
 from ranklog.delivery.lock import LOCK
 from ranklog.delivery.note import LOG
+from ranklog.delivery.supply import BATCH_ENTRIES
 from ranklog.journal.cursor import load_cursor
 from ranklog.model.record import End, File, Item, Metrics
 from ranklog.model.spec import BackendSpec

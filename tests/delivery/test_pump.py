@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from ranklog.delivery.backends.base import Backend, Refused, RunContext
-from ranklog.delivery.feed import BATCH_ENTRIES, Finish
+from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LOCK, LockedError
 from ranklog.delivery.note import LOG
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.supply import BATCH_ENTRIES
 from ranklog.delivery.thread import ForwardThread
 from ranklog.journal.cursor import Cursor, load_cursor, save_cursor
 from ranklog.journal.frame import encode_frame

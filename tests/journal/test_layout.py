@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ranklog.journal.cursor import Cursor, adopt_cursor, cursor_path, load_cursor, load_cursors, save_cursor
+from ranklog.journal.cursor import Cursor, cursor_path, load_cursor, load_cursors, save_cursor
 from ranklog.journal.layout import (
     FACTS,
     INLINE_BYTES,
@@ -114,14 +114,6 @@ def test_a_cursor_is_read_back_and_one_that_cannot_be_read_counts_as_none(tmp_pa
     assert load_cursor(tmp_path, 1, "mlflow") == Cursor(backend="mlflow")
     assert load_cursors(tmp_path / "nowhere") == []
 
-
-def test_a_cursor_moves_along_when_a_later_attempt_lists_its_backend_elsewhere(tmp_path):
-    cursor = Cursor(backend="mlflow", next_ordinal=7)
-    save_cursor(tmp_path, 1, cursor)
-    save_cursor(tmp_path, 1000, Cursor(backend="mlflow-12345678", next_ordinal=9))
-    assert adopt_cursor(tmp_path, 0, "mlflow") == cursor
-    assert [index for index, _ in load_cursors(tmp_path)] == [0, 1000]
-    assert adopt_cursor(tmp_path, 0, "wandb") == Cursor(backend="wandb")
 
 
 def test_facts_hold_no_python_objects(tmp_path: Path):

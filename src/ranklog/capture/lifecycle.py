@@ -25,18 +25,17 @@ from ranklog.capture.gate import Gate
 from ranklog.capture.signals import FLUSH_S, Callback, Watch, check_signals
 from ranklog.model.errors import (
     InvalidArgumentError,
-    RanklogError,
     RanklogWarning,
 )
+from ranklog.model.identity import identified
 from ranklog.model.record import Event, Status
-from ranklog.model.spec import JOURNAL, LogFreq
+from ranklog.model.spec import LogFreq
 from ranklog.model.text import storable
 
 if TYPE_CHECKING:
     from ranklog.capture.now import ReduceNow
     from ranklog.capture.session import Session
 
-ASK_EVERY_S = 0.02
 CALL_OPTIONS = ("run_id", "run_name", "parent_run_id")
 
 
@@ -149,12 +148,16 @@ def open_session(config: SessionConfig, rank: int | None) -> Session:
 
     The name comes from what is logged to, and from how many such loggers were opened before, so that a logger that
     only some ranks open does not shift the others.
+
+    Raises:
+        InvalidArgumentError: two backends store at the same place.
     """
     # The session brings numpy and threads; a script that only imports ranklog pays for neither.
     import hashlib
 
     from ranklog.capture.session import Session
 
+    config = msgspec.structs.replace(config, specs=identified(config.specs, os.environ))
     identity = "|".join([config.experiment, *(spec.backend for spec in config.specs)])
     digest = hashlib.sha256(storable(identity).encode()).hexdigest()[:12]
     number = _opened[digest] = _opened.get(digest, 0) + 1
@@ -195,54 +198,6 @@ def with_log_freq(config: SessionConfig, log_freq: LogFreq) -> SessionConfig:
     """The same configuration with another ``log_freq`` for every backend."""
     specs = tuple(msgspec.structs.replace(spec, log_freq=log_freq) for spec in config.specs)
     return msgspec.structs.replace(config, specs=specs)
-
-
-def wait_delivered(session: Session, deadline: float) -> bool:
-    """Wait until every backend has what is journaled now; whether that came before ``deadline`` (monotonic)."""
-    from ranklog.journal.cursor import load_cursor
-
-    recorder = session.recorder
-    if recorder is None:
-        return True
-    if session.config.forward == "later":
-        return all(spec.backend == JOURNAL for spec in session.config.specs)
-    target = recorder.ordinal
-    asked = [(i, spec.backend) for i, spec in enumerate(session.config.specs) if spec.backend != JOURNAL]
-    while True:
-        cursors = [load_cursor(recorder.run_dir, index, backend) for index, backend in asked]
-        if all(cursor.next_ordinal >= target for cursor in cursors):
-            return True
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(ASK_EVERY_S)
-
-
-def known_fact(session: Session, mask: int, fact: str, timeout_s: float) -> str:
-    """What a backend told about the run, or ranklog's own where no backend has it.
-
-    Raises:
-        RanklogError: the backend did not answer in time, or delivery is later.
-    """
-    from ranklog.journal.cursor import load_cursor
-
-    deadline = time.monotonic() + timeout_s
-    own = [(i, spec) for i, spec in enumerate(session.config.specs) if mask >> i & 1]
-    # One backend answers, always the same: the first of the logger's own that has ids.
-    asked = [(i, spec) for i, spec in own if spec.backend in ("mlflow", "wandb")][:1]
-    if not asked:
-        return session.run_id(timeout_s) if fact == "run_id" else session.config.experiment
-    if session.config.forward == "later":
-        raise RanklogError(f'{fact} is known after delivery only, and this run has forward="later": use ranklog_run_id')
-    run_dir = session.run_dir(timeout_s)
-    while True:
-        cursors = [load_cursor(run_dir, index, spec.backend) for index, spec in asked]
-        for cursor in cursors:
-            if fact in cursor.known:
-                return cursor.known[fact]
-        if time.monotonic() >= deadline:
-            trouble = next((c.error for c in cursors if c.error), "the forwarder has not opened it yet")
-            raise RanklogError(f"{asked[0][1].backend} did not tell {fact} within {timeout_s:g} s: {trouble}")
-        time.sleep(ASK_EVERY_S)
 
 
 def connect_now(session: Session | None, config: SessionConfig, timeout_s: float) -> ReduceNow:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ranklog.capture import exits, lifecycle
+from ranklog.capture import answers, exits, lifecycle
 from ranklog.capture.config import SessionConfig
 from ranklog.capture.gate import Gate, freq_takes
 from ranklog.capture.steps import StepCounts
@@ -173,7 +173,7 @@ class OpenLogger:
         if session is None:
             return True
         deadline = time.monotonic() + timeout
-        return session.flush(timeout) and lifecycle.wait_delivered(session, deadline)
+        return session.flush(timeout) and answers.wait_delivered(session, deadline)
 
     def on_preempt(self, callback: Callback, *, signals: Iterable[str] = ("SIGTERM",)) -> None:
         """Call a function in the main thread when a signal announces the end of the job, to save a checkpoint there.
@@ -267,7 +267,7 @@ class OpenLogger:
         session, gate = self._latest(fact)
         if session is None:
             return DISABLED
-        return lifecycle.known_fact(session, gate.every, fact, ASK_TIMEOUT_S)
+        return answers.known_fact(session, gate.every, fact, ASK_TIMEOUT_S)
 
     def serialize(self, obj: Any, name: str) -> str:
         """Write an object to a file below ``savedir`` and return its path; bytes, str, arrays, tensors, JSON-able.

@@ -106,6 +106,12 @@ def trouble_texts(deliveries: Sequence[Delivery], run_id: str) -> list[Text]:
             lines[f"{run_id}, {clean(delivery.backend)} ({tries}): "] = clean(delivery.error)
         if warning := delivery.known.get("warning"):
             lines[f"{run_id}, {clean(delivery.backend)}: "] = clean(warning)
+        if delivery.refused:
+            records = count(len(delivery.refused), "record", "records")
+            latest = clean(next(reversed(delivery.refused.values())))
+            lines[f"{run_id}, {clean(delivery.backend)} ({records} set aside): "] = (
+                f"{latest}; `ranklog show` lists them"
+            )
         for segment, reason in delivery.damage.items():
             what = f"cannot be read {reason}; what stands there is not delivered (`ranklog verify` tells more)"
             lines[f"{run_id}, {clean(segment)}: "] = clean(what)

@@ -34,8 +34,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left."""
-        return self.trouble is None and all(delivery.has_all for delivery in self.deliveries)
+        """Whether nothing is left, and nothing was set aside."""
+        return self.trouble is None and all(d.has_all and not d.refused for d in self.deliveries)
 
 
 def targets_for(run_dir: Path, destinations: Sequence[Destination]) -> list[Target] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -15,11 +16,13 @@ from ranklog.cli.output import age, clean, date, number, out, runs_directory, si
 from ranklog.journal.reader import Damage
 from ranklog.model.plain import to_json
 from ranklog.model.record import Event
+from ranklog.view.deliveries import Delivery
 from ranklog.view.efficiency import efficiency
 from ranklog.view.find import find_run
 from ranklog.view.outlook import outlook
 from ranklog.view.query import MetricRow, RunView
 
+_NUMBER = re.compile(r"-\d+$")
 _LATEST = 20
 _RANKS = 4
 _LAST_LINES = 40
@@ -97,11 +100,21 @@ def _print_head(console: Console, view: RunView) -> None:
     head.add_row("Directory", clean(run.run_dir))
     for delivery in run.deliveries:
         state = amount_text(delivery)
-        url = delivery.known.get("url") or delivery.known.get("run_id")
-        head.add_row("Backend", state.append(clean(f"  {url}" if url else "")))
+        head.add_row(
+            "Backend", state.append(clean(f"  {where}" if (where := _where(delivery, run.deliveries)) else ""))
+        )
     console.print(head)
     for trouble in trouble_texts(run.deliveries, clean(run.facts.run_id)):
         console.print(trouble)
+
+
+def _where(delivery: Delivery, deliveries: Sequence[Delivery]) -> str:
+    """Where a backend has the run; of several places for one backend, which it is."""
+    own = [_NUMBER.sub("", each.backend) for each in deliveries if not each.extra]
+    alone = own.count(_NUMBER.sub("", delivery.backend)) < 2
+    known = delivery.known.get("url") or delivery.known.get("run_id", "")
+    place = ", ".join(value for value in delivery.place.values() if value)
+    return known if alone or "url" in delivery.known or delivery.extra else place
 
 
 def _add_job(head: Table, view: RunView) -> None:

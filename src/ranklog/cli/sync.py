@@ -56,7 +56,8 @@ def sync(
     Example: `ranklog sync` or `ranklog sync 20260301-1200 --to mlflow=https://mlflow.example.org`; on a login node, for
     jobs on nodes without internet: `ranklog sync --watch`
 
-    Exit status: 0 all is delivered; 1 something is left or cannot be read, the table says why; 2 the call was wrong.
+    Exit status: 0 all is delivered; 1 something is left, set aside or cannot be read, the table says why; 2 the call
+    was wrong.
     """
     destinations = parse_destinations(to or [])
     outcomes = []

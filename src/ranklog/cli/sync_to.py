@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from ranklog.delivery.targets import Target, extra_target, targets_of
+from ranklog.delivery.targets import Target, extra_target
+from ranklog.journal.cursor import backends_of
 from ranklog.journal.layout import read_facts
-from ranklog.journal.reader import read_heads
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.redact import split_userinfo
 from ranklog.model.spec import BackendSpec, Scalar
@@ -36,16 +36,14 @@ class Destination(msgspec.Struct, frozen=True):
 
     def target(self, run_dir: Path) -> Target:
         """The target for one run: its own options for that backend where it has some, else the usual ones."""
-        own = [
-            t.spec.options for t in targets_of(h.attempt for h in read_heads(run_dir)) if t.spec.backend == self.backend
-        ]
+        own = [member.spec.options for member in backends_of(run_dir) if member.spec.backend == self.backend]
         kind, option = _MAIN_OPTION[self.backend]
         value = self.value
         if kind == "DIR":
             value = str(Path(value).absolute())
         elif kind == "URI":
             value = absolute_uri(value)
-        options = (own[0] if own else _usual_options(run_dir, self.backend)) | {option: value}
+        options = (own[-1] if own else _usual_options(run_dir, self.backend)) | {option: value}
         options |= {name: None for name in _LOCAL_OPTIONS if name in options}
         return extra_target(BackendSpec(backend=self.backend, options=options))
 

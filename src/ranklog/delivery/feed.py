@@ -1,39 +1,40 @@
 """One backend's share of delivery: its place in the journal, its cursor, its backoff.
 
 `Feed.step` moves as far as it can and never raises: trouble is written into the cursor, kept for `ranklog
-ls`, and tried again when the backoff says so. Guarantees: entries go in order, at most `BATCH_ENTRIES` at a
-time; the cursor moves after the backend accepted; an `End` that no later attempt follows closes the backend
-with its status, and the cursor passes it after that. An entry whose content stays missing is set aside, and
-what damage in the journal hides is told in the cursor: neither holds up the rest. Steps of one feed are made by
-one thread.
+ls`, and tried again when the backoff says so. Guarantees: entries go in order; the cursor moves after the backend
+accepted; an `End` that no later attempt follows closes the backend with its status, and the cursor passes it after
+that. No record holds up the rest: what cannot be delivered is set aside (`ranklog.delivery.handing`), and what damage
+in the journal hides is told in the cursor. A cursor that belongs to another place counts as none: the whole run goes
+to the new one. Steps of one feed are made by one thread.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
 import msgspec
 
-from ranklog.delivery.backends.base import Backend, Refused, RunContext
-from ranklog.delivery.contents import lacking_contents
+from ranklog.delivery.backends.base import Backend, RunContext
+from ranklog.delivery.handing import Handing
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.note import describe, details, note
 from ranklog.delivery.retry import Retry, asked_wait, is_throttled
-from ranklog.delivery.targets import Target, is_for
-from ranklog.journal.cursor import adopt_cursor, save_cursor
+from ranklog.delivery.supply import Supply
+from ranklog.delivery.targets import Target
+from ranklog.journal.cursor import Cursor, load_cursor, save_cursor
 from ranklog.journal.layout import read_facts, segment_name
-from ranklog.journal.reader import Damage, JournalReader, Position, head_before, read_heads
+from ranklog.journal.reader import Damage
 from ranklog.model.errors import InvalidArgumentError
-from ranklog.model.record import Attempt, End, Entry, Status
+from ranklog.model.identity import has_moved, place_of, settled
+from ranklog.model.record import Status
 
-BATCH_ENTRIES = 2000
 CLOSE_TIMEOUT_S = 60.0
 REOPEN_AFTER = 2
-LACKING_TRIES = 3
 REDELIVER = "redeliver_from"
 _NO_ACCESS = re.compile(r"\b(401|403|[Uu]nauthorized|UNAUTHENTICATED|PERMISSION_DENIED)\b")
 
@@ -98,10 +99,10 @@ class Feed:
         self._retry = Retry()
         self._backend: Backend | None = None
         self._hopeless = False
+        self._probing = False
+        self._failed_at = -1
         self._epoch = 0
-        self._lacking_tries = 0
-        self.cursor = adopt_cursor(run_dir, target.index, target.label)
-        self._seek(self.cursor.next_ordinal)
+        self._load()
 
     @property
     def failures(self) -> int:
@@ -121,16 +122,24 @@ class Feed:
             epoch = self._guard()
             if epoch != self._epoch:
                 self._restart(epoch)
-            moved = self._deliver_batch()
+            self._probing = False
+            moved = self._deliver_batch(finish)
             done = not moved and finish is not None and self._finish(finish.status)
         except LockedError as error:
             # The cursor file is the other process's now: nothing may be written.
             self._retry.failed(self._clock())
             self.cursor.error = describe(error)
             return Step(failed=True, due_s=self._retry.due_s)
-        except (Exception, SystemExit) as error:  # a client library may do anything; training must not notice
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a client library may do anything; training must not notice
             return self._failed(error)
-        self._retry.succeeded()
+        if self._probing:  # which ends no trouble: a backoff goes on growing
+            now = self._retry.ready(self._clock())
+            return Step(moved=now, failed=not now, due_s=None if now else self._retry.due_s)
+        if not moved or self.cursor.next_ordinal > self._failed_at:  # else it only took again what it had taken before
+            self._retry.succeeded()
+            self._failed_at = -1
         self._hopeless = False
         return Step(moved=moved or (finish is not None and not done), done=done)
 
@@ -141,87 +150,80 @@ class Feed:
             return
         try:
             backend.close(status=None, timeout_s=CLOSE_TIMEOUT_S)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             note(self._run_dir, f"{self.target.label}: closing failed\n{details(error)}")
 
     def _restart(self, epoch: int) -> None:
         """Start from what the disk says: another process may have delivered meanwhile."""
         self.release()
-        self.cursor = adopt_cursor(self._run_dir, self.target.index, self.target.label)
-        self._seek(self.cursor.next_ordinal)
+        self._load()
         self._epoch = epoch
+
+    def _load(self) -> None:
+        """Take the cursor from the disk, and a fresh one where it belongs to another place."""
+        target = self.target
+        identity = target.own.spec.id if target.own else ""
+        self.cursor = load_cursor(self._run_dir, target.index, target.label, identity)
+        self._spec = settled(target.spec, self.cursor.place)
+        self._place = place_of(self._spec, os.environ)
+        if self.cursor.place and has_moved(self.cursor.place, self._place):
+            note(self._run_dir, f"{target.label}: another place than before, {self._place}: the whole run goes there")
+            self.cursor = Cursor(backend=target.label, id=identity)
+        self._handing = Handing(self._run_dir, target.label, self.cursor.stuck, self._clock)
+        self._high = self.cursor.next_ordinal
+        self._seek(self.cursor.next_ordinal)
 
     def _seek(self, ordinal: int) -> None:
         """Read on from an ordinal; the segment that holds it is read from its head."""
         self.cursor.next_ordinal = ordinal
-        heads = read_heads(self._run_dir)
-        head = head_before(heads, ordinal)
-        start = head.segment if head else 0
+        closed = self.cursor.status is not None
+        self._supply = Supply(self._run_dir, self.target, ordinal, self._is_set_aside, closed=closed)
         # From here on it is read again, and told again if it is still there.
-        self.cursor.damage = {s: d for s, d in self.cursor.damage.items() if s < segment_name(start)}
-        self._reader = JournalReader(self._run_dir, Position(start, 0))
-        self._entries: Iterator[Entry] = iter(())
-        earlier = [each.attempt for each in heads if each.segment < start]
-        self._attempt: Attempt | None = earlier[-1] if earlier else None
-        self._mask = self.target.mask(self._attempt) if self._attempt else 0
-        self._batch: list[Entry] = []
-        self._read_to = ordinal
-        self._closing: Status | None = None
+        first = segment_name(self._supply.start)
+        self.cursor.damage = {s: d for s, d in self.cursor.damage.items() if s < first}
 
-    def _deliver_batch(self) -> bool:
+    def _is_set_aside(self, ordinal: int) -> bool:
+        """Whether an entry was set aside; one that was only suspected when a process died is tried again."""
+        return ordinal < self._high and str(ordinal) in self.cursor.refused
+
+    def _deliver_batch(self, finish: Finish | None) -> bool:
         """Deliver a batch, or the end of the run; whether there was one."""
-        self._fill()
-        damaged = self._note_damage(self._reader.damage)
-        if not self._batch and self._closing is None:
-            if damaged or self.cursor.next_ordinal != self._read_to:
-                self.cursor.next_ordinal = self._read_to
-                self._save()
+        supply = self._supply
+        supply.fill(beside=self._handing.suspected)
+        damaged = self._note_damage(supply.damage)
+        if not supply.batch and supply.closing is None:
+            if damaged or self.cursor.next_ordinal != supply.read_to:
+                self._pass()
             return False
         backend = self._opened()
         if backend is None:
             return True  # it asked to start from an earlier entry
-        self._set_aside_lacking()
-        while self._batch:
-            try:
-                backend.deliver(entries=tuple(self._batch))
-                break
-            except Refused as refused:
-                self._set_aside(refused)
-        self._batch = []
-        self.cursor.error = None
-        if self._closing is not None:
-            # The cursor passes the end after the backend is closed: a crash in between closes it again.
-            self.cursor.next_ordinal = self._read_to - 1
-            self._save()
-            self._close(backend, self._closing)
-        self.cursor.next_ordinal = self._read_to
-        self._save()
+        pause_s = self._handing.give(backend, supply, self.cursor, last=finish is not None)
+        if pause_s is not None:
+            # What the failed call left behind in the backend must not count twice.
+            self.release()
+            self._probing = True
+            self._retry.pause(self._clock(), pause_s)
+            self._pass()
+            return True
+        if supply.closing is not None and not supply.batch:
+            self._pass()
+            self._close(backend, supply.closing)
+        self._pass()
         return True
 
-    def _set_aside(self, refused: Refused) -> None:
-        left = [entry for entry in self._batch if entry.ordinal not in refused.ordinals]
-        if len(left) == len(self._batch):
-            raise RuntimeError(f"the backend refused entries it was not given: {refused.reason}") from refused
-        reason = describe(refused).partition(": ")[2] or "no reason given"
-        for ordinal in refused.ordinals:
-            self.cursor.refused[str(ordinal)] = reason
-        self._batch = left
+    def _pass(self) -> None:
+        """Move the cursor to the first entry that waits.
 
-    def _set_aside_lacking(self) -> None:
-        """Set aside entries whose content is not there at the third try in a row: a shared disk may need the others.
-
-        Raises:
-            FileNotFoundError: it is an earlier try.
+        It passes an end after the backend is closed: a crash in between closes it again.
         """
-        found = lacking_contents(self._run_dir, self._batch)
-        new = [ordinal for ordinal, reason in found.items() if self.cursor.refused.get(str(ordinal)) != reason]
-        self._lacking_tries = self._lacking_tries + 1 if new else 0
-        if 0 < self._lacking_tries < LACKING_TRIES:
-            raise FileNotFoundError(f"record {new[0]} cannot be delivered: {found[new[0]]}")
-        self._lacking_tries = 0
-        for ordinal, reason in found.items():
-            self._set_aside(Refused(reason, [ordinal]))
-            note(self._run_dir, f"{self.target.label}: record {ordinal} is set aside: {reason}")
+        supply = self._supply
+        read_to = supply.read_to - (supply.closing is not None)
+        self.cursor.next_ordinal = supply.batch[0].ordinal if supply.batch else read_to
+        self._high = max(self._high, self.cursor.next_ordinal)
+        self._save()
 
     def _note_damage(self, damage: Sequence[Damage]) -> bool:
         """Remember what cannot be read; whether that changed. A torn end holds nothing that was acknowledged."""
@@ -236,49 +238,19 @@ class Feed:
                 new = True
         return new
 
-    def _fill(self) -> None:
-        """Read until the batch is full, the journal ends, or the run does."""
-        while len(self._batch) < BATCH_ENTRIES and self._closing is None:
-            entry = next(self._entries, None)
-            if entry is None:
-                self._entries = self._reader.poll()
-                entry = next(self._entries, None)
-                if entry is None:
-                    return
-            self._take(entry)
-
-    def _take(self, entry: Entry) -> None:
-        record = entry.record
-        known = record == self._attempt  # every segment repeats its attempt
-        if isinstance(record, Attempt):
-            self._attempt = record
-            self._mask = self.target.mask(record)
-        if entry.ordinal < self._read_to:
-            return
-        self._read_to = entry.ordinal + 1
-        if known or not is_for(entry, self._mask):
-            return
-        self._batch.append(entry)
-        if isinstance(record, End) and not self._has_later_attempt():
-            self._closing = record.status
-
-    def _has_later_attempt(self) -> bool:
-        """Whether the run went on for this backend after the attempt that is being read."""
-        heads = read_heads(self._run_dir)
-        mine = max((i for i, head in enumerate(heads) if head.attempt == self._attempt), default=-1)
-        return any(self.target.mask(head.attempt) for head in heads[mine + 1 :])
-
     def _opened(self) -> Backend | None:
         """The open backend; None when it asked to start from an earlier entry."""
         if self._backend is not None:
             return self._backend
-        backend = self._create(self.target.spec.backend)
+        backend = self._create(self._spec.backend)
         answer = dict(backend.open(context=self._context()))
         again = int(answer.pop(REDELIVER, self.cursor.next_ordinal))
         self._backend = backend
         self.cursor.known.update(answer)
+        self.cursor.place = self._place
         self.cursor.status = None
-        self.cursor.error = None
+        if not self._handing.searching:
+            self.cursor.error = None
         rewound = again < self.cursor.next_ordinal
         if rewound:
             self._seek(again)
@@ -288,19 +260,21 @@ class Feed:
     def _context(self) -> RunContext:
         return RunContext(
             facts=read_facts(self._run_dir),
-            spec=self.target.spec,
+            spec=self._spec,
             run_dir=self._run_dir,
             known=dict(self.cursor.known),
-            attempt=self._attempt.attempt if self._attempt else 0,
+            attempt=self._supply.attempt.attempt if self._supply.attempt else 0,
             resumed_at=self.cursor.next_ordinal,
             console=self._console,
+            refused=frozenset(map(int, self.cursor.refused)),
+            extra=self.target.own is None,
         )
 
     def _finish(self, status: Status | None) -> bool:
         """Close a run that has no end in the journal; False when there is more to deliver."""
-        if self._reader.tail is not None:
-            self._note_damage([self._reader.tail])
-        if status is not None and self.cursor.status is None and self._attempt is not None:
+        if self._supply.tail is not None:
+            self._note_damage([self._supply.tail])
+        if status is not None and self.cursor.status is None and self._supply.attempt is not None:
             backend = self._opened()
             if backend is None:
                 return False
@@ -312,7 +286,7 @@ class Feed:
     def _close(self, backend: Backend, status: Status) -> None:
         backend.close(status=status, timeout_s=CLOSE_TIMEOUT_S)
         self._backend = None
-        self._closing = None
+        self._supply.closing = None
         self.cursor.status = status
 
     def _failed(self, error: BaseException) -> Step:
@@ -321,6 +295,8 @@ class Feed:
             self._retry.slow_down(self._clock(), asked_wait(error))
         else:
             self._retry.failed(self._clock(), rarely=self._hopeless)
+        self._handing.suspect_nobody(self.cursor)
+        self._failed_at = max(self._failed_at, self.cursor.next_ordinal)
         self.cursor.failures += 1
         self.cursor.error = self._explain(error)
         note(self._run_dir, f"{self.target.label}: try {self._retry.failures} failed\n{details(error)}")

@@ -37,9 +37,14 @@ def note(run_dir: Path, text: str) -> None:
 
 def describe(error: BaseException) -> str:
     """An exception in one line, for cursors and tables."""
-    text = " ".join(mask_text(str(error)).split())
-    shown = text if len(text) <= _ERROR_CHARS else text[: _ERROR_CHARS - 1] + "…"
+    shown = brief(str(error))
     return f"{type(error).__name__}: {shown}" if shown else type(error).__name__
+
+
+def brief(text: str) -> str:
+    """A text in one line of bounded length, without secrets in addresses."""
+    line = storable(" ".join(mask_text(text).split()))
+    return line if len(line) <= _ERROR_CHARS else line[: _ERROR_CHARS - 1] + "…"
 
 
 def details(error: BaseException) -> str:

@@ -18,8 +18,10 @@ from typing import TextIO
 from ranklog.delivery.backends.base import Backend, create_backend
 from ranklog.delivery.feed import Feed, Finish, Step
 from ranklog.delivery.lock import DeliveryLock
-from ranklog.delivery.targets import Target, targets_of
+from ranklog.delivery.targets import Target, target_of
+from ranklog.journal.cursor import adopt_cursors
 from ranklog.journal.reader import read_heads
+from ranklog.model.identity import members
 
 TRIES = 3
 THROTTLED_TRIES = 30
@@ -54,8 +56,10 @@ class Pump:
         self._lock.ensure()
         heads = read_heads(run_dir)
         self.attempt = heads[-1].attempt if heads else None
+        own = members(head.attempt for head in heads)
+        adopt_cursors(run_dir, own)
         if targets is None:
-            targets = targets_of(head.attempt for head in heads)
+            targets = [target_of(member) for member in own]
         out = console if console is not None else sys.stdout
         self.feeds = [
             Feed(run_dir, target, create=create, console=out, guard=self._lock.ensure, clock=clock)

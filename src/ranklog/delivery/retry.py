@@ -53,6 +53,10 @@ class Retry:
         # Never less than asked, and not all clients at the same moment.
         self.due_s = now_s + (own_s if asked_s is None else asked_s) + own_s * 0.5 * self._jitter()
 
+    def pause(self, now_s: float, pause_s: float) -> None:
+        """Wait a moment before the next try, without counting a failure; 0 for no wait."""
+        self.due_s = now_s + pause_s if pause_s else 0.0
+
     def succeeded(self) -> None:
         """Forget the failures."""
         self.failures = 0

@@ -1,8 +1,7 @@
-"""Which backends a run is for, from the `Attempt` records at the head of its segments; pure.
+"""Which backends a run is delivered to: its own, from its attempts, or others that ``ranklog sync --to`` names; pure.
 
-A backend is the same one over attempts when its name is (and its number among those of that name): a later
-attempt may list it at another place or leave it out. Records say by a bit mask over their own attempt's list
-whom they are for; `Target.mask` turns that into a question about one backend.
+Records say by a bit mask over their own attempt's list whom they are for; `Target.mask` turns that into a question
+about one backend. Which backend is which over attempts says `ranklog.model.identity`.
 """
 
 from __future__ import annotations
@@ -12,55 +11,46 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ranklog.journal.cursor import EXTRA_INDEX
+from ranklog.model.identity import Member, members
 from ranklog.model.record import EVERY_BACKEND, Attempt, Entry, Item, MetricInfo, Metrics, Params
-from ranklog.model.spec import JOURNAL, BackendSpec
-
-_EXTRA_INDEX = 1000
+from ranklog.model.spec import BackendSpec
 
 
 class Target(msgspec.Struct, frozen=True):
     """One backend to feed.
 
     Attributes:
-        index: Place in the newest attempt's list that has it; names its cursor.
-        label: Name of its cursor and in tables: the backend's name, made unique where it must be.
-        spec: The newest front of this backend.
-        twin: How many backends of the same name stand before it in the list.
-        everything: Whether it takes all records, whomever they are for.
+        index: Its number; names its cursor.
+        label: Name of its cursor and in tables.
+        spec: Its newest front.
+        own: What the run says about it; None for one that takes all records, whomever they are for.
     """
 
     index: int
     label: str
     spec: BackendSpec
-    twin: int = 0
-    everything: bool = False
+    own: Member | None = None
 
     def mask(self, attempt: Attempt) -> int:
-        """Bit of this backend in the records of an attempt; 0 where the attempt does not have it."""
-        if self.everything:
-            return EVERY_BACKEND
-        places = [i for i, spec in enumerate(attempt.backends) if spec.backend == self.spec.backend]
-        return 1 << places[self.twin] if self.twin < len(places) else 0
+        """Bits of this backend in the records of an attempt; 0 where nothing of the attempt is for it."""
+        return EVERY_BACKEND if self.own is None else self.own.mask(attempt)
 
 
 def targets_of(attempts: Iterable[Attempt]) -> list[Target]:
-    """Every backend that some attempt is for, with its newest front, in the newest order."""
-    found: dict[tuple[str, int], Target] = {}
-    for attempt in attempts:
-        seen: dict[str, int] = {}
-        for index, spec in enumerate(attempt.backends):
-            if spec.backend == JOURNAL:
-                continue
-            twin = seen.get(spec.backend, 0)
-            seen[spec.backend] = twin + 1
-            found[spec.backend, twin] = Target(index, spec.backend, spec, twin)
-    return sorted(found.values(), key=lambda target: target.index)
+    """Every backend that some attempt is for, with its newest front, by number."""
+    return [target_of(member) for member in members(attempts)]
+
+
+def target_of(member: Member) -> Target:
+    """The target for a backend of the run."""
+    return Target(member.index, member.label, member.spec, member)
 
 
 def extra_target(spec: BackendSpec) -> Target:
     """A backend that no attempt names: gets everything, with a cursor of its own for its options."""
     digest = hashlib.sha256(msgspec.json.encode(spec.options, order="sorted")).hexdigest()[:8]
-    return Target(_EXTRA_INDEX, f"{spec.backend}-{digest}", spec, everything=True)
+    return Target(EXTRA_INDEX, f"{spec.backend}-{digest}", spec)
 
 
 def is_for(entry: Entry, mask: int) -> bool:

@@ -1,40 +1,53 @@
 """How far each backend is: ``cursors/<n>-<backend>.json`` in the run directory.
 
 Written by the delivery side only, after the backend accepted; read by everyone (it lives beside the journal
-because both sides meet here). A cursor that cannot be read
-counts as none: delivery starts anew, which idempotent backends turn into the same result.
+because both sides meet here). A cursor belongs to one identity (`ranklog.model.identity`) and to the place where that
+stored. A cursor that cannot be read, or belongs to another identity, counts as none: delivery starts anew, which
+idempotent backends turn into the same result.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from ranklog.journal.layout import make_private_dir, write_private
+from ranklog.journal.reader import read_heads
+from ranklog.model.identity import Member, Place, members, place_of, plain_address
+from ranklog.model.spec import BackendSpec
+
+EXTRA_INDEX = 1000
+"""Number of the cursors of backends that no attempt names: those of ``ranklog sync --to``."""
 
 
 class Cursor(msgspec.Struct, kw_only=True):
     """State of one backend.
 
     Attributes:
-        backend: Its name.
+        backend: Its name in tables.
+        id: Its identity in the run; empty in cursors of ``ranklog sync --to`` and of older versions.
+        place: Where it stored when it was last opened.
         next_ordinal: First entry not yet accepted.
         known: What the backend told when it was opened (``run_id``, ``experiment_id``, ``url``).
         status: Status with which the run was closed there, None while it goes on.
         error: Last trouble, None after the next success.
         failures: Failed tries so far.
+        stuck: Failed tries in a row that were not about reaching the backend.
         refused: Entries the backend will never accept: ordinal (as text) to reason.
         damage: Segments that cannot be read to their end, so that what stands there never arrives: name to reason.
     """
 
     backend: str
+    id: str = ""
+    place: Place = {}
     next_ordinal: int = 0
     known: dict[str, str] = {}
     status: str | None = None
     error: str | None = None
     failures: int = 0
+    stuck: int = 0
     refused: dict[str, str] = {}
     damage: dict[str, str] = {}
 
@@ -44,12 +57,13 @@ def cursor_path(run_dir: Path, index: int, backend: str) -> Path:
     return run_dir / "cursors" / f"{index}-{backend}.json"
 
 
-def load_cursor(run_dir: Path, index: int, backend: str) -> Cursor:
-    """Read a cursor, or a fresh one."""
+def load_cursor(run_dir: Path, index: int, backend: str, identity: str = "") -> Cursor:
+    """Read a cursor, or a fresh one where there is none or, with an identity, only one of another backend."""
     try:
-        return msgspec.json.decode(cursor_path(run_dir, index, backend).read_bytes(), type=Cursor)
+        cursor = msgspec.json.decode(cursor_path(run_dir, index, backend).read_bytes(), type=Cursor)
     except (OSError, msgspec.MsgspecError):
-        return Cursor(backend=backend)
+        return Cursor(backend=backend, id=identity)
+    return cursor if cursor.id == identity or not identity else Cursor(backend=backend, id=identity)
 
 
 def load_cursors(run_dir: Path) -> list[tuple[int, Cursor]]:
@@ -62,15 +76,63 @@ def load_cursors(run_dir: Path) -> list[tuple[int, Cursor]]:
     return sorted(found, key=lambda pair: pair[0])
 
 
-def adopt_cursor(run_dir: Path, index: int, backend: str) -> Cursor:
-    """As `load_cursor`; where a later attempt lists the backend at another place, its cursor moves along."""
-    path = cursor_path(run_dir, index, backend)
-    if not path.exists():
-        pattern = re.compile(rf"\d+-{re.escape(backend)}\.json")
-        others = [other for other in path.parent.glob("*.json") if pattern.fullmatch(other.name)]
-        if len(others) == 1:
-            others[0].rename(path)
-    return load_cursor(run_dir, index, backend)
+def cursors_of(run_dir: Path, backends: Sequence[Member]) -> dict[str, Cursor]:
+    """The cursor of each backend of a run, by identity; a fresh one where it has none."""
+    own = {m.spec.id: load_cursor(run_dir, m.index, m.label, m.spec.id) for m in backends}
+    fresh = [m for m in backends if own[m.spec.id] == Cursor(backend=m.label, id=m.spec.id)]
+    for member, cursor in _from_older_versions(run_dir, backends, fresh):
+        own[member.spec.id] = cursor
+    return own
+
+
+def backends_of(run_dir: Path) -> list[Member]:
+    """Every backend that an attempt of the run is for."""
+    return members(head.attempt for head in read_heads(run_dir))
+
+
+def cursors_of_fronts(run_dir: Path, fronts: Iterable[BackendSpec]) -> list[Cursor]:
+    """The cursors of those backends of a run that these fronts stand for, in their order."""
+    own = cursors_of(run_dir, backends_of(run_dir))
+    return [own[front.id] for front in fronts if front.id in own]
+
+
+def adopt_cursors(run_dir: Path, backends: Sequence[Member]) -> None:
+    """Give the cursors of older versions to the backends whose they are, and delete those that are nobody's."""
+    old = _old_cursors(run_dir)
+    if not old:
+        return
+    own = cursors_of(run_dir, backends)
+    for member in backends:
+        save_cursor(run_dir, member.index, own[member.spec.id])
+    for index, cursor in old:
+        path = cursor_path(run_dir, index, cursor.backend)
+        if not load_cursor(run_dir, index, cursor.backend).id:
+            path.unlink(missing_ok=True)
+
+
+def _old_cursors(run_dir: Path) -> list[tuple[int, Cursor]]:
+    return [(index, cursor) for index, cursor in load_cursors(run_dir) if not cursor.id and index < EXTRA_INDEX]
+
+
+def _from_older_versions(
+    run_dir: Path, backends: Sequence[Member], fresh: Sequence[Member]
+) -> Iterable[tuple[Member, Cursor]]:
+    """Backends without a cursor with the one that an older version wrote for them.
+
+    These went by name alone. Where a run had two places for a name at once they mixed them up, so nothing is taken
+    from them; where a later attempt changed the place, they went on with the cursor of the first.
+    """
+    by_name: dict[str, list[Cursor]] = {}
+    for _, cursor in _old_cursors(run_dir) if fresh else ():
+        by_name.setdefault(cursor.backend, []).append(cursor)
+    for name, cursors in by_name.items():
+        named = [member for member in backends if member.spec.backend == name]
+        if not named or named[0] not in fresh or len({member.since for member in named}) < len(named):
+            continue
+        cursor = min(cursors, key=lambda each: each.next_ordinal)
+        uri = cursor.known.get("tracking_uri")
+        place = place_of(named[0].spec) | {"tracking_uri": plain_address(uri)} if uri else {}
+        yield named[0], msgspec.structs.replace(cursor, backend=named[0].label, id=named[0].spec.id, place=place)
 
 
 def save_cursor(run_dir: Path, index: int, cursor: Cursor) -> None:

@@ -47,6 +47,8 @@ class BackendSpec(msgspec.Struct, frozen=True, kw_only=True):
         log_on_workers: Ranks that log: one rank, several, or -1 for all.
         reduce: Default reduction of metrics, or None.
         options: The backend's own settings; absolute paths, no secrets.
+        id: Its identity in the run, see `ranklog.model.identity`; empty where logging has not started, and in attempts
+            that were written before there were identities.
     """
 
     backend: str
@@ -54,6 +56,7 @@ class BackendSpec(msgspec.Struct, frozen=True, kw_only=True):
     log_on_workers: int | tuple[int, ...] = 0
     reduce: str | None = None
     options: dict[str, Scalar] = {}
+    id: str = ""
 
 
 def check_log_freq(value: object) -> LogFreq:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from ranklog.delivery.targets import Target, is_for, targets_of
-from ranklog.journal.cursor import Cursor, load_cursor, load_cursors
+from ranklog.delivery.targets import is_for
+from ranklog.journal.cursor import EXTRA_INDEX, Cursor, cursors_of, load_cursors
 from ranklog.journal.reader import JournalReader, read_heads
+from ranklog.model.identity import Member, Place, members, place_of
 from ranklog.model.record import EVERY_BACKEND, Attempt, Entry
 
 
@@ -18,7 +19,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """How far one backend is.
 
     Attributes:
-        backend: Its name, or that of an extra cursor of ``ranklog sync --to``.
+        backend: Its name, or that of an extra cursor of ``ranklog sync --to``; with a number from the second of that
+            name on.
+        place: Where it stores, as far as that is known.
         extra: Whether no attempt names it.
         accepted: Records for it that it has, those it refused included.
         waiting: Records for it that it does not have yet.
@@ -32,6 +35,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     backend: str
+    place: Place
     extra: bool
     accepted: int
     waiting: int
@@ -57,10 +61,10 @@ def deliveries_of(run_dir: Path) -> tuple[Delivery, ...]:
 
 
 class _Tally:
-    def __init__(self, cursor: Cursor, target: Target | None) -> None:
+    def __init__(self, cursor: Cursor, member: Member | None) -> None:
         self.cursor = cursor
-        self.target = target
-        self.mask = EVERY_BACKEND if target is None else 0
+        self.member = member
+        self.mask = EVERY_BACKEND if member is None else 0
         self.accepted = 0
         self.waiting = 0
 
@@ -74,11 +78,10 @@ class Progress:
     """
 
     def __init__(self, run_dir: Path, attempts: Sequence[Attempt]) -> None:
-        targets = {(target.index, target.label): target for target in targets_of(attempts)}
-        own = [(load_cursor(run_dir, *key), target) for key, target in targets.items()]
-        extra = [c for index, c in load_cursors(run_dir) if (index, c.backend) not in targets]
-        self._tallies = [_Tally(cursor, target) for cursor, target in own]
-        self._tallies += [_Tally(cursor, None) for cursor in extra]
+        backends = members(attempts)
+        cursors = cursors_of(run_dir, backends)
+        self._tallies = [_Tally(cursors[member.spec.id], member) for member in backends]
+        self._tallies += [_Tally(cursor, None) for index, cursor in load_cursors(run_dir) if index >= EXTRA_INDEX]
 
     @property
     def lowest(self) -> int:
@@ -88,8 +91,8 @@ class Progress:
     def count(self, entry: Entry) -> None:
         """Count one entry; they come in order."""
         for tally in self._tallies:
-            if tally.target is not None and isinstance(entry.record, Attempt):
-                tally.mask = tally.target.mask(entry.record)
+            if tally.member is not None and isinstance(entry.record, Attempt):
+                tally.mask = tally.member.mask(entry.record)
             if is_for(entry, tally.mask):
                 accepted = entry.ordinal < tally.cursor.next_ordinal
                 tally.accepted += accepted
@@ -100,7 +103,8 @@ class Progress:
         return tuple(
             Delivery(
                 backend=tally.cursor.backend,
-                extra=tally.target is None,
+                place=tally.cursor.place or (place_of(tally.member.spec) if tally.member else {}),
+                extra=tally.member is None,
                 accepted=tally.accepted,
                 waiting=tally.waiting,
                 status=tally.cursor.status,

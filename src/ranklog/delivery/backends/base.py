@@ -3,7 +3,9 @@
 Three methods, called from one thread, in this order: `open` once, `deliver` any number of times, `close` once.
 Delivery is at least once: a backend that is opened again after a crash receives entries from the last saved
 cursor on, and must not show a record twice. A backend raises any exception on trouble; the pump keeps the entries,
-waits and tries again. An entry that can never be accepted is raised as `Refused`.
+waits and tries again. Trouble on the way to the backend is best told by `ConnectionError`, `TimeoutError` or `OSError`:
+another exception that comes again and again makes the pump look for the entry to blame and set it aside, provided that
+the backend takes others. An entry that can never be accepted is raised as `Refused`.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
         attempt: Number of the attempt that is delivered, from 0.
         resumed_at: Ordinal of the first entry that will come; below the entries already accepted.
         console: Where lines for people go.
+        refused: Ordinals of entries that were set aside: they are no part of what the backend has.
+        extra: Whether no attempt names this backend, so that everything is for it.
     """
 
     facts: RunFacts
@@ -46,6 +50,8 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     resumed_at: int
     console: TextIO
+    refused: frozenset[int] = frozenset()
+    extra: bool = False
 
     @property
     def savedir(self) -> Path:
@@ -87,17 +93,19 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not an error of ours
     Args:
         reason: Why, in the backend's words.
         ordinals: The entries refused.
+        reasons: Why, by ordinal, where each has its own.
     """
 
-    def __init__(self, reason: str, ordinals: Sequence[int]) -> None:
+    def __init__(self, reason: str, ordinals: Sequence[int], reasons: Mapping[int, str] | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.ordinals = tuple(ordinals)
+        self.reasons = dict.fromkeys(ordinals, reason) | dict(reasons or {})
 
     @classmethod
     def together(cls, reasons: Mapping[int, str]) -> Refused:
-        """One for several entries, whose ordinals have reasons; each reason is told once."""
-        return cls("; ".join(sorted(set(reasons.values()))), sorted(reasons))
+        """One for several entries, whose ordinals have reasons."""
+        return cls("; ".join(sorted(set(reasons.values()))), sorted(reasons), reasons)
 
 
 class Backend(Protocol):

@@ -23,6 +23,8 @@ from ranklog.delivery.backends.console_lines import Line, Meaning, Part, Steps, 
 from ranklog.delivery.backends.console_paint import Painter
 from ranklog.delivery.backends.history import earlier_entries
 from ranklog.delivery.backends.item_files import ItemFiles
+from ranklog.delivery.note import describe
+from ranklog.delivery.trouble import trouble_of
 from ranklog.model import content
 from ranklog.model.record import Attempt, End, Entry, Event, Item, MetricInfo, Metrics, Params, Status
 from ranklog.model.spec import Scalar
@@ -53,6 +55,7 @@ class ConsoleBackend:
         self._steps = Steps()
         self._reason = ""
         self._saved = False
+        self._next = 0
         self._histograms: list[Item] = []
 
     def open(self, *, context: RunContext) -> dict[str, str]:
@@ -79,6 +82,8 @@ class ConsoleBackend:
         together: list[Metrics] = []
         refused: dict[int, str] = {}
         for entry in entries:
+            if entry.ordinal < self._next:
+                continue  # shown when others of its batch were refused
             if isinstance(entry.record, Metrics):
                 together.append(entry.record)
                 continue
@@ -94,8 +99,13 @@ class ConsoleBackend:
                 self._show(entry)
             except Refused as error:
                 refused[entry.ordinal] = error.reason
+            except Exception as error:
+                if trouble_of(error) != "record":
+                    raise
+                refused[entry.ordinal] = describe(error)  # here: lines that were printed cannot be taken back
         self._print_lines(self._steps.take(together))
         self._tell_histograms()
+        self._next = entries[-1].ordinal + 1 if entries else self._next
         if refused:
             raise Refused.together(refused)
 

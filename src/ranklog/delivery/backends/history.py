@@ -9,28 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ranklog.delivery.backends.base import RunContext
-from ranklog.delivery.targets import Target, extra_target, is_for, targets_of
+from ranklog.delivery.targets import is_for
+from ranklog.journal.cursor import backends_of
 from ranklog.journal.reader import JournalReader
-from ranklog.model.record import Attempt, Entry
+from ranklog.model.identity import Member, identity_of
+from ranklog.model.record import EVERY_BACKEND, Attempt, Entry
 
 
 def earlier_entries(context: RunContext) -> Iterator[Entry]:
-    """Entries for this backend below ``context.resumed_at``."""
+    """Entries for this backend below ``context.resumed_at``, without those that were set aside."""
     if context.resumed_at <= 0:
         return
-    target = _target(context)
-    mask = 0
+    own = _member(context)
+    mask = 0 if own else EVERY_BACKEND
     for entry in JournalReader(context.run_dir).poll():
         if entry.ordinal >= context.resumed_at:
             return
-        if isinstance(entry.record, Attempt):
-            mask = target.mask(entry.record)
-        if is_for(entry, mask):
+        if own and isinstance(entry.record, Attempt):
+            mask = own.mask(entry.record)
+        if is_for(entry, mask) and entry.ordinal not in context.refused:
             yield entry
 
 
-def _target(context: RunContext) -> Target:
-    entries = JournalReader(context.run_dir).poll()
-    attempts = [entry.record for entry in entries if isinstance(entry.record, Attempt)]
-    same = [target for target in targets_of(attempts) if target.spec == context.spec]
-    return same[0] if same else extra_target(context.spec)
+def _member(context: RunContext) -> Member | None:
+    """What the run says about this backend; None where it is not one of the run's own."""
+    if context.extra:
+        return None
+    identity = identity_of(context.spec)
+    return next((member for member in backends_of(context.run_dir) if member.spec.id == identity), None)

@@ -22,7 +22,7 @@ from ranklog.delivery.backends.mlflow_batches import PAIRS_A_BATCH, in_requests
 from ranklog.delivery.backends.mlflow_trouble import MlflowUnavailableError, explained, no_api
 from ranklog.delivery.backends.mlflow_uri import alone_in_sqlite, savedir_of, text_of, tracking_uri
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
-from ranklog.model.redact import mask_text
+from ranklog.model.redact import mask_text, split_userinfo
 from ranklog.model.spec import Scalar
 
 if TYPE_CHECKING:
@@ -101,13 +101,10 @@ class MlflowRun(msgspec.Struct, frozen=True):
 
     def facts(self) -> dict[str, str]:
         """What to remember and show."""
-        facts = {
-            "run_id": self.run_id,
-            "experiment_id": self.experiment_id,
-            "tracking_uri": self.tracking_uri,
-        }
+        uri = split_userinfo(self.tracking_uri).url
+        facts = {"run_id": self.run_id, "experiment_id": self.experiment_id, "tracking_uri": uri}
         if self.on_a_server:
-            base = self.tracking_uri.rstrip("/")
+            base = uri.rstrip("/")
             facts["url"] = f"{base}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
         return facts
 

@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 
 from ranklog.journal.layout import make_private_dir
 from ranklog.model.errors import InvalidArgumentError
+from ranklog.model.identity import plain_address
 from ranklog.model.redact import mask_text
 from ranklog.model.spec import Scalar
+from ranklog.model.uri import absolute_uri
 
 
 def tracking_uri(options: dict[str, Scalar]) -> str:
@@ -24,7 +26,9 @@ def tracking_uri(options: dict[str, Scalar]) -> str:
     Raises:
         InvalidArgumentError: it is a folder, which MLflow does not write to.
     """
-    uri = text_of(options, "tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
+    uri, variable = text_of(options, "tracking_uri"), os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri or (variable and plain_address(absolute_uri(variable)) == plain_address(uri)):
+        uri = variable  # it may bring a user and password, which options never hold
     if not uri:
         database = Path(savedir_of(options)) / "mlflow.db"
         make_private_dir(database.parent)

@@ -1,0 +1,104 @@
+"""What of the journal is for one backend, in order and in batches.
+
+Reads on while the journal grows, from any ordinal. Passes over what is for others, what was set aside, and the repeated
+heads of segments. Tells where the run ends for this backend: at an `End`, or where the next attempt leaves the backend
+out after one that ended without a word, if no later attempt has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ranklog.delivery.targets import Target, is_for
+from ranklog.journal.reader import Damage, JournalReader, Position, head_before, read_heads
+from ranklog.model.record import Attempt, End, Entry, Status
+
+BATCH_ENTRIES = 2000
+
+
+class Supply:
+    """Entries for one backend.
+
+    Args:
+        run_dir: The run directory.
+        target: The backend.
+        ordinal: The first entry to give.
+        is_set_aside: Whether an entry was set aside.
+        closed: Whether the backend was closed with a status where reading begins.
+
+    Attributes:
+        batch: Entries that wait; whoever delivers some takes them out.
+        read_to: The ordinal after the last entry that was read.
+        closing: Status with which the run ends for this backend after the batch; None where it does not.
+        attempt: The attempt that is being read.
+        start: Number of the segment where reading began.
+    """
+
+    def __init__(
+        self, run_dir: Path, target: Target, ordinal: int, is_set_aside: Callable[[int], bool], *, closed: bool
+    ) -> None:
+        self._run_dir = run_dir
+        self._target = target
+        self._is_set_aside = is_set_aside
+        heads = read_heads(run_dir)
+        head = head_before(heads, ordinal)
+        self.start = head.segment if head else 0
+        self._reader = JournalReader(run_dir, Position(self.start, 0))
+        self._entries: Iterator[Entry] = iter(())
+        earlier = [each.attempt for each in heads if each.segment < self.start]
+        self.attempt: Attempt | None = earlier[-1] if earlier else None
+        self._mask = target.mask(self.attempt) if self.attempt else 0
+        self._open = self._mask != 0 and not closed
+        self.batch: list[Entry] = []
+        self.read_to = ordinal
+        self.closing: Status | None = None
+
+    @property
+    def damage(self) -> list[Damage]:
+        """What cannot be read, so far."""
+        return self._reader.damage
+
+    @property
+    def tail(self) -> Damage | None:
+        """An unfinished frame at the very end."""
+        return self._reader.tail
+
+    def fill(self, beside: int = 0) -> None:
+        """Read until the batch is full, the journal ends, or the run does; ``beside`` entries of it do not count."""
+        while len(self.batch) < BATCH_ENTRIES + beside and self.closing is None:
+            entry = next(self._entries, None)
+            if entry is None:
+                self._entries = self._reader.poll()
+                entry = next(self._entries, None)
+                if entry is None:
+                    return
+            self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
+        record = entry.record
+        known = record == self.attempt  # every segment repeats its attempt
+        left_open = False
+        if isinstance(record, Attempt) and not known:
+            mask = self._target.mask(record)
+            left_open = self._open and mask == 0 and not self._has_later_attempt()
+            self.attempt, self._mask, self._open = record, mask, mask != 0
+        elif isinstance(record, End) and self._mask:
+            self._open = False
+        if entry.ordinal < self.read_to:
+            return
+        self.read_to = entry.ordinal + 1
+        if left_open:
+            self.closing = "KILLED"
+        if known or not is_for(entry, self._mask):
+            return
+        if not self._is_set_aside(entry.ordinal):
+            self.batch.append(entry)
+        if isinstance(record, End) and not self._has_later_attempt():
+            self.closing = record.status
+
+    def _has_later_attempt(self) -> bool:
+        """Whether the run went on for this backend after the attempt that is being read."""
+        heads = read_heads(self._run_dir)
+        mine = max((i for i, head in enumerate(heads) if head.attempt == self.attempt), default=-1)
+        return any(self._target.mask(head.attempt) for head in heads[mine + 1 :])
