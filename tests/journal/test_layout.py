@@ -115,7 +115,6 @@ def test_a_cursor_is_read_back_and_one_that_cannot_be_read_counts_as_none(tmp_pa
     assert load_cursors(tmp_path / "nowhere") == []
 
 
-
 def test_facts_hold_no_python_objects(tmp_path: Path):
     write_facts(tmp_path, FACTS_OF_RUN)
     assert isinstance(msgspec.msgpack.decode((tmp_path / FACTS).read_bytes()), dict)
