@@ -179,10 +179,9 @@ class OpenLogger:
         """Call a function in the main thread when a signal announces the end of the job, to save a checkpoint there.
 
         What was logged until then is journaled by another thread at the same time. After the callback comes the handler
-        that was set before. Where there was none, SIGTERM ends the process as it always does, and the run is KILLED;
-        other signals let it go on, also after the logger was closed, and end no child that is forked later. A callback
-        that raises, for example SystemExit, ends the program in its own way. It is called once Python comes to it: not
-        before a collective or another long call into C returns.
+        that was set before. Where there was none, SIGTERM ends the process as ever, and the run is KILLED; others end
+        neither it nor children that it forks, also after the logger was closed. A callback that raises, for example
+        SystemExit, ends the program in its own way. It runs once Python comes to it: not before a collective returns.
 
         Args:
             callback: Takes no arguments; called at each of the signals.
