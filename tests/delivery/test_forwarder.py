@@ -222,6 +222,7 @@ def test_a_backend_that_stays_down_is_left_for_sync_after_the_linger_time(start_
     start_attempt(backends=("appending",)).append([*metrics(0), End("FAILED", 0)])
     (tmp_path / "down").touch()
     forwarder.start(RANKLOG_LINGER_S="1")
+    until(lambda: load_cursor(forwarder.run_dir, 0, "appending").error is not None, "tried")
     assert forwarder.hang_up() == 3
     cursor = load_cursor(forwarder.run_dir, 0, "appending")
     assert (cursor.next_ordinal, cursor.status) == (0, None)
