@@ -332,6 +332,7 @@ def _module(how: str) -> torch.nn.Module:
             return torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
 
 
+BATCHES = st.just(torch.zeros(1, 2)) | arrays()
 MODULES = st.builds(_module, st.sampled_from(["plain", "empty", "bfloat16", "buffer of NaN", "meta", "lazy"]))
 
 
@@ -428,7 +429,7 @@ ITEMS: dict[str, tuple[st.SearchStrategy[Any], dict[str, st.SearchStrategy[Any]]
     "torch": (arrays() | st.dictionaries(KEYS, arrays() | VALUES, max_size=2) | VALUES, {}),
     "model": (MODULES | VALUES, {"input_example": VALUES, "alias": VALUES, "registered_model_name": VALUES}),
     "best_model": (MODULES | VALUES, {"input_example": VALUES, "alias": VALUES}),
-    "graph": (MODULES | VALUES, {"input_example": arrays() | VALUES}),
+    "graph": (MODULES | VALUES, {"input_example": BATCHES | VALUES}),
     "embedding": (
         arrays() | VALUES,
         {"metadata": VALUES, "metadata_header": VALUES, "label_img": arrays() | VALUES},
@@ -439,8 +440,8 @@ ITEMS: dict[str, tuple[st.SearchStrategy[Any], dict[str, st.SearchStrategy[Any]]
     ),
     "watch": (MODULES | VALUES, {"log": TEXTS | VALUES, "log_freq": OPTION_NUMBERS, "bins": OPTION_NUMBERS}),
     "alert": (TEXTS | VALUES, {"level": TEXTS | VALUES, "wait_duration": OPTION_NUMBERS | VALUES}),
-    "flops_pb": (st.tuples(MODULES, arrays()) | VALUES, {}),
-    "flops_pe": (st.tuples(MODULES, st.lists(arrays(), max_size=2)) | VALUES, {}),
+    "flops_pb": (st.tuples(MODULES, BATCHES) | VALUES, {}),
+    "flops_pe": (st.tuples(MODULES, st.lists(BATCHES, max_size=2) | arrays()) | VALUES, {}),
     "system": (st.none() | VALUES, {}),
     "carbon": (st.none(), {}),
     "execution_time": (st.none() | VALUES, {}),

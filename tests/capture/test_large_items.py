@@ -188,3 +188,11 @@ def test_jobs_that_are_not_done_in_time_are_named_and_a_failure_does_not_stop_th
     aside.put("after", lambda: [])
     assert aside.is_busy("after") and aside.close(0.01) == ["after", "slow"]
     release.set()
+
+
+@pytest.mark.parametrize("option", ["alias", "registered_model_name"])
+@pytest.mark.parametrize("given", ["", " ", 3, ["a"], object()])
+def test_what_a_model_is_called_in_a_registry_is_a_text(option: str, given: object, tmp_path: Path) -> None:
+    logger = JournalLogger(tmp_path)
+    with logger.start_logging(), pytest.raises(InvalidArgumentError, match=f"{option}=.* give a str"):
+        logger.log(tmp_path, "net", kind="model", **{option: given})

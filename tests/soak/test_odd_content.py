@@ -5,6 +5,7 @@ The same without a budget is `benchmarks.soak.odd_content`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from ranklog.model.kinds import KINDS
 from ranklog.model.record import Item, Metrics, Params
 
 EXAMPLES = 100
+REFUSES = {"mlflow": "Invalid alias name|Invalid model name", "wandb": "already exists with type"}
+"""Rules of a backend that calls cannot know, with words of its reason."""
 
 
 def test_every_kind_has_odd_items() -> None:
@@ -60,4 +63,4 @@ def test_each_backend_shows_a_record_or_sets_it_aside_with_a_reason_and_goes_on(
     options = OPTIONS.get(backend, {"endpoint": shared().endpoint})
     delivered = deliver(odd_run, backend, tmp_path / backend, options)
     assert delivered.error is None
-    assert delivered.set_aside == {}
+    assert [reason for reason in delivered.set_aside if not re.search(REFUSES.get(backend, "$^"), reason)] == []

@@ -146,6 +146,8 @@ def rest() -> None:
 
 
 def _replace_code(code: object) -> None:
+    if sys.implementation.name != "cpython":
+        return
     import ctypes  # here: scripts that only import ranklog need not pay for it
 
     # The attributes of a built-in type cannot be set, but its dict can be reached.

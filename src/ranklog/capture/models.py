@@ -18,9 +18,10 @@ from ranklog.capture.encode import folder_contents
 from ranklog.capture.encode_media import own_file
 from ranklog.capture.encoded import Encoded, file_name
 from ranklog.capture.items import as_record, check_policy, ship
+from ranklog.capture.numbers import shown
 from ranklog.capture.options import known_options
 from ranklog.model import content
-from ranklog.model.errors import ReduceTimeoutError
+from ranklog.model.errors import InvalidArgumentError, ReduceTimeoutError
 
 if TYPE_CHECKING:
     from ranklog.capture.session import Session
@@ -55,9 +56,13 @@ def submit_model(
 
     Raises:
         InvalidItemError: it is no model, or cannot be saved.
+        InvalidArgumentError: ``alias`` or ``registered_model_name`` is no text.
         ReduceTimeoutError: it is sharded, and not every rank called in time.
     """
     known = known_options(kind, options)
+    for option in ("registered_model_name", "alias"):
+        if (given := known.get(option)) is not None and not (isinstance(given, str) and given.strip()):
+            raise InvalidArgumentError(f"{option}={shown(given)} is not allowed: give a str that is not empty")
     policy = check_policy(known.get("policy", "reference"))
     file_name(name)
     if isinstance(model, (str, Path)):

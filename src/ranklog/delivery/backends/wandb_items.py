@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,11 +68,13 @@ class ItemStore:
             return self._shown(item.files[0], item.kind, item.media, item.meta.get("caption"), ordinal)
         if item.kind not in LISTS or len(item.files) > MAX_ITEMS.get(item.kind, len(item.files)):
             return None
+        if item.kind == "audio" and find_spec("soundfile") is None:
+            return None  # W&B's client refuses several sounds without that package, which it does not use for files
         shown = [
             self._shown(file, item.kind, media_of(file.path), item.meta.get(f"caption.{index}"), ordinal)
             for index, file in enumerate(item.files)
         ]
-        return None if None in shown else shown
+        return None if any(each is None for each in shown) else shown  # W&B's types compare by more than identity
 
     def _shown(self, file: File, kind: str, media: str, caption: Scalar, ordinal: int) -> Any:
         text = None if caption is None else str(caption)
