@@ -333,7 +333,9 @@ def _module(how: str) -> torch.nn.Module:
 
 
 BATCHES = st.just(torch.zeros(1, 2)) | arrays()
-MODULES = st.builds(_module, st.sampled_from(["plain", "empty", "bfloat16", "buffer of NaN", "meta", "lazy"]))
+MODULES = st.builds(
+    _module, st.sampled_from(["plain", "plain", "plain", "empty", "bfloat16", "buffer of NaN", "meta", "lazy"])
+)
 
 
 def _figure(how: str) -> Any:
@@ -408,7 +410,11 @@ ITEMS: dict[str, tuple[st.SearchStrategy[Any], dict[str, st.SearchStrategy[Any]]
     "image": (PICTURES | st.lists(PICTURES, max_size=2), {"caption": CAPTIONS}),
     "figure": (FIGURES | st.lists(FIGURES, max_size=2), {}),
     "audio": (
-        arrays() | st.lists(NUMBERS, max_size=4) | st.lists(arrays(), max_size=2) | VALUES,
+        arrays(st.sampled_from([(9,), (2, 9), (9, 2)]))
+        | arrays()
+        | st.lists(NUMBERS, max_size=4)
+        | st.lists(arrays(st.just((9,))), max_size=2)
+        | VALUES,
         {"sample_rate": OPTION_NUMBERS, "caption": CAPTIONS},
     ),
     "video": (
@@ -429,9 +435,9 @@ ITEMS: dict[str, tuple[st.SearchStrategy[Any], dict[str, st.SearchStrategy[Any]]
     "torch": (arrays() | st.dictionaries(KEYS, arrays() | VALUES, max_size=2) | VALUES, {}),
     "model": (MODULES | VALUES, {"input_example": VALUES, "alias": VALUES, "registered_model_name": VALUES}),
     "best_model": (MODULES | VALUES, {"input_example": VALUES, "alias": VALUES}),
-    "graph": (MODULES | VALUES, {"input_example": BATCHES | VALUES}),
+    "graph": (MODULES | MODULES | VALUES, {"input_example": st.just(torch.zeros(1, 2)) | BATCHES | VALUES}),
     "embedding": (
-        arrays() | VALUES,
+        arrays(st.sampled_from([(3, 2), (2, 2), (5, 3)])) | arrays() | VALUES,
         {"metadata": VALUES, "metadata_header": VALUES, "label_img": arrays() | VALUES},
     ),
     "pr_curve": (
@@ -463,4 +469,4 @@ def calls(draw: st.DrawFn, kind: str) -> OddCall:
     common = {"context": st.none() | TEXTS | VALUES} if kind in KINDS else {}
     chosen = st.fixed_dictionaries({}, optional={**options, **common})
     names = st.just(f"odd/{kind}") | NAMES | (st.none() if kind in KINDS and KINDS[kind].nameless else st.nothing())
-    return OddCall(kind, draw(item), draw(names), draw(st.just({}) | chosen))
+    return OddCall(kind, draw(item), draw(names), draw(chosen))

@@ -51,7 +51,7 @@ def odd_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_run_has_records_of_every_sort(odd_run: Path) -> None:
     records = [entry.record for entry in read_run(odd_run)]
     kinds = {record.kind for record in records if isinstance(record, Item)}
-    assert {kind.name for kind in KINDS.values() if kind.becomes is None} - kinds <= {"metric", "param"}
+    assert {kind.name for kind in KINDS.values() if kind.becomes is None} - kinds == {"metric", "param"}
     assert any(isinstance(record, Params) for record in records)
     assert any(isinstance(record, Metrics) and SENTINEL in record.values for record in records)
 
