@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from ranklog.capture.earlier_wakeup import EarlierWakeup
 from ranklog.capture.forwarder import start_forwarder
 from ranklog.capture.health import Health
+from ranklog.capture.signals import Watch
 from ranklog.journal.descriptor import Descriptor
 from ranklog.journal.writer import JournalWriter
 
@@ -136,3 +138,24 @@ def test_in_a_forked_child_a_lock_that_another_thread_held_does_not_hold_up_the_
     held.close()
     os.close(reader)
     assert status == 0
+
+
+def test_a_wakeup_descriptor_that_another_library_puts_back_later_means_no_file_of_the_program(tmp_path: Path) -> None:
+    before = signal.set_wakeup_fd(-1)
+    watch = Watch(lambda number: None)
+    watch.add(signal.SIGUSR1, lambda: None)
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    ours = signal.set_wakeup_fd(writer.fileno())
+    handler = signal.getsignal(signal.SIGUSR1)
+    watch.stop()
+    with (tmp_path / "checkpoint").open("wb") as checkpoint:
+        assert checkpoint.fileno() != ours
+        assert signal.set_wakeup_fd(ours, warn_on_full_buffer=False) == writer.fileno()
+        signal.signal(signal.SIGUSR1, handler)  # which a library may have kept, too
+        signal.raise_signal(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    assert signal.set_wakeup_fd(before) == ours
+    assert (tmp_path / "checkpoint").read_bytes() == b""
+    reader.close()
+    writer.close()

@@ -20,6 +20,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -35,6 +36,8 @@ _STOP = 0
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 Callback = Callable[[], object]
+_kept: list[Watch] = []
+"""Stopped, but another library still has their wake-up descriptor."""
 
 
 def check_signals(names: Iterable[str]) -> tuple[signal.Signals, ...]:
@@ -132,8 +135,9 @@ class Watch:
         current = signal.set_wakeup_fd(-1)
         if current >= 0:
             signal.set_wakeup_fd(current, warn_on_full_buffer=False)
-        if current != self._writer.fileno():
-            self._writer.send(bytes([number]))
+        if current != self._writer.fileno() and not self._stopped:
+            with suppress(BlockingIOError):  # full: the thread has not yet come to what is there
+                self._writer.send(bytes([number]))
 
     def _watch(self) -> None:
         while True:
@@ -173,7 +177,7 @@ class Watch:
 
     def stop(self) -> None:
         """Put back what `_left` says, unless somebody has replaced it since; in the main thread."""
-        self._restore()
+        ours = self._restore()
         with self._changed:
             # Perhaps by a callback, which the thread waits for.
             self._stopped = True
@@ -181,14 +185,19 @@ class Watch:
         self._writer.setblocking(True)
         self._writer.send(bytes([_STOP]))
         self._thread.join()
-        self._reader.close()
-        self._writer.close()
+        if ours:  # else somebody may put the number back later, which must not mean another file by then
+            self._reader.close()
+            self._writer.close()
+        else:
+            _kept.append(self)
+            self._writer.setblocking(False)
 
     def leave_in_child(self) -> None:
         """In a forked child: signals are its own again; the sockets stay the parent's."""
         self._restore()
 
-    def _restore(self) -> None:
+    def _restore(self) -> bool:
+        """Put signals and the wake-up descriptor back; whether that was still ours."""
         for number in self._before:
             if signal.getsignal(number) == self._handle:
                 signal.signal(number, self._left(number))
@@ -198,6 +207,7 @@ class Watch:
         elif current >= 0:
             signal.set_wakeup_fd(current, warn_on_full_buffer=False)
         self._earlier.close()
+        return current == self._writer.fileno()
 
     def _left(self, number: signal.Signals) -> Any:
         """What a signal does where it is not watched any more, or not by this process."""
