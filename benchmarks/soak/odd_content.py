@@ -254,11 +254,12 @@ def main() -> None:
         "inputs": inputs,
         "refused_in_the_call": dict(refused),
         "records_delivered": dict(records),
-        "set_aside": set_aside,
+        "set_aside": {backend: sum(reasons.values()) for backend, reasons in set_aside.items()},
         "violations": len(violations),
     }
     (RESULTS / "odd_content.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
+    print(json.dumps(set_aside, indent=1))
     print("\n\n".join(violations[:20]))
 
 

@@ -23,7 +23,8 @@ CALLS = st.lists(st.tuples(st.sampled_from(["loss", "acc", "loss acc"]), st.none
 
 def members(*frequencies: Any, **common: Any) -> list[BackendLogger]:
     return [
-        BackendLogger("console", {"savedir": "logs"}, log_freq=freq, forward="later", **common) for freq in frequencies
+        BackendLogger("csv", {"savedir": f"logs/{place}"}, log_freq=freq, forward="later", **common)
+        for place, freq in enumerate(frequencies)
     ]
 
 

@@ -19,8 +19,16 @@ from ranklog.model.kinds import KINDS
 from ranklog.model.record import Item, Metrics, Params
 
 EXAMPLES = 100
-REFUSES = {"mlflow": "Invalid alias name|Invalid model name", "wandb": "already exists with type"}
-"""Rules of a backend that calls cannot know, with words of its reason."""
+IN_THE_WAY = "Not a directory|Is a directory|File exists"
+REFUSES = {
+    "console": IN_THE_WAY,
+    "csv": IN_THE_WAY,
+    "mlflow": f"{IN_THE_WAY}|Invalid alias name|Invalid model name",
+    "prov": IN_THE_WAY,
+    "tensorboard": IN_THE_WAY,
+    "wandb": "already exists with type",
+}
+"""Rules of a backend that calls cannot know, with words of its reason: a file has the name of a folder, for example."""
 
 
 def test_every_kind_has_odd_items() -> None:
