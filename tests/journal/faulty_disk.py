@@ -1,7 +1,8 @@
 """A disk below one directory whose calls fail as told, and that may lose what was not synced when one does.
 
 As with Linux: a close that fails has closed; after a sync that failed the pages are gone, and the next sync is called
-good. Each time one of our descriptors is closed the program opens a file of its own, which gets that very number.
+good. A call may do all that it should and fail ("late"), as over a network. Each time one of our descriptors is closed
+the program opens a file of its own, which gets that very number.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import patch
 
-Fate = Literal["good", "fails", "loses", "short"]
+Fate = Literal["good", "fails", "loses", "short", "late"]
 
 CALLS = ("open", "write", "fdatasync", "fsync", "ftruncate", "close", "replace", "unlink")
 
@@ -88,6 +89,8 @@ class FaultyDisk:
             return self._real[name](fd, *args)
         if fate == "loses" and path.is_file():
             self._lose(path)
+        if fate == "late" and name in ("write", "ftruncate"):
+            self._real[name](fd, *args)
         raise OSError(errno.EIO, f"{name} fails")
 
     @contextmanager

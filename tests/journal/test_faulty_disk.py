@@ -23,7 +23,7 @@ from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, Metrics
 
 ATTEMPT = Attempt(PROTOCOL, "run", 0, Place(), "host", 1, 0, ())
-FATES: tuple[Fate, ...] = ("good", "fails", "loses", "short")
+FATES: tuple[Fate, ...] = ("good", "fails", "loses", "short", "late")
 
 Op = tuple[str, int]
 OPS: st.SearchStrategy[Op] = st.tuples(
@@ -248,4 +248,26 @@ def test_the_journal_of_an_outage_of_one_file_goes_on_in_the_next_segment(tmp_pa
     assert journal.acknowledged == 6
     assert [number for number, _ in segments(journal.run_dir)] == [0, 1]
     assert steps([entry.record for entry in read_run(journal.run_dir)]) == list(range(6))
+    journal.disk.check_own()
+
+
+@pytest.mark.parametrize("unconfirmed", [0, 1])
+def test_a_frame_that_is_whole_though_its_write_failed_and_cannot_be_taken_back_is_there_once(
+    tmp_path: Path, unconfirmed: int
+) -> None:
+    script = Script([])
+    journal = Journal(tmp_path, script)
+    with journal.disk.mounted():
+        journal.do("append", 1)
+        if not unconfirmed:
+            journal.do("sync", 1)
+        script.fates = ["fails", "late"]  # from the end: the write has stored everything, the truncate fails
+        journal.do("append", 1)
+        script.calm()
+        journal.do("append", 1)
+        journal.do("sync", 1)
+        journal.do("append", 1)
+        journal.recorder.close()
+    assert steps([entry.record for entry in read_run(journal.run_dir)]) == [0, 1, 2, 3]
+    journal.assert_each_ordinal_stands_for_one_record()
     journal.disk.check_own()

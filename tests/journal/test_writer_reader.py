@@ -260,11 +260,12 @@ def test_when_even_the_repair_fails_the_next_append_goes_to_a_new_segment(start_
     monkeypatch.setattr(os, "write", lambda fd, data: broken(fd, data[:11]) if len(data) > 11 else broken(fd, data[:5]))
     monkeypatch.setattr(os, "ftruncate", refuse)
     with pytest.raises(OSError, match="broken"):
-        for _ in range(3):
-            writer.append(metrics(1))
+        for step in (1, 2):
+            writer.append(metrics(step))
+    assert writer.taken == 2, "what can neither be written nor taken back is kept in memory"
     monkeypatch.undo()
-    writer.append(metrics(1))
-    assert steps_of(tmp_path / "run-a") == [0, 1]
+    writer.append(metrics(2))
+    assert steps_of(tmp_path / "run-a") == [0, 1, 2]
     assert len(segments(tmp_path / "run-a")) == 2
 
 

@@ -47,10 +47,11 @@ class AppendFd:
         self.size += len(piece)
         self.unsynced += [piece]
 
-    def cut(self, size: int) -> None:
-        """Take back a piece that was appended, perhaps in part only, behind ``size``.
+    def cut(self, size: int) -> bool:
+        """Take back a piece that was appended, perhaps in part only, behind ``size``; whether that worked.
 
-        Where that fails the descriptor is closed: a torn piece stays at the end of the file.
+        Where it fails the descriptor is closed, and the piece stays at the end of the file: torn, or whole, since a
+        file system over a network may report an error although it has everything.
         """
         self.trusted = False
         if self.size > size:
@@ -60,6 +61,12 @@ class AppendFd:
             self._fd.call(os.ftruncate, size)
         except OSError:
             self.close()
+            return False
+        return True
+
+    def carry(self, piece: bytes) -> None:
+        """Keep a piece that could not be taken back, to be written again with what is not confirmed."""
+        self.unsynced += [piece]
 
     def sync(self) -> None:
         """Ask the disk to keep what was appended.

@@ -98,7 +98,8 @@ class JournalWriter:
     def append(self, records: Sequence[Record]) -> None:
         """Append records as one or more frames of at most `FRAME_RECORDS` records and about `FRAME_BYTES`.
 
-        Frames before one that fails are kept, of that one nothing is; `taken` grows by the records kept. After a
+        Frames before one that fails are kept, of that one nothing is; `taken` grows by the records kept. One that can
+        neither be written nor taken back is kept in memory, and `sync` fails until it is in the next segment. After a
         ValueError the caller finds the record that is to blame by appending what is left one by one.
 
         Raises:
@@ -112,12 +113,21 @@ class JournalWriter:
             size = self._fd.size
             try:
                 self._fd.append(frame)
-                self.ordinal += count
-                self.taken += count
-            except BaseException:  # also a Ctrl-C in the midst of it
-                self._fd.cut(size)
-                raise
+            except BaseException as error:  # also a Ctrl-C in the midst of it
+                if self._fd.cut(size):
+                    raise
+                # A reader may find it whole: it keeps its ordinals, and the next segment begins with it.
+                self._fd.carry(frame)
+                self._count(count)
+                if not isinstance(error, OSError):
+                    raise
+            else:
+                self._count(count)
             start += count
+
+    def _count(self, records: int) -> None:
+        self.ordinal += records
+        self.taken += records
 
     def _make_room(self) -> None:
         if self._fd.is_open and self._fd.size < self._segment_bytes:
