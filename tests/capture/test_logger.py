@@ -517,3 +517,14 @@ def test_the_experiment_given_to_create_logger_is_that_of_every_backend():
     assert logger._config.experiment == "digits"
     own = create_logger("mlflow", experiment="digits", options={"mlflow": {"experiment_name": "mine"}})
     assert own._config.specs[0].options["experiment_name"] == "mine"
+
+
+def test_a_block_inside_another_one_of_the_same_logger_leaves_the_end_to_that() -> None:
+    logger = JournalLogger()
+    with logger.start_logging():
+        with pytest.warns(RanklogWarning), logger.start_logging():
+            logger.log(1.0, "x", step=0)
+        logger.log(2.0, "x", step=1)
+        run = logger.run_dir
+    assert series(captured(run), "x") == {0: 1.0, 1: 2.0}
+    assert [record.status for record in captured(run) if isinstance(record, End)] == ["FINISHED"]

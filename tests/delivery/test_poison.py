@@ -334,6 +334,24 @@ def test_what_is_unclear_is_waited_for_and_then_found_also_over_many_short_proce
     assert delivery.refused == {4}
 
 
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [MemoryError()] * 5,
+        [KeyError("?")] * 5 + [MemoryError()],
+        [MemoryError()] + [KeyError("?")] * 5,
+        [KeyError("?")] * 40,
+    ],
+    ids=["unclear", "unclear last", "unclear first", "many"],
+)
+def test_any_number_in_a_row_is_found(deliver: Callable[..., Delivery], errors: list[BaseException]) -> None:
+    poison = dict(enumerate(errors, 10))
+    delivery = deliver(Store("cut", poison), 60)
+    delivery.end()
+    delivery.to_the_end()
+    assert delivery.refused == set(poison)
+
+
 def test_a_poisonous_record_at_the_very_end_waits_for_the_next_or_for_the_end_of_the_run(
     deliver: Callable[..., Delivery],
 ) -> None:

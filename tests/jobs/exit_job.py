@@ -147,6 +147,11 @@ def from_an_exception_hook_called_by_hand() -> None:
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
 
 
+def with_a_hook_that_calls_no_other() -> None:
+    sys.excepthook = lambda *error: print("the program failed")
+    raise ValueError("the weights are gone")
+
+
 def with_another_exception_hook() -> None:
     before = sys.excepthook
     sys.excepthook = lambda *error: before(*error)
@@ -197,6 +202,7 @@ CASES: dict[str, Callable[[], None]] = {
         builtin_quit, several_values, instance, changed_code, caught, caught_and_read, caught_then_another,
         another_from_finally, success_from_finally, in_a_thread, in_a_bare_thread, from_a_signal_handler,
         from_a_coroutine, from_an_exception_hook_called_by_hand, with_another_exception_hook, with_another_exit,
+        with_a_hook_that_calls_no_other,
         wrong_arguments, a_program_within, a_program_within_that_ends_this, forked_child, child_process,
     )
 }  # fmt: skip

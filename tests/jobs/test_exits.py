@@ -19,6 +19,7 @@ JOB = Path(__file__).with_name("exit_job.py")
 UNCAUGHT = {
     "exception": "ValueError: the weights are gone",
     "with_another_exception_hook": "ValueError: the weights are gone",
+    "with_a_hook_that_calls_no_other": "ValueError: the weights are gone",
     "interrupt": "KeyboardInterrupt: ",
 }
 OPEN = "from ranklog import *; l = JournalLogger({!r}, run_id='ended'); l.create_logger_context()\n"

@@ -26,6 +26,7 @@ _INSTANCES_SINCE = (3, 12)
 
 _program: CodeType | None = None
 _error: str | None = None
+_last_before: BaseException | None = None
 _left: list[object] = []
 _signals: list[str] = []
 
@@ -60,7 +61,16 @@ def at_exit() -> tuple[Status, str]:
         return _by_code(_left[-1])
     # An interactive interpreter goes on after an exception, and exits with 0.
     goes_on = hasattr(sys, "ps1") and (sys.flags.inspect or not (sys.argv and sys.argv[0]))
-    return ("FINISHED", "") if _error is None or goes_on else ("FAILED", _error)
+    error = _error or _past_the_hook()
+    return ("FINISHED", "") if error is None or goes_on else ("FAILED", error)
+
+
+def _past_the_hook() -> str | None:
+    """An uncaught exception that went to a hook of somebody else, who does not call ours."""
+    error = getattr(sys, "last_value", None)  # which the interpreter sets before it calls any hook
+    if sys.excepthook is _note or hasattr(sys, "ps1") or error is None or error is _last_before:
+        return None
+    return describe(error)
 
 
 def note_signal(name: str) -> None:
@@ -130,8 +140,8 @@ class _Layer:
 
 def watch() -> None:
     """Begin to watch; without effect while that goes on."""
-    global _program, _error
-    _program, _error = _bottom(), None
+    global _program, _error, _last_before
+    _program, _error, _last_before = _bottom(), None, getattr(sys, "last_value", None)
     _left.clear()
     _replace_code(_code)
     for layer in _layers:

@@ -97,6 +97,5 @@ class Search:
             self._alone = 0
         if len(self.suspects) <= MOST_SUSPECTS[trouble] * self._times:
             return True
-        if trouble == "record":
-            self._times *= 2  # there may be that many: the next search goes further
+        self._times *= 2  # there may be that many: the next search goes further
         return False
