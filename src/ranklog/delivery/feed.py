@@ -286,7 +286,7 @@ class Feed:
     def _close(self, backend: Backend, status: Status) -> None:
         backend.close(status=status, timeout_s=CLOSE_TIMEOUT_S)
         self._backend = None
-        self._supply.closing = None
+        self._supply.close()
         self.cursor.status = status
 
     def _failed(self, error: BaseException) -> Step:

@@ -1,8 +1,9 @@
 """What of the journal is for one backend, in order and in batches.
 
 Reads on while the journal grows, from any ordinal. Passes over what is for others, what was set aside, and the repeated
-heads of segments. Tells where the run ends for this backend: at an `End`, or where the next attempt leaves the backend
-out after one that ended without a word, if no later attempt has it.
+heads of segments. Tells where the run ends for this backend: behind an `End`, or where the next attempt leaves the
+backend out after one that ended without a word, if no later attempt has it. What follows an `End`, as what ranks had
+kept does, comes before the end.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Supply:
         self.batch: list[Entry] = []
         self.read_to = ordinal
         self.closing: Status | None = None
+        self._end: Status | None = None
+        self._closed = closed
 
     @property
     def damage(self) -> list[Damage]:
@@ -72,33 +75,33 @@ class Supply:
                 self._entries = self._reader.poll()
                 entry = next(self._entries, None)
                 if entry is None:
+                    if not self._closed:
+                        self.closing = self._end
                     return
             self._take(entry)
+
+    def close(self) -> None:
+        """The backend was closed with the status of `closing`."""
+        self.closing = None
+        self._closed = True
 
     def _take(self, entry: Entry) -> None:
         record = entry.record
         known = record == self.attempt  # every segment repeats its attempt
-        left_open = False
         if isinstance(record, Attempt) and not known:
             mask = self._target.mask(record)
-            left_open = self._open and mask == 0 and not self._has_later_attempt()
+            if self._open and not mask:
+                self._end = "KILLED"
+            elif mask:
+                self._end, self._closed = None, False
             self.attempt, self._mask, self._open = record, mask, mask != 0
         elif isinstance(record, End) and self._mask:
-            self._open = False
+            self._open, self._end = False, record.status
         if entry.ordinal < self.read_to:
             return
         self.read_to = entry.ordinal + 1
-        if left_open:
-            self.closing = "KILLED"
         if known or not is_for(entry, self._mask):
             return
+        self._closed = False
         if not self._is_set_aside(entry.ordinal):
             self.batch.append(entry)
-        if isinstance(record, End) and not self._has_later_attempt():
-            self.closing = record.status
-
-    def _has_later_attempt(self) -> bool:
-        """Whether the run went on for this backend after the attempt that is being read."""
-        heads = read_heads(self._run_dir)
-        mine = max((i for i, head in enumerate(heads) if head.attempt == self.attempt), default=-1)
-        return any(self._target.mask(head.attempt) for head in heads[mine + 1 :])
