@@ -5,9 +5,11 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ranklog import JournalLogger
+from ranklog.capture.health import MOST_ABOUT
 from ranklog.journal import layout
 from ranklog.model.errors import InvalidArgumentError, RanklogWarning
 from ranklog.model.record import End, Event, Item, Metrics, Params
@@ -184,3 +186,21 @@ def test_sys_exit_without_an_error_is_a_good_end() -> None:
         where = logger.run_dir
         sys.exit(0)
     assert [r.status for r in captured(where) if isinstance(r, End)] == ["FINISHED"]
+
+
+def test_each_item_that_is_changed_is_named_and_names_without_end_give_no_warnings_without_end(tmp_path: Path) -> None:
+    logger = JournalLogger(tmp_path, strategy="single")
+    wide, torn = np.full((2, 2), 300), np.full((2, 2), np.nan)
+    with pytest.warns(RanklogWarning) as seen, logger.start_logging():
+        for _ in range(2):
+            logger.log(torn, "torn", kind="image")
+            logger.log(wide, "wide", kind="image")
+        for step in range(2 * MOST_ABOUT):
+            logger.log(wide, f"wide/{step}", kind="image")
+        run = logger.run_dir
+    said = [str(each.message) for each in seen if "is not stored as it was given" in str(each.message)]
+    assert "'torn'" in said[0] and "'wide'" in said[1] and len(said) == MOST_ABOUT + 1
+    events = [record.text for record in captured(run) if isinstance(record, Event) and record.code == "changed_image"]
+    for text in said[:2]:
+        assert any(event.startswith(text.removeprefix("ranklog: ")) for event in events)
+    assert f"({MOST_ABOUT + 2} times)" in events[-1]

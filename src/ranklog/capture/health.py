@@ -14,23 +14,36 @@ from ranklog.model.errors import RanklogWarning
 from ranklog.model.record import Event
 from ranklog.model.text import storable
 
+MOST_ABOUT = 20
+_Cause = tuple[str, str]
+
 
 class Health:
     """Collects what went wrong in one process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: dict[str, int] = {}
-        self._first: dict[str, Event] = {}
-        self._told: dict[str, int] = {}
+        self._counts: dict[_Cause, int] = {}
+        self._first: dict[_Cause, Event] = {}
+        self._told: dict[_Cause, int] = {}
 
-    def warn(self, code: str, text: str) -> None:
-        """Count trouble; the first of each code is given as a `RanklogWarning`."""
+    def warn(self, code: str, text: str, *, about: str = "") -> None:
+        """Count trouble; the first of each code is given as a `RanklogWarning`.
+
+        Args:
+            code: Code of the event.
+            text: What went wrong, and the cure.
+            about: What tells causes of one code apart, for example a name; so that names without end give no warnings
+                without end, those after the first `MOST_ABOUT` of a code count as one.
+        """
         with self._lock:
-            self._counts[code] = self._counts.get(code, 0) + 1
-            if code in self._first:
+            cause = (code, about)
+            if cause not in self._first and sum(known == code for known, _ in self._first) >= MOST_ABOUT:
+                cause = (code, "")
+            self._counts[cause] = self._counts.get(cause, 0) + 1
+            if cause in self._first:
                 return
-            self._first[code] = Event("warning", code, storable(text), time.time_ns())
+            self._first[cause] = Event("warning", code, storable(text), time.time_ns())
         try:
             warnings.warn(f"ranklog: {text}", RanklogWarning, stacklevel=3)
         except RanklogWarning:
@@ -46,11 +59,13 @@ class Health:
         """
         with self._lock:
             out: list[Event] = []
-            for code, first in self._first.items():
-                times, told = self._counts[code], self._told.get(code, 0)
+            for cause, first in self._first.items():
+                times, told = self._counts[cause], self._told.get(cause, 0)
                 if told and not (last and times > told):
                     continue
-                self._told[code] = times
+                self._told[cause] = times
                 text = first.text if times == 1 else f"{first.text} ({times} times)"
-                out.append(Event(first.level, code, text, first.time_ns, rank if first.rank is None else first.rank))
+                out.append(
+                    Event(first.level, first.code, text, first.time_ns, rank if first.rank is None else first.rank)
+                )
             return out

@@ -9,6 +9,7 @@ name comes after. A file that changed before it was copied is said, one that the
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import time
@@ -54,7 +55,11 @@ def submit(
     with refusing(f"{kind} {name!r}"):
         encoded = encode(item, name, kind, known)
         if encoded.changed:
-            session.health.warn(f"changed_{kind}", f"{kind} {name!r} is not stored as it was given: {encoded.changed}")
+            session.health.warn(
+                f"changed_{kind}",
+                f"{kind} {name!r} is not stored as it was given: {encoded.changed}",
+                about=f"{name}: {re.sub('[0-9]+', '', encoded.changed)}",
+            )
         ship(session, as_record(session, name, kind, step, to, known, encoded), encoded.contents, policy)
 
 
