@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from ranklog.model.record import Metrics, Record
+from ranklog.model.record import Coverage, Metrics, Record
 
 JOB = Path(__file__).parent / "processes" / "rounds_job.py"
 
@@ -105,7 +105,7 @@ def test_real_processes_reduce_every_case_exactly(size: int, tmp_path: Path) -> 
     records, failed, took_s = got.alone
     (alone,) = [r for r in records if isinstance(r, Metrics)]
     assert alone.coverage is not None
-    assert (str(alone.coverage), alone.values) == (f"1/{size}", {"loss": 1.0})
+    assert (alone.coverage, alone.values) == (Coverage(1, size, 1), {"loss": 1.0})
     assert failed is not None
     assert f"{size - 1} of {size} ranks did not come: rank 1" in failed
     assert took_s < 20

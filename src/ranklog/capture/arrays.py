@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from ranklog.capture.encoded import refused
+from ranklog.capture.loaded import loaded
 from ranklog.capture.numbers import plain_number, shown
 from ranklog.model.errors import InvalidItemError, RanklogError
 
@@ -25,7 +26,7 @@ def to_array(item: Any) -> Any:
     """
     import numpy as np
 
-    torch = sys.modules.get("torch")
+    torch = loaded("torch")
     if torch is None:
         return np.asarray(item)
     if isinstance(item, torch.Tensor):
@@ -98,7 +99,7 @@ def _check_tensor(item: Any, what: str) -> None:
     Raises:
         InvalidItemError: it is one of these.
     """
-    torch = sys.modules.get("torch")
+    torch = loaded("torch")
     if torch is None or not isinstance(item, torch.Tensor):
         if hasattr(item, "toarray") and hasattr(item, "nnz"):
             raise refused(item, what, ", a sparse matrix", ".toarray() of it")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import msgspec
 from ranklog.capture.arrays import to_array
 from ranklog.capture.encode_plain import as_json
 from ranklog.capture.encoded import Content, Encoded, file_name, refusing, wrong_item
+from ranklog.capture.loaded import loaded
 from ranklog.capture.plain import key_text
 from ranklog.capture.tables import columns_and_rows, distinct
 from ranklog.model import content
@@ -56,7 +56,7 @@ def _facts(item: Any, name: str) -> Dataset:
         return _of_mlflow(item, name)
     if (facts := _of_table(item, name)) is not None:
         return facts
-    torch = sys.modules.get("torch")
+    torch = loaded("torch")
     if (torch is not None and isinstance(item, torch.Tensor)) or hasattr(item, "__array_interface__"):
         return _of_array(item, name)
     if torch is not None and isinstance(item, torch.utils.data.DataLoader):

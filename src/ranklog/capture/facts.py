@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ranklog.capture.gpus import visible_gpus
 from ranklog.capture.joblimit import job_times
+from ranklog.capture.loaded import loaded
 from ranklog.journal.alive import this_host
 from ranklog.model import __version__
 from ranklog.model.facts import Git, JobFacts, RankFacts
@@ -82,7 +83,7 @@ def device(place: Place, environ: Mapping[str, str]) -> str:
         >>> device(Place(), {"CUDA_VISIBLE_DEVICES": ""})
         'cpu'
     """
-    torch = sys.modules.get("torch")
+    torch = loaded("torch")
     cuda = getattr(torch, "cuda", None)
     with suppress(Exception):  # a broken driver is no reason not to train
         if cuda is not None and cuda.is_initialized():
@@ -203,7 +204,7 @@ def versions_of(packages: Iterable[str]) -> dict[str, str]:
 def _versions() -> dict[str, str]:
     """Of what the program has imported by now."""
     found = versions_of(name for name in _PACKAGES if name in sys.modules)
-    cuda = getattr(getattr(sys.modules.get("torch"), "version", None), "cuda", None)
+    cuda = getattr(getattr(loaded("torch"), "version", None), "cuda", None)
     return {**found, "cuda": cuda} if isinstance(cuda, str) else found
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set, ValuesView
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from ranklog.capture.loaded import loaded
+
 _MISSING = object()
 
 
@@ -79,7 +81,7 @@ def dimensions_of(value: Any) -> int:
 
 
 def _is_omegaconf(value: Any) -> bool:
-    omegaconf = sys.modules.get("omegaconf")
+    omegaconf = loaded("omegaconf")
     return omegaconf is not None and isinstance(value, (omegaconf.DictConfig, omegaconf.ListConfig))
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from ranklog.capture.loaded import loaded
 from ranklog.model.errors import InvalidItemError
 
 _MARKS = {"ds_status", "_is_flat_param"}
@@ -30,7 +31,7 @@ def local(value: Any, what: str) -> Any:
     Raises:
         InvalidItemError: this rank has only a part of the value, or none, or it is still being communicated.
     """
-    torch = sys.modules.get("torch")
+    torch = loaded("torch")
     if torch is None or not isinstance(value, torch.Tensor):
         return value
     if not is_plain(value):
@@ -62,7 +63,7 @@ def text_of(value: Any, what: str) -> str:
     Raises:
         InvalidItemError: as `local` and `no_collectives`.
     """
-    torch = sys.modules.get("torch")
+    torch = loaded("torch")
     if torch is None or not isinstance(value, torch.Tensor):
         return str(value)
     # Not the tensor's own text: torch leaves every mode to make that.
@@ -72,7 +73,7 @@ def text_of(value: Any, what: str) -> str:
 
 def is_special_tensor(value: Any) -> bool:
     """Whether it is a tensor that `is_plain` does not hold for: showing it may need other ranks."""
-    torch = sys.modules.get("torch")
+    torch = loaded("torch")
     return torch is not None and isinstance(value, torch.Tensor) and not is_plain(value)
 
 
@@ -162,7 +163,7 @@ def _of_subclass(torch: Any, value: Any, what: str) -> Any:
 
 def has_others() -> bool:
     """Whether this process trains with torch.distributed together with other ranks."""
-    distributed = getattr(sys.modules.get("torch"), "distributed", None)
+    distributed = getattr(loaded("torch"), "distributed", None)
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return False
     return bool(distributed.get_world_size() > 1)
@@ -180,7 +181,7 @@ def reading(what: str) -> Iterator[None]:
     Raises:
         InvalidItemError: as `local` and `no_collectives`, also where code inside swallowed the error.
     """
-    if "torch" not in sys.modules:
+    if loaded("torch") is None:
         yield
         return
     with no_collectives(what), _refusing(_modes()[0](what)):

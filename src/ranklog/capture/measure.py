@@ -9,7 +9,6 @@ closes; their step is then the age of the run in seconds, which goes on where a 
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ranklog.capture.carbon import CarbonSampler
 from ranklog.capture.encoded import wrong_item
+from ranklog.capture.loaded import loaded
 from ranklog.capture.local import local
 from ranklog.capture.numbers import number_option
 from ranklog.capture.system import SystemSampler
@@ -189,7 +189,7 @@ def measure_call(session: Session, kind: str, item: Any, name: str) -> float:
 
 def _flops(model: Any, batch: Any, name: str, kind: str) -> float:
     """Operations of one forward, as torch's own counter gives them."""
-    torch = sys.modules.get("torch")
+    torch = loaded("torch")
     if torch is None or not isinstance(model, torch.nn.Module):
         raise wrong_item(model, name, kind)
     from torch.utils.flop_counter import FlopCounterMode

@@ -12,6 +12,7 @@ from fractions import Fraction
 from numbers import Complex, Real
 from typing import Any
 
+from ranklog.capture.loaded import loaded
 from ranklog.capture.local import is_special_tensor, reading_number
 from ranklog.model.errors import InvalidArgumentError
 
@@ -101,7 +102,7 @@ def _own(value: int | float) -> int | float:
 
 
 def _only_element(array: Any) -> Any:
-    numpy = sys.modules.get("numpy")
+    numpy = loaded("numpy")
     if numpy is not None and isinstance(array, numpy.ma.MaskedArray) and numpy.ma.getmaskarray(array).any():
         return None
     if getattr(getattr(array, "dtype", None), "kind", None) in ("M", "m"):

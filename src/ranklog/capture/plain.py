@@ -6,7 +6,6 @@ holds others, `key_text` for keys and names of columns. The rule is in ``docs/re
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -17,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from ranklog.capture.fields import dimensions_of, elements_of, fields_of
+from ranklog.capture.loaded import loaded
 from ranklog.capture.numbers import shown
 from ranklog.model.spec import Scalar
 from ranklog.model.text import storable
@@ -91,7 +91,7 @@ def _of_zero_dimensions(value: Any) -> Scalar | NoScalar:
 def _as_text(value: Any) -> Scalar | NoScalar:
     if isinstance(value, complex):
         return _complex_text(value)
-    pandas = sys.modules.get("pandas")
+    pandas = loaded("pandas")
     if pandas is not None:
         if value is pandas.NA or value is pandas.NaT:
             return None
@@ -228,7 +228,7 @@ def _row_of(value: Any) -> Mapping[str, Any] | None:
 
 def _numbers(value: Any) -> list[Any] | None:
     """A numpy array of numbers as lists, all at once; None where its elements need a look each."""
-    numpy = sys.modules.get("numpy")
+    numpy = loaded("numpy")
     if numpy is None or type(value) is not numpy.ndarray or value.ndim == 0:
         return None
     kind, size = value.dtype.kind, value.dtype.itemsize

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ranklog.capture.encode_plain import as_json
 from ranklog.capture.encoded import file_name, refusing
+from ranklog.capture.loaded import loaded
 from ranklog.capture.local import reading
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.errors import InvalidItemError, RanklogError
@@ -46,14 +46,14 @@ def _in_safe_format(obj: Any, name: str) -> bytes:
         return bytes(obj)
     if isinstance(obj, str):
         return storable(obj).encode()
-    numpy = sys.modules.get("numpy")
+    numpy = loaded("numpy")
     if numpy is not None and isinstance(obj, numpy.ndarray) and not obj.dtype.hasobject:
         out = io.BytesIO()
         numpy.save(out, obj, allow_pickle=False)
         return out.getvalue()
     try:
         with refusing("it"):
-            if "torch" in sys.modules and _has_tensor(sys.modules["torch"], obj):
+            if (torch := loaded("torch")) is not None and _has_tensor(torch, obj):
                 from ranklog.capture.encode_tensors import encode_tensors
 
                 return encode_tensors(obj, name)

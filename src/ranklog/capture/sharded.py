@@ -8,16 +8,16 @@ alone is an error and not a hang.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
+from ranklog.capture.loaded import loaded
 from ranklog.capture.local import has_others, is_spread
 from ranklog.model.errors import InvalidItemError
 
 
 def is_sharded(model: Any) -> bool:
     """Whether this rank has only a part of the parameters or buffers."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")
+    fsdp = loaded("torch.distributed.fsdp")
     wrapper = getattr(fsdp, "FullyShardedDataParallel", None)
     if wrapper is not None and any(isinstance(module, wrapper) for module in model.modules()):
         return True

@@ -8,12 +8,12 @@ after the call, and the training thread never reads it: from CUDA devices the co
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ranklog.capture import snapshot_cuda
 from ranklog.capture.arrays import COMPLEX_CURE, has_no_values
+from ranklog.capture.loaded import loaded
 from ranklog.capture.local import is_plain, local, no_collectives
 from ranklog.capture.numbers import is_complex, plain_number
 from ranklog.model.errors import InvalidItemError
@@ -100,7 +100,7 @@ def _from_cuda(tensors: dict[str, Any]) -> dict[str, Deferred]:
 
 def _take(value: Any, name: str, on_cuda: dict[str, Any]) -> Value:
     """Snapshot what is no Python number; a tensor on a CUDA device is put aside, and 0 holds its place in the order."""
-    torch = sys.modules.get("torch")
+    torch = loaded("torch")
     if torch is None or not isinstance(value, torch.Tensor):
         return _to_float(value, name)
     what = f"metric {name!r}"
