@@ -28,6 +28,8 @@ from ranklog.journal.cursor import Cursor, load_cursors
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import End
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def savedir(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -16,6 +16,8 @@ from ranklog.journal.cursor import load_cursor
 from ranklog.model.kinds import KINDS
 from ranklog.model.record import EVERY_BACKEND, Metrics, Params
 
+pytestmark = pytest.mark.slow
+
 BACKENDS = ("mlflow", "wandb", "tensorboard", "prov", "console", "csv", "trackio", "opentelemetry")
 TEXTS = (
     "",

@@ -25,6 +25,8 @@ from ranklog.journal.cursor import Cursor, load_cursor
 from ranklog.model.record import End, Entry, Item, Metrics, Status
 from ranklog.model.spec import BackendSpec, Scalar
 
+pytestmark = pytest.mark.slow
+
 END = Finish("KILLED")
 
 
