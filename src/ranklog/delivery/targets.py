@@ -7,12 +7,11 @@ about one backend. Which backend is which over attempts says `ranklog.model.iden
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 
 import msgspec
 
 from ranklog.journal.cursor import EXTRA_INDEX
-from ranklog.model.identity import Member, members
+from ranklog.model.identity import Member
 from ranklog.model.record import EVERY_BACKEND, Attempt, Entry, Item, MetricInfo, Metrics, Params
 from ranklog.model.spec import BackendSpec
 
@@ -35,11 +34,6 @@ class Target(msgspec.Struct, frozen=True):
     def mask(self, attempt: Attempt) -> int:
         """Bits of this backend in the records of an attempt; 0 where nothing of the attempt is for it."""
         return EVERY_BACKEND if self.own is None else self.own.mask(attempt)
-
-
-def targets_of(attempts: Iterable[Attempt]) -> list[Target]:
-    """Every backend that some attempt is for, with its newest front, by number."""
-    return [target_of(member) for member in members(attempts)]
 
 
 def target_of(member: Member) -> Target:

@@ -16,7 +16,6 @@ import msgspec
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.journal.reader import read_heads
 from ranklog.model.identity import Member, Place, members, place_of, plain_address
-from ranklog.model.spec import BackendSpec
 
 EXTRA_INDEX = 1000
 """Number of the cursors of backends that no attempt names: those of ``ranklog sync --to``."""
@@ -88,12 +87,6 @@ def cursors_of(run_dir: Path, backends: Sequence[Member]) -> dict[str, Cursor]:
 def backends_of(run_dir: Path) -> list[Member]:
     """Every backend that an attempt of the run is for."""
     return members(head.attempt for head in read_heads(run_dir))
-
-
-def cursors_of_fronts(run_dir: Path, fronts: Iterable[BackendSpec]) -> list[Cursor]:
-    """The cursors of those backends of a run that these fronts stand for, in their order."""
-    own = cursors_of(run_dir, backends_of(run_dir))
-    return [own[front.id] for front in fronts if front.id in own]
 
 
 def adopt_cursors(run_dir: Path, backends: Sequence[Member]) -> None:
