@@ -155,5 +155,5 @@ class Recorder:
             if self._waiting or unconfirmed:
                 # Only a warning can tell: the journal takes no more.
                 text = f"{len(self._waiting)} records are lost: the disk refused them until the end"
-                text += f"; {unconfirmed} more are written, but the disk did not confirm them" if unconfirmed else ""
+                text += f"; {unconfirmed} more may be lost: the disk did not confirm them" if unconfirmed else ""
                 self._health.warn(LOST_AT_END, text)
