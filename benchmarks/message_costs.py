@@ -167,7 +167,7 @@ def _rank(rank: int, ranks: int, port: int, lazy: bool) -> None:
     import torch
     import torch.distributed as dist
 
-    from ranklog.world.gloo import GlooGroup
+    from ranklog.world.torch.gloo import GlooGroup
 
     torch.set_num_threads(1)
     store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=LIMIT_S))
@@ -223,7 +223,7 @@ def over_ranks(ranks: int, *, lazy: bool) -> tuple[list[AllReduce], Opening, flo
     for meeting in MEETINGS:
         store.add(meeting, 0)  # from here on only their ends add keys
     server = multiprocessing.get_context("forkserver")  # which imports torch once for all
-    server.set_forkserver_preload(["torch.distributed", "ranklog.world.gloo"])
+    server.set_forkserver_preload(["torch.distributed", "ranklog.world.torch.gloo"])
     children = [server.Process(target=_rank, args=(rank, ranks, store.port, lazy)) for rank in range(ranks)]
     for child in children:
         child.start()

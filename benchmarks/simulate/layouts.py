@@ -1,4 +1,4 @@
-"""Which groups a world of so many ranks is combined in, pure: the same groups as `ranklog.world.hierarchy.layout`."""
+"""The groups in which a world of many ranks is combined: as in `ranklog.world.torch.hierarchy.layout`. Pure."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Simulation:
         self._asks = _asks(costs)
 
     def all_reduce(self, levels: Levels, values: int) -> None:
-        """Combine upwards through the levels, hand down: as `ranklog.world.hierarchy.HierarchicalWorld`."""
+        """Combine upwards through the levels, hand down: as `ranklog.world.torch.hierarchy.HierarchicalWorld`."""
         for groups in levels:
             for members in _stacked(groups):
                 began = self._begin(members)

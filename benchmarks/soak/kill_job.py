@@ -12,8 +12,8 @@ import os
 import sys
 from pathlib import Path
 
-import ranklog.capture.session
-import ranklog.reduce.rounds  # noqa: F401 - imported before the fork, so that a child starts at once
+import ranklog.pipeline.session
+import ranklog.reduce.round  # noqa: F401 - imported before the fork, so that a child starts at once
 from ranklog import LoggersCollection, MLFlowLogger, TensorBoardLogger
 
 RUN_ID = "killed"

@@ -26,12 +26,12 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from benchmarks.soak.odd_items import ITEMS, OddCall, calls
 from ranklog import JournalLogger
-from ranklog.capture.logger import Logger
 from ranklog.delivery.feed import Finish
 from ranklog.delivery.pump import Pump
-from ranklog.delivery.targets import extra_target
 from ranklog.journal.layout import segments
 from ranklog.journal.reader import JournalReader
+from ranklog.journal.targets import extra_target
+from ranklog.logger.logger import Logger
 from ranklog.model.errors import RanklogError
 from ranklog.model.kinds import KINDS
 from ranklog.model.losses import LOSSES

@@ -20,7 +20,7 @@ from ranklog.loggers import (
 )
 from ranklog.model import __version__
 from ranklog.model.place import Place
-from ranklog.world.here import place, rank_zero_only, rank_zero_print
+from ranklog.world.place.current import place, rank_zero_only, rank_zero_print
 
 __all__ = [
     "CSVLogger",

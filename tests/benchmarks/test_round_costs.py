@@ -18,7 +18,7 @@ from benchmarks.simulate.opening import connections
 from benchmarks.simulate.ranks import Simulation
 from benchmarks.simulate.rule import RoundCost, rule_of
 from benchmarks.simulate.settings import BASE, BLOCKS, NODES, SENSITIVE_SIZES, SETTINGS, VARIANTS
-from ranklog.world.hierarchy import layout
+from ranklog.world.torch.hierarchy import layout
 
 SEND, RECEIVE, WIRE, FAR = 3.0, 5.0, 11.0, 40.0
 EQUAL = Costs(send_s=SEND, receive_s=RECEIVE, wire_node_s=WIRE, wire_net_s=WIRE)

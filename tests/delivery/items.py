@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ranklog.delivery.backends.base import RunContext
+from ranklog.backends.base import RunContext
 from ranklog.journal.layout import store_bytes, write_facts
 from ranklog.journal.writer import JournalWriter
 from ranklog.model import content

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranklog.delivery.backends.best import Best
+from ranklog.backends.shared.best import Best
 from ranklog.model.record import EVERY_BACKEND, MetricInfo, Metrics
 
 values = st.sampled_from([math.nan, math.inf, -math.inf, -1.0, 0.0, 0.5, 2.0])

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from items import T0_NS, Run, metrics, png
 
-from ranklog.delivery.backends.base import Refused
-from ranklog.delivery.backends.console import ConsoleBackend
+from ranklog.backends.base import Refused
+from ranklog.backends.console.backend import ConsoleBackend
 from ranklog.model.place import Place
 from ranklog.model.record import EVERY_BACKEND, Attempt, Coverage, End, Event, MetricInfo, Metrics, Params, Record
 from ranklog.model.spec import BackendSpec

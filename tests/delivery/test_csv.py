@@ -13,9 +13,9 @@ from items import T0_NS, Run, metrics, png
 from test_conformance import Case
 
 from ranklog import CSVLogger
-from ranklog.delivery.backends import csv_wide
-from ranklog.delivery.backends.base import create_backend
-from ranklog.delivery.backends.csv import CsvBackend
+from ranklog.backends.base import create_backend
+from ranklog.backends.csv import wide
+from ranklog.backends.csv.backend import CsvBackend
 from ranklog.journal.cursor import load_cursor
 from ranklog.model.record import EVERY_BACKEND, Coverage, End, Event, MetricInfo, Params
 from ranklog.model.spec import BackendSpec
@@ -34,7 +34,7 @@ def long(case: Case) -> pd.DataFrame:
     return pd.read_csv(folder(case) / "metrics.csv")
 
 
-def wide(case: Case) -> pd.DataFrame:
+def wide_table(case: Case) -> pd.DataFrame:
     return pd.read_csv(folder(case) / "metrics_wide.csv", index_col="step")
 
 
@@ -63,7 +63,7 @@ def test_a_name_that_comes_later_loses_nothing_and_rewrites_nothing(case: Case) 
         [2, 'val, of "one"', 7.0],
     ]
     assert pd.to_datetime(rows["time"])[1] == pd.Timestamp("2023-11-14T22:13:21Z")
-    table = wide(case)
+    table = wide_table(case)
     assert table["loss"].tolist() == [0.1, 1 / 3, 0.3]
     assert table['val, of "one"'].isna().tolist() == [True, True, False]
 
@@ -77,7 +77,7 @@ def test_values_that_are_not_finite_are_kept_and_coverage_stands_beside_reduced_
     rows = long(case).set_index("name")
     assert math.isnan(rows["value"]["a"]) and rows["value"]["b"] == math.inf and rows["value"]["c"] == -math.inf
     assert rows.loc["a", ["op", "answered", "contributed", "world_size"]].tolist() == ["mean", 3, 2, 4]
-    assert wide(case)["c"].tolist() == [-math.inf]
+    assert wide_table(case)["c"].tolist() == [-math.inf]
     said = facts(case)
     assert (said["ranklog.coverage"], said["ranklog.coverage.partial_steps"]) == (
         "2 of 4 ranks had a value, 3 answered",
@@ -122,7 +122,7 @@ def test_an_attempt_that_goes_back_is_told_apart_and_only_the_wide_table_leaves_
         [1, 2, 20.0, 0],
         [1, 2, 21.0, 1],
     ]
-    assert wide(case)["loss"].to_dict() == {0: 0.0, 1: 1.0, 2: 21.0}
+    assert wide_table(case)["loss"].to_dict() == {0: 0.0, 1: 1.0, 2: 21.0}
     said = facts(case)
     assert said["ranklog.superseded.1"] == "loss from step 2" and said["ranklog.attempt"] == 1
     assert said["ranklog.changed.lr"] == "0.1; 0.2 in attempt 1" and "ranklog.changed.seed" not in said
@@ -231,10 +231,10 @@ def test_each_step_of_an_item_is_kept_and_lists_and_references_are_found(case: C
 
 
 def test_more_values_than_a_table_holds_are_in_the_long_file_only(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_wide, "MOST_VALUES", 2)
+    monkeypatch.setattr(wide, "MOST_VALUES", 2)
     case.run.add(*(metrics(step, {"step": float(step)}) for step in range(2)))
     case.deliver("FINISHED")
-    assert wide(case)["metric:step"].tolist() == [0.0, 1.0]
+    assert wide_table(case)["metric:step"].tolist() == [0.0, 1.0]
     case.run.add(msgspec.structs.replace(case.run.attempt, attempt=1), metrics(2, {"step": 2.0}))
     case.deliver("FINISHED")
     assert not (folder(case) / "metrics_wide.csv").exists() and "not written" in str(facts(case)["metrics_wide"])

@@ -11,7 +11,7 @@ import pytest
 from custom_backend import install
 from items import Run, metrics
 
-from ranklog.delivery.backends.base import create_backend
+from ranklog.backends.base import create_backend
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import BackendSpec
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ranklog.delivery.trouble import Trouble, trouble_of
+from ranklog.backends.shared.trouble import Trouble, trouble_of
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
 
 

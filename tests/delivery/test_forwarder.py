@@ -14,15 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ranklog.capture.forwarder import ALL, ENOUGH, LEFT, MORE, SENT_TO_ALL, start_forwarder
-from ranklog.capture.health import Health
+from ranklog.backends.shared.delivery_log import LOG
 from ranklog.delivery import __main__ as forwarder_main
 from ranklog.delivery.lock import LOCK
-from ranklog.delivery.note import LOG
 from ranklog.delivery.supply import BATCH_ENTRIES
+from ranklog.forwarding.forwarder import ALL, ENOUGH, LEFT, MORE, SENT_TO_ALL, start_forwarder
 from ranklog.journal.cursor import load_cursor
 from ranklog.model.record import End, File, Item, Metrics
 from ranklog.model.spec import BackendSpec
+from ranklog.process.health import Health
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 

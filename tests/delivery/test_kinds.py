@@ -12,8 +12,8 @@ from custom_backend import install
 from items import Run
 from test_conformance import Case
 
-from ranklog.capture.encode import encode
-from ranklog.delivery.backends.base import forms_of
+from ranklog.backends.base import forms_of
+from ranklog.items.encode import encode
 from ranklog.model.kinds import KINDS
 from ranklog.model.record import Item
 from ranklog.model.spec import BackendSpec

@@ -14,7 +14,7 @@ import pytest
 
 from ranklog.delivery import lock as lock_module
 from ranklog.delivery.lock import LEASE_S, LOCK, DeliveryLock, Holder, LockedError, this_machine
-from ranklog.journal.alive import is_alive, this_host
+from ranklog.journal.liveness import is_alive, this_host
 
 
 def put(tmp_path, holder: Holder | None, silent_s: float = 0.0):

@@ -22,9 +22,9 @@ from mlflow.entities import Metric
 from mlflow_server import serve
 
 from ranklog import MLFlowLogger
-from ranklog.delivery.backends.base import Refused
-from ranklog.delivery.backends.mlflow import MlflowBackend
-from ranklog.delivery.backends.mlflow_trouble import MlflowUnavailableError
+from ranklog.backends.base import Refused
+from ranklog.backends.mlflow.backend import MlflowBackend
+from ranklog.backends.mlflow.trouble import MlflowUnavailableError
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.facts import Git, JobFacts
 from ranklog.model.record import EVERY_BACKEND, Attempt, Coverage, Event, Metrics, Params

@@ -21,7 +21,7 @@ from items import T0_NS, Run, metrics, png
 from mlflow.entities import LoggedModel
 from test_mlflow import Opened, make_run
 
-from ranklog.delivery.backends.mlflow import MlflowBackend
+from ranklog.backends.mlflow.backend import MlflowBackend
 from ranklog.loggers import MLFlowLogger
 from ranklog.model.content import DATASET, FOLDER, Dataset
 from ranklog.model.record import EVERY_BACKEND, Attempt, MetricInfo, Params
@@ -191,7 +191,7 @@ def test_captions_of_sounds_films_and_figures_are_texts_with_every_step(opened: 
 def test_system_metrics_have_the_names_of_mlflows_own_tab(opened: Opened) -> None:
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 
-    from ranklog.capture.system import SystemSampler
+    from ranklog.observe.node import SystemSampler
 
     monitor = CPUMonitor()
     monitor.collect_metrics()
@@ -298,7 +298,7 @@ import sys
 from pathlib import Path
 import mlflow
 from items import Run
-from ranklog.delivery.backends.mlflow import MlflowBackend
+from ranklog.backends.mlflow.backend import MlflowBackend
 from ranklog.model.spec import BackendSpec
 
 folder, savedir, name, uri = sys.argv[1:]

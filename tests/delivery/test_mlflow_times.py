@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from items import T0_NS
 from test_mlflow import Opened, make_run
 
-from ranklog.delivery.backends.mlflow_times import Times
+from ranklog.backends.mlflow.times import Times
 from ranklog.model.record import EVERY_BACKEND, Metrics
 from ranklog.view.query import RunView
 

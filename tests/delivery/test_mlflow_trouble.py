@@ -19,9 +19,9 @@ from mlflow import MlflowClient
 from mlflow_server import serve
 from test_mlflow import Opened, make_run
 
-from ranklog.delivery.backends.base import Refused
-from ranklog.delivery.backends.mlflow import MlflowBackend
-from ranklog.delivery.backends.mlflow_trouble import MlflowUnavailableError
+from ranklog.backends.base import Refused
+from ranklog.backends.mlflow.backend import MlflowBackend
+from ranklog.backends.mlflow.trouble import MlflowUnavailableError
 from ranklog.delivery.feed import Finish
 from ranklog.delivery.pump import Pump
 from ranklog.journal.cursor import Cursor, load_cursors
@@ -178,7 +178,7 @@ def test_a_database_of_a_newer_mlflow_asks_for_a_newer_one_here(tmp_path: Path, 
 def test_a_database_of_an_older_mlflow_is_told_in_mlflows_own_words(tmp_path: Path) -> None:
     database = make_database(tmp_path, "cfd24bdc0731")
     code = f"import mlflow; mlflow.MlflowClient('sqlite:///{database}')"
-    from ranklog.delivery.backends.mlflow_trouble import explained
+    from ranklog.backends.mlflow.trouble import explained
 
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
     with pytest.raises(RuntimeError, match="mlflow db upgrade"), explained(""):

@@ -10,9 +10,9 @@ from custom_backend import install
 from items import T0_NS
 from test_conformance import READ, Case
 
-from ranklog.capture.encode import encode
-from ranklog.capture.params import flatten
+from ranklog.items.encode import encode
 from ranklog.journal.cursor import load_cursor
+from ranklog.logger.hyperparameters import flatten
 from ranklog.model.kinds import KINDS
 from ranklog.model.record import EVERY_BACKEND, Metrics, Params
 

@@ -15,9 +15,9 @@ from otlp_receiver import Receiver, rejecting, shared
 from test_conformance import Case
 
 from ranklog import OpenTelemetryLogger
-from ranklog.delivery.backends.base import Refused
-from ranklog.delivery.backends.opentelemetry import OpenTelemetryBackend
-from ranklog.delivery.backends.opentelemetry_sender import ReceiverError
+from ranklog.backends.base import Refused
+from ranklog.backends.opentelemetry.backend import OpenTelemetryBackend
+from ranklog.backends.opentelemetry.sender import ReceiverError
 from ranklog.delivery.retry import asked_wait, is_throttled
 from ranklog.journal.cursor import load_cursor
 from ranklog.model.errors import InvalidArgumentError

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from items import Run, metrics
 
-from ranklog.delivery.backends.base import RunContext
+from ranklog.backends.base import RunContext
+from ranklog.backends.shared.delivery_log import LOG
 from ranklog.delivery.feed import Finish, Step
-from ranklog.delivery.note import LOG
 from ranklog.delivery.pump import Pump
 from ranklog.journal.cursor import Cursor, load_cursor
 from ranklog.model.record import End, Entry, Item, Metrics, Status

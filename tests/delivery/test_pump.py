@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ranklog.delivery.backends.base import Backend, Refused, RunContext
+from ranklog.backends.base import Backend, Refused, RunContext
+from ranklog.backends.shared.delivery_log import LOG
 from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LOCK, LockedError
-from ranklog.delivery.note import LOG
 from ranklog.delivery.pump import Pump
 from ranklog.delivery.supply import BATCH_ENTRIES
 from ranklog.delivery.thread import ForwardThread

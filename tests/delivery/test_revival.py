@@ -14,7 +14,7 @@ pytest.importorskip("tensorboard")
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ranklog import TensorBoardLogger, create_logger
-from ranklog.capture import outlet
+from ranklog.forwarding import supervisor
 from ranklog.model.errors import RanklogWarning
 from ranklog.view.query import RunView
 
@@ -33,7 +33,7 @@ def forwarders() -> list[psutil.Process]:
 def test_what_was_logged_before_and_after_it_was_killed_is_delivered_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "CHECK_EVERY_S", 0.1)
+    monkeypatch.setattr(supervisor, "CHECK_EVERY_S", 0.1)
     logger = TensorBoardLogger(tmp_path)
     with logger.start_logging(exit_timeout=60):
         run_dir = logger.run_dir
@@ -59,7 +59,7 @@ def test_what_was_logged_before_and_after_it_was_killed_is_delivered_once(
 def test_one_that_dies_again_and_again_is_not_started_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "CHECK_EVERY_S", 0.05)
+    monkeypatch.setattr(supervisor, "CHECK_EVERY_S", 0.05)
     logger = TensorBoardLogger(tmp_path)
     with pytest.warns(RanklogWarning, match="another one goes on"), logger.start_logging(exit_timeout=5):
         killed = set()

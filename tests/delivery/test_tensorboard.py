@@ -17,8 +17,8 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
-from ranklog.delivery.backends.base import Refused
-from ranklog.delivery.backends.tensorboard import TensorBoardBackend
+from ranklog.backends.base import Refused
+from ranklog.backends.tensorboard.backend import TensorBoardBackend
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import EVERY_BACKEND, Coverage, Event, Params
 from ranklog.model.spec import BackendSpec
@@ -351,7 +351,7 @@ def test_a_disk_that_is_full_when_progress_is_noted_makes_nothing_show_twice(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-        patch.setattr("ranklog.delivery.backends.tensorboard.write_private", full)
+        patch.setattr("ranklog.backends.tensorboard.backend.write_private", full)
         opened.backend.deliver(entries=entries)
     opened.backend.deliver(entries=entries)
     assert opened.scalars("loss") == [(0, 0.0), (1, 1.0)]

@@ -177,7 +177,7 @@ def test_files_of_other_formats_and_references_are_named_in_texts(tmp_path: Path
 
 
 def test_content_of_these_kinds_that_is_broken_is_refused_and_the_rest_goes_on(tmp_path: Path) -> None:
-    from ranklog.delivery.backends.base import Refused
+    from ranklog.backends.base import Refused
 
     opened = Opened(tmp_path)
     broken = [
@@ -200,7 +200,7 @@ def test_neither_torch_nor_tensorflow_is_loaded_to_write_them(tmp_path: Path) ->
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
     from items import Run
-    from ranklog.delivery.backends.tensorboard import TensorBoardBackend
+    from ranklog.backends.tensorboard.backend import TensorBoardBackend
     from ranklog.model.spec import BackendSpec
     folder = Path(sys.argv[1])
     run = Run(folder / "run", BackendSpec(backend="tensorboard", options={"savedir": str(folder / "tb")}))

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.util import tensor_util
 from tensorboard_server import TensorBoard, eventually, serve
 
-from ranklog.delivery.backends.tensorboard import TensorBoardBackend
+from ranklog.backends.tensorboard.backend import TensorBoardBackend
 from ranklog.model.record import EVERY_BACKEND, Params, Record, Status
 from ranklog.model.spec import BackendSpec
 

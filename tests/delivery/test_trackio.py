@@ -17,10 +17,10 @@ from test_conformance import Case
 from trackio_reader import TrackioRun
 
 from ranklog import TrackioLogger
-from ranklog.delivery.backends import trackio_items
-from ranklog.delivery.backends.base import create_backend
-from ranklog.delivery.backends.trackio import TrackioBackend
-from ranklog.delivery.backends.trackio_store import ProjectBusyError
+from ranklog.backends.base import create_backend
+from ranklog.backends.trackio import items
+from ranklog.backends.trackio.backend import TrackioBackend
+from ranklog.backends.trackio.store import ProjectBusyError
 from ranklog.journal.cursor import load_cursor
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import EVERY_BACKEND, Coverage, End, Event, MetricInfo, Params
@@ -145,7 +145,7 @@ def test_lists_pages_references_and_what_is_too_large_to_show_are_all_there(
     shards = tmp_path / "ck pt"
     shards.mkdir()
     (shards / "rank0.bin").write_bytes(b"shard")
-    monkeypatch.setattr(trackio_items, "MAX_ROWS", 1)
+    monkeypatch.setattr(items, "MAX_ROWS", 1)
     run = case.run
     run.add(
         run.images("many", [png(1, 1), png(2, 1)], captions=["one", "two"], step=2),

@@ -17,8 +17,8 @@ pytest.importorskip("wandb")
 from items import T0_NS, Run, metrics, png
 from wandb_reader import OfflineRun, offline_files
 
-from ranklog.delivery.backends.base import Refused
-from ranklog.delivery.backends.wandb import WandbBackend
+from ranklog.backends.base import Refused
+from ranklog.backends.wandb.backend import WandbBackend
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.facts import Git, JobFacts

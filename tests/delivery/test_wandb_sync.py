@@ -21,7 +21,7 @@ from wandb_reader import OfflineRun, offline_files
 from wandb_server import Api, serve_client
 
 from ranklog import WandBLogger
-from ranklog.delivery.backends.wandb import WandbBackend
+from ranklog.backends.wandb.backend import WandbBackend
 from ranklog.delivery.feed import Finish
 from ranklog.delivery.pump import Pump
 from ranklog.journal.cursor import load_cursors

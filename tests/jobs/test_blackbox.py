@@ -9,8 +9,8 @@ import pytest
 from launch import Ranks, job_environment
 
 from ranklog import JournalLogger
-from ranklog.capture.blackbox import SIZE_CHARS, share_chars
 from ranklog.model.record import Event
+from ranklog.process.blackbox import SIZE_CHARS, share_chars
 from ranklog.testing import captured
 from ranklog.view.query import RunView
 

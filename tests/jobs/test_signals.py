@@ -12,9 +12,9 @@ import pytest
 from launch import Ranks, job_environment
 
 from ranklog import JournalLogger
-from ranklog.capture.joblimit import time_left
-from ranklog.capture.signals import check_signals
+from ranklog.job.scheduler import time_left
 from ranklog.model.errors import InvalidArgumentError
+from ranklog.process.signals import check_signals
 from ranklog.testing import captured, series
 from ranklog.view.query import RunView
 

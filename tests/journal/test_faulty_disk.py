@@ -12,15 +12,15 @@ from faulty_disk import CALLS, Fate, FaultyDisk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranklog.capture.health import Health
-from ranklog.capture.recorder import Recorder
 from ranklog.journal.descriptor import Descriptor
 from ranklog.journal.layout import read_file, segments, store_bytes, store_file, write_private
 from ranklog.journal.reader import JournalReader, read_run
-from ranklog.journal.spill import SpillWriter, read_spill, spill_files
+from ranklog.journal.spill_file import SpillWriter, read_spill, spill_files
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, Metrics
+from ranklog.pipeline.recorder import Recorder
+from ranklog.process.health import Health
 
 ATTEMPT = Attempt(PROTOCOL, "run", 0, Place(), "host", 1, 0, ())
 FATES: tuple[Fate, ...] = ("good", "fails", "loses", "short", "late")

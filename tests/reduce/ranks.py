@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ranklog.model.record import Event, Metrics, Record
 from ranklog.reduce.buffer import Buffer
-from ranklog.reduce.rounds import Rounds
+from ranklog.reduce.round import Rounds
 from ranklog.world.fake import FakeWorld
 
 Script = Callable[[int, Buffer, Rounds], None]

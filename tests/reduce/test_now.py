@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from ranklog.abc import World
 from ranklog.model.errors import InvalidArgumentError, ReduceTimeoutError
-from ranklog.reduce.now import reduce_now
-from ranklog.world.base import World
+from ranklog.reduce.reduce_now import reduce_now
 from ranklog.world.fake import FakeWorld
 from ranklog.world.single import SingleWorld
 

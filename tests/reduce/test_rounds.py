@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from ranks import job, log, run_ranks, step_all
 
+from ranklog.abc import Floats, ReduceOp, World
 from ranklog.model.losses import UNSENT
 from ranklog.model.place import Place
 from ranklog.model.record import Coverage, Event, Metrics
 from ranklog.reduce.buffer import Buffer, PerRank
-from ranklog.reduce.greet import Hello
-from ranklog.reduce.rounds import Rounds
-from ranklog.world.base import Floats, ReduceOp, World
+from ranklog.reduce.handshake import Hello
+from ranklog.reduce.round import Rounds
 from ranklog.world.fake import FakeWorld
 from ranklog.world.single import SeveredWorld, SingleWorld
 
@@ -378,7 +378,7 @@ def test_a_record_that_cannot_be_encoded_takes_no_other_with_it(size: int) -> No
 
 @pytest.mark.parametrize("limit_bytes", [1, 7, 100])
 def test_large_mail_arrives_in_order_over_several_rounds(monkeypatch: pytest.MonkeyPatch, limit_bytes: int) -> None:
-    monkeypatch.setattr("ranklog.reduce.rounds.MAIL_BYTES", limit_bytes)
+    monkeypatch.setattr("ranklog.reduce.round.MAIL_BYTES", limit_bytes)
 
     def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
         if rank:
@@ -396,7 +396,7 @@ def test_the_run_id_of_rank_0_is_known_everywhere_and_all_finish_in_the_same_rou
 
 
 def test_more_rows_than_one_round_takes_all_come_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ranklog.reduce.rounds.FUSED_ROWS", 50)
+    monkeypatch.setattr("ranklog.reduce.round.FUSED_ROWS", 50)
     monkeypatch.setattr("ranklog.reduce.gathered.GATHER_ROWS", 64)
 
     def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
@@ -572,7 +572,7 @@ def watched_job(size: int) -> tuple[list[Buffer], list[Rounds], list[Watched]]:
 
 
 def test_one_large_record_travels_in_bounded_messages_between_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ranklog.reduce.rounds.MAIL_BYTES_ALL_RANKS", 3000)
+    monkeypatch.setattr("ranklog.reduce.round.MAIL_BYTES_ALL_RANKS", 3000)
     _, rounds, worlds = watched_job(3)
     for rank in (1, 2):
         texts = ["first", str(rank) * 20_000, "last"]
@@ -687,7 +687,7 @@ def test_a_row_that_makes_no_record_is_counted_and_takes_no_other_with_it(size: 
 def test_the_event_about_a_broken_connection_says_what_is_lost_where_nothing_can_be_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ranklog.reduce.rounds.MAIL_BYTES", 50)
+    monkeypatch.setattr("ranklog.reduce.round.MAIL_BYTES", 50)
     buffers, rounds = job(2)
     rounds[1].post([Event("info", "mail", "x" * 200, 0)])
     log(buffers[0], 0, op="per_rank", own=np.float32(1.0))  # type: ignore[arg-type]

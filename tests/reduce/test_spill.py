@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from ranks import log
 
+from ranklog.abc import Floats, ReduceOp, World
 from ranklog.model.errors import RanklogError, WorldError
 from ranklog.model.losses import UNSENT
 from ranklog.model.record import Coverage, Event, Metrics, Record
 from ranklog.reduce.buffer import Buffer
-from ranklog.reduce.rounds import Rounds
-from ranklog.reduce.spill import SpillItem, Spills, pack, unpack
-from ranklog.world.base import Floats, ReduceOp, World
+from ranklog.reduce.round import Rounds
+from ranklog.reduce.spill.merge import SpillItem, Spills, pack, unpack
 from ranklog.world.fake import FakeWorld
 
 LIMIT_S = 0.3

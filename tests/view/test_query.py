@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from ranklog import JournalLogger
-from ranklog.capture import session
 from ranklog.journal.cursor import Cursor, save_cursor
 from ranklog.journal.layout import FACTS, find_runs, segment_name, store_bytes
+from ranklog.model.as_json import to_json, to_plain
 from ranklog.model.errors import InvalidArgumentError, RunNotFoundError
-from ranklog.model.plain import to_json, to_plain
 from ranklog.model.record import Coverage, End, Event, Item, Metrics, Params
+from ranklog.pipeline import session
 from ranklog.view.export import metric_rows
 from ranklog.view.find import find_run
 from ranklog.view.query import RunView

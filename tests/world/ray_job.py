@@ -15,13 +15,13 @@ from ray import tune
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 import ranklog
+from ranklog.abc import World
 from ranklog.loggers import JournalLogger
 from ranklog.model.errors import WorldError
 from ranklog.testing.conformance import check_strategy
-from ranklog.world.base import World
-from ranklog.world.meeting import Meeting
-from ranklog.world.ray import RayStrategy, RayWorld, in_ray_worker, initialised_place
-from ranklog.world.torch import TorchWorld
+from ranklog.world.ray.rendezvous import Rendezvous
+from ranklog.world.ray.strategy import RayStrategy, RayWorld, in_ray_worker, initialised_place
+from ranklog.world.torch.strategy import TorchWorld
 
 Config = dict[str, str]
 
@@ -132,7 +132,7 @@ def main() -> None:
     assert not in_ray_worker()
     assert initialised_place() is None
     if mode == "tune":
-        trials = ray.remote(Meeting).options(name="trials", num_cpus=0).remote(2)
+        trials = ray.remote(Rendezvous).options(name="trials", num_cpus=0).remote(2)
         space = {**config, "number": tune.grid_search(["0", "1"])}
         run = tune.RunConfig(storage_path=f"{folder}/tune")
         results = tune.Tuner(trial, param_space=space, run_config=run).fit()

@@ -17,9 +17,9 @@ from launch_fixtures import SLURM_STEP, TORCHRUN
 
 from ranklog.model.errors import LaunchError, RanklogWarning
 from ranklog.model.place import Place
-from ranklog.world import reconcile
-from ranklog.world.families import FAMILIES
-from ranklog.world.here import place, rank_zero_only, rank_zero_print
+from ranklog.world.place import reconcile
+from ranklog.world.place.current import place, rank_zero_only, rank_zero_print
+from ranklog.world.place.launchers import FAMILIES
 
 Launch = Callable[[dict[str, str]], None]
 Group = Callable[[int, int], None]
@@ -170,7 +170,7 @@ def test_rank_zero_print_prints_on_rank_zero_only(launched_with: Launch, capsys:
 
 def test_asking_for_the_place_imports_no_framework() -> None:
     code = (
-        "import sys; from ranklog.world.here import place; place();"
+        "import sys; from ranklog.world.place.current import place; place();"
         "print([m for m in ('torch', 'mpi4py', 'horovod', 'ray', 'mlflow', 'wandb') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
@@ -179,7 +179,7 @@ def test_asking_for_the_place_imports_no_framework() -> None:
 
 SCRIPT = """
 import torch.distributed as dist
-from ranklog.world.here import place, rank_zero_print
+from ranklog.world.place.current import place, rank_zero_print
 before = place()
 dist.init_process_group("gloo")
 assert place() == before and before.launcher == "torchrun" and before.rank == dist.get_rank()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ranklog.model.errors import LaunchError
-from ranklog.world import hidden
-from ranklog.world.hidden import hidden_launcher, launched_place
+from ranklog.world.place import containers
+from ranklog.world.place.containers import hidden_launcher, launched_place
 
 INSIDE = {"APPTAINER_CONTAINER": "/images/ranklog.sif"}
 
@@ -72,7 +72,7 @@ def test_a_proc_that_hides_everything_is_no_trouble(tmp_path):
 
 
 def test_the_place_is_an_error_with_the_cure_unless_the_user_says_that_it_stands_alone(monkeypatch):
-    monkeypatch.setattr(hidden, "hidden_launcher", lambda _: "Slurm, step 101.0")
+    monkeypatch.setattr(containers, "hidden_launcher", lambda _: "Slurm, step 101.0")
     with pytest.raises(LaunchError, match=r"none is left of those of Slurm, step 101\.0.*without --cleanenv"):
         launched_place(INSIDE)
     assert launched_place({**INSIDE, "RANKLOG_STRATEGY": "single"}).world_size == 1

@@ -11,8 +11,8 @@ from launch_fixtures import FOUND, OPENMPI, REFUSED, SLURM_STEP, TORCHRUN, Found
 
 from ranklog.model.errors import LaunchError
 from ranklog.model.place import Place
-from ranklog.world.families import FAMILIES
-from ranklog.world.launch import detect_place, independent_tasks, tasks_on_node
+from ranklog.world.place.detect import detect_place, independent_tasks, tasks_on_node
+from ranklog.world.place.launchers import FAMILIES
 
 
 @pytest.mark.parametrize("fixture", FOUND, ids=lambda fixture: fixture.name)

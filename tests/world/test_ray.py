@@ -17,8 +17,8 @@ from ranklog.journal.layout import find_runs
 from ranklog.model.record import Attempt, Metrics
 from ranklog.testing import captured, series
 from ranklog.testing.conformance import CHECKS
-from ranklog.world import ray
-from ranklog.world.meeting import GATHER, Meeting
+from ranklog.world.ray import strategy as ray
+from ranklog.world.ray.rendezvous import GATHER, Rendezvous
 
 JOB = Path(__file__).with_name("ray_job.py")
 LIMIT_S = 400
@@ -124,7 +124,7 @@ def test_a_process_without_ray_is_no_worker_and_has_no_place() -> None:
 
 def test_ranks_meet_when_they_wait_at_the_same_time() -> None:
     async def scenario() -> None:
-        meeting = Meeting(2)
+        meeting = Rendezvous(2)
         for _ in range(2):
             assert await meeting.join("a", 0, "first", 0.01) == "1 of 2 ranks did not come: rank 1"
         assert await meeting.join("a", 1, "second", 0.01) == "1 of 2 ranks did not come: rank 0"
@@ -135,8 +135,8 @@ def test_ranks_meet_when_they_wait_at_the_same_time() -> None:
     asyncio.run(scenario())
 
 
-async def two_that_met() -> Meeting:
-    meeting = Meeting(2)
+async def two_that_met() -> Rendezvous:
+    meeting = Rendezvous(2)
     await asyncio.gather(meeting.join("a", 0, "first", 20), meeting.join("a", 1, "second", 20))
     return meeting
 

@@ -17,15 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ranklog.abc import Strategy, World
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
 from ranklog.testing.conformance import CHECKS, check_strategy
-from ranklog.world.base import Strategy, World
 from ranklog.world.fake import FakeWorld
-from ranklog.world.gloo import GlooGroup
-from ranklog.world.hierarchy import layout
 from ranklog.world.single import SeveredWorld, SingleStrategy, SingleWorld
-from ranklog.world.torch import TorchWorld, connect_over
+from ranklog.world.torch.gloo import GlooGroup
+from ranklog.world.torch.hierarchy import layout
+from ranklog.world.torch.strategy import TorchWorld, connect_over
 
 JOB = Path(__file__).with_name("torch_job.py")
 
@@ -154,7 +154,7 @@ def test_ranks_that_are_restarted_do_not_meet_those_of_the_attempt_before_in_the
 
 def test_a_torch_group_that_does_not_keep_its_time_limit_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr("ranklog.world.gloo._OVERDUE_S", 0.05)
+    monkeypatch.setattr("ranklog.world.torch.gloo._OVERDUE_S", 0.05)
     dist = torch.distributed
     group = GlooGroup(dist.HashStore(), [1], 1, 5.0)
     group._group = HungGroup()

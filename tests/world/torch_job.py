@@ -10,12 +10,12 @@ import threading
 import torch
 import torch.distributed as dist
 
+from ranklog.abc import World
 from ranklog.model.place import Place
 from ranklog.testing.conformance import check_strategy
-from ranklog.world.base import World
-from ranklog.world.hierarchy import HierarchicalWorld
 from ranklog.world.strategies import resolve_strategy
-from ranklog.world.torch import TorchStrategy, TorchWorld, connect_torch
+from ranklog.world.torch.hierarchy import HierarchicalWorld
+from ranklog.world.torch.strategy import TorchStrategy, TorchWorld, connect_torch
 
 
 class ByNode:

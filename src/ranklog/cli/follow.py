@@ -21,7 +21,7 @@ from ranklog.cli.sync_to import Destination
 from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
-from ranklog.journal.spill import FOLDER
+from ranklog.journal.spill_file import FOLDER
 from ranklog.model.errors import RunNotFoundError
 from ranklog.view.summary import RunStatus, summarise
 

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from ranklog.cli.output import age, clean, complain, count, out, runs_directory, status_text, table
 from ranklog.journal.layout import find_runs
+from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
-from ranklog.model.plain import to_json
 from ranklog.view.deliveries import Delivery
 from ranklog.view.summary import RunSummary, summarise
 

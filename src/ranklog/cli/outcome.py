@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from ranklog.capture.spill import append_merged
 from ranklog.cli.sync_to import Destination
-from ranklog.delivery.targets import Target
+from ranklog.journal.targets import Target
 from ranklog.model.errors import RanklogError
+from ranklog.pipeline.merge import append_merged
 from ranklog.view.deliveries import Delivery, deliveries_of
 from ranklog.view.summary import RunStatus, RunSummary
 

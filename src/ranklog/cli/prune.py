@@ -12,14 +12,14 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ranklog.capture.spill import unmerged
 from ranklog.cli.outcome import OVER
 from ranklog.cli.output import age, clean, complain, count, out, runs_directory, size_text, table
 from ranklog.delivery.lock import DeliveryLock, LockedError
 from ranklog.journal.layout import find_runs
 from ranklog.journal.reader import read_run
+from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
-from ranklog.model.plain import to_json
+from ranklog.pipeline.merge import unmerged
 from ranklog.view.query import RunView
 from ranklog.view.summary import RunSummary
 

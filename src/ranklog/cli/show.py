@@ -14,7 +14,7 @@ from ranklog.cli.describe import code_text, efficiency_text, ends_text, job_text
 from ranklog.cli.ls import amount_text, trouble_texts
 from ranklog.cli.output import age, clean, date, number, out, runs_directory, size_text, status_text, table
 from ranklog.journal.reader import Damage
-from ranklog.model.plain import to_json
+from ranklog.model.as_json import to_json
 from ranklog.model.record import Event
 from ranklog.view.deliveries import Delivery
 from ranklog.view.efficiency import efficiency

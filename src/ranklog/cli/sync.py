@@ -21,8 +21,8 @@ from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
 from ranklog.journal.layout import find_runs
+from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
-from ranklog.model.plain import to_json
 from ranklog.view.find import find_run
 from ranklog.view.summary import summarise
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from ranklog.delivery.targets import Target, extra_target
 from ranklog.journal.cursor import backends_of
 from ranklog.journal.layout import read_facts
+from ranklog.journal.targets import Target, extra_target
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.redact import split_userinfo
 from ranklog.model.spec import BackendSpec, Scalar

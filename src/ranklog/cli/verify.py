@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ranklog.cli.output import clean, count, out, runs_directory, table
-from ranklog.model.plain import to_json
+from ranklog.model.as_json import to_json
 from ranklog.view.find import find_run
 from ranklog.view.verify import Finding, verify_run
 

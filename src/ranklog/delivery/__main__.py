@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from ranklog.delivery.note import note, open_log
+from ranklog.backends.shared.delivery_log import note, open_log
 from ranklog.delivery.thread import ForwardThread
 
 LINGER = "RANKLOG_LINGER_S"

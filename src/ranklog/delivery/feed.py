@@ -19,16 +19,16 @@ from typing import TextIO
 
 import msgspec
 
-from ranklog.delivery.backends.base import Backend, RunContext
+from ranklog.backends.base import Backend, RunContext
+from ranklog.backends.shared.delivery_log import describe, details, note
 from ranklog.delivery.handing import Handing
 from ranklog.delivery.lock import LockedError
-from ranklog.delivery.note import describe, details, note
 from ranklog.delivery.retry import Retry, asked_wait, is_throttled
 from ranklog.delivery.supply import Supply
-from ranklog.delivery.targets import Target
 from ranklog.journal.cursor import Cursor, load_cursor, save_cursor
 from ranklog.journal.layout import read_facts, segment_name
 from ranklog.journal.reader import Damage
+from ranklog.journal.targets import Target
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.identity import has_moved, place_of, settled
 from ranklog.model.record import Status

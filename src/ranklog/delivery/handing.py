@@ -2,7 +2,7 @@
 
 Set aside, with the reason in the cursor, is what the backend refuses, whose content stays missing, and for which the
 backend fails time after time while it takes other entries. A failure that is about reaching the backend
-(`ranklog.delivery.trouble`) never counts. Reasons are bounded in length, and secrets in addresses are masked.
+(`ranklog.backends.shared.trouble`) never counts. Reasons are bounded in length, and secrets in addresses are masked.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from ranklog.delivery.backends.base import Backend, Refused
+from ranklog.backends.base import Backend, Refused
+from ranklog.backends.shared.delivery_log import brief, describe, details, note
+from ranklog.backends.shared.trouble import Trouble, trouble_of
 from ranklog.delivery.contents import lacking_contents
-from ranklog.delivery.note import brief, describe, details, note
 from ranklog.delivery.poison import Search
 from ranklog.delivery.supply import Supply
-from ranklog.delivery.trouble import Trouble, trouble_of
 from ranklog.journal.cursor import Cursor
 from ranklog.model.record import Entry
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from ranklog.journal.alive import is_alive, this_host
 from ranklog.journal.descriptor import Descriptor
 from ranklog.journal.layout import create_private, new_file
+from ranklog.journal.liveness import is_alive, this_host
 from ranklog.model.errors import RanklogError
 
 LOCK = "delivery.lock"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ranklog.delivery.trouble import Trouble
+from ranklog.backends.shared.trouble import Trouble
 from ranklog.model.record import Entry
 
 ALONE: dict[Trouble, int] = {"record": 2, "unclear": 4}

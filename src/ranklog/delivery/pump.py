@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from ranklog.delivery.backends.base import Backend, create_backend
+from ranklog.backends.base import Backend, create_backend
 from ranklog.delivery.feed import Feed, Finish, Step
 from ranklog.delivery.lock import DeliveryLock
-from ranklog.delivery.targets import Target, target_of
 from ranklog.journal.cursor import adopt_cursors
 from ranklog.journal.reader import read_heads
+from ranklog.journal.targets import Target, target_of
 from ranklog.model.identity import members
 
 TRIES = 3

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ranklog.delivery.targets import Target, is_for
 from ranklog.journal.reader import Damage, JournalReader, Position, head_before, read_heads
+from ranklog.journal.targets import Target, is_for
 from ranklog.model.record import Attempt, End, Entry, Status
 
 BATCH_ENTRIES = 2000

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from ranklog.delivery.backends.base import Backend, create_backend
+from ranklog.backends.base import Backend, create_backend
+from ranklog.backends.shared.delivery_log import details, note
 from ranklog.delivery.feed import Feed, Finish, Step
 from ranklog.delivery.lock import LockedError
-from ranklog.delivery.note import details, note
 from ranklog.delivery.pump import Pump
 from ranklog.journal.reader import read_heads
 from ranklog.model.record import Attempt, Status

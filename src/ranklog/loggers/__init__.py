@@ -4,7 +4,7 @@ Names and arguments are those of `itwinai.loggers`. Nothing here imports a backe
 the delivery side, in another process.
 """
 
-from ranklog.capture.logger import Logger
+from ranklog.logger.logger import Logger
 from ranklog.loggers.base import BackendLogger
 from ranklog.loggers.collection import LoggersCollection
 from ranklog.loggers.console import ConsoleLogger

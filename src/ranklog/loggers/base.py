@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ranklog.capture.config import SessionConfig
-from ranklog.capture.logger import Logger
-from ranklog.capture.numbers import shown
-from ranklog.capture.plain import NoScalar, to_scalar
+from ranklog.logger.logger import Logger
+from ranklog.model.config import SessionConfig
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.kinds import check_op
 from ranklog.model.spec import (
@@ -26,10 +24,12 @@ from ranklog.model.spec import (
     check_resume,
     check_run_id,
 )
+from ranklog.values.numbers import shown
+from ranklog.values.plain import NoScalar, to_scalar
 
 if TYPE_CHECKING:
-    from ranklog.world.base import Strategy
-    from ranklog.world.foreign import RanksTeller
+    from ranklog.abc import Strategy
+    from ranklog.world.adapters import RanksTeller
 
 DEFAULT_EXPERIMENT = "Default experiment"
 

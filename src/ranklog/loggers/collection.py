@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ranklog.capture.config import SessionConfig
-from ranklog.capture.gate import Gate
-from ranklog.capture.logger import Logger
+from ranklog.logger.logger import Logger
 from ranklog.loggers.base import DEFAULT_EXPERIMENT, BackendLogger
+from ranklog.model.config import SessionConfig
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import JOURNAL
+from ranklog.pipeline.gate import Gate
 
 if TYPE_CHECKING:
-    from ranklog.capture.session import Session
+    from ranklog.pipeline.session import Session
 
 
 class LoggersCollection(Logger):

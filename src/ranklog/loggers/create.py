@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ranklog.capture.logger import Logger
+from ranklog.logger.logger import Logger
 from ranklog.loggers.base import BackendLogger
 from ranklog.loggers.collection import LoggersCollection
 from ranklog.loggers.console import ConsoleLogger

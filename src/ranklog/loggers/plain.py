@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ranklog.capture.config import SessionConfig
-from ranklog.capture.logger import Logger
+from ranklog.logger.logger import Logger
 from ranklog.loggers.base import BackendLogger
+from ranklog.model.config import SessionConfig
 from ranklog.model.spec import LogFreq, check_log_freq, check_log_on_workers
 
 

@@ -1,6 +1,6 @@
 """What a run notes once about the ranks and the job behind it, as records of the journal.
 
-In: what `ranklog.capture.facts` finds out on each rank. Out: to views and backends. Plain data, secrets masked before.
+In: what `ranklog.job.facts` finds out on each rank. Out: to views and backends. Plain data, secrets masked before.
 """
 
 from __future__ import annotations

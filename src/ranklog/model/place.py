@@ -1,6 +1,6 @@
 """The place of one process in its job: which rank of how many, on which node, started by what.
 
-Pure data, made by `ranklog.world.launch` from environment variables or by a strategy from its process group.
+Pure data, made by `ranklog.world.place.detect` from environment variables or by a strategy from its process group.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from itertools import chain
 import msgspec
 import numpy as np
 
+from ranklog.abc import Floats
 from ranklog.reduce.ops import (
     QUANTILES,
     WEIGHTED_OPS,
@@ -28,7 +29,6 @@ from ranklog.reduce.ops import (
     states_of,
 )
 from ranklog.reduce.sketch import bins_of, merge_bins
-from ranklog.world.base import Floats
 
 _FOLD_SAMPLES = 1024
 

@@ -16,6 +16,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ranklog.abc import Floats, ReduceOp, World
 from ranklog.model.errors import WorldError
 from ranklog.reduce.ops import (
     COUNT,
@@ -36,7 +37,6 @@ from ranklog.reduce.ops import (
     empty_states,
 )
 from ranklog.reduce.sketch import NO_BINS, Bins, Layout, merge_bins, spans
-from ranklog.world.base import Floats, ReduceOp, World
 
 
 class Deadline:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from ranklog.abc import Floats
 from ranklog.model.errors import WorldError
 from ranklog.model.record import Coverage
 from ranklog.reduce.agree import REMEMBERED_KEYS, Key, Ready, Report, RowReport
@@ -20,7 +21,6 @@ from ranklog.reduce.buffer import Buffer, Row, stack
 from ranklog.reduce.ops import FIELDS, QUANTILES, States, concatenate, empty_states, merge
 from ranklog.reduce.records import Reduced
 from ranklog.reduce.sketch import Bins, decode_bins, merge_bins
-from ranklog.world.base import Floats
 
 GATHER_ROWS = 4096
 _GATHER_ROWS_ALL_RANKS = 16384

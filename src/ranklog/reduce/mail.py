@@ -22,7 +22,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 
 
-class Letter(msgspec.Struct, frozen=True):
+class OutgoingRecord(msgspec.Struct, frozen=True):
     """One record that was posted.
 
     Attributes:
@@ -91,15 +91,15 @@ class Mail:
             self._serial += len(self._sent)
             self._sent.clear()
 
-    def take_back(self) -> list[Letter]:
+    def take_back(self) -> list[OutgoingRecord]:
         """Remove and return every record of which it is not sure that it has arrived."""
         with self._lock:
-            letters: list[Letter] = []
+            letters: list[OutgoingRecord] = []
             in_chunk = self._done + self._in_chunk
             for index, frame in enumerate(chain(self._sent, self._frames)):
                 if index >= len(self._sent):
                     in_chunk -= len(frame)
-                letters.append(Letter(self._serial + index, frame[_LENGTH.size :], in_chunk >= 0))
+                letters.append(OutgoingRecord(self._serial + index, frame[_LENGTH.size :], in_chunk >= 0))
             self._serial += len(letters)
             self._sent.clear()
             self._clear()

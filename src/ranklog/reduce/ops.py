@@ -17,9 +17,9 @@ from itertools import accumulate
 
 import numpy as np
 
+from ranklog.abc import Floats
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.reduce.sketch import Bins, Ints, bins_of, merge_bins, quantiles
-from ranklog.world.base import Floats
 
 FIELDS = 10
 COUNT, WEIGHT, TOTAL, M2, LOW, HIGH, LOW_RANK, HIGH_RANK, NONFINITE, NONFINITE_RANK = range(FIELDS)

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ranklog.world.base import Floats
+from ranklog.abc import Floats
 
 Ints = NDArray[np.int64]
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ranklog.capture.logger import Logger
-from ranklog.delivery.backends.base import RunContext
+from ranklog.backends.base import RunContext
 from ranklog.journal.reader import read_run
+from ranklog.logger.logger import Logger
 from ranklog.loggers import BackendLogger
 from ranklog.model.record import Entry, Metrics, Record, Status
 from ranklog.world.fake import FakeWorld

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ranklog.abc import Strategy, World
 from ranklog.model.errors import WorldError
-from ranklog.world.base import Strategy, World
 
 LIMIT_S = 30.0
 BESIDE_CALLS = 200

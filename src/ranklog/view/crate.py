@@ -17,12 +17,12 @@ from typing import Any
 
 import msgspec
 
-from ranklog.delivery.backends.files import artifact_path, step_path
+from ranklog.backends.shared.artifacts import artifact_path, step_path
 from ranklog.journal.layout import copy_out, make_private_dir, read_facts, read_file, write_private
 from ranklog.journal.reader import JournalReader
+from ranklog.model.as_json import to_json
 from ranklog.model.content import DATASET, FOLDER, REFERENCE, Dataset, Reference
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
-from ranklog.model.plain import to_json
 from ranklog.model.record import File, Item
 from ranklog.view.crate_action import describe_run, to_iso
 from ranklog.view.export import write_csv

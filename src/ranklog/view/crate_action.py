@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ranklog.delivery.backends.who import owner_of, program_of
+from ranklog.backends.shared.owner import owner_of, program_of
+from ranklog.model.as_json import spelled
 from ranklog.model.facts import facts_of
-from ranklog.model.plain import spelled
 from ranklog.view.query import RunView
 
 _STATUS = {

@@ -2,8 +2,8 @@
 
 The table has a row a point, by name and step; those that a later record of the same step replaced, or a later attempt
 that went back, come first and have a 1 in the column ``superseded``. The JSON lines hold everything, in the order of
-the journal, with NaN and infinities as `ranklog.model.plain` has them. Contents above 32 KiB stay in ``blobs/`` and are
-named by their SHA-256.
+the journal, with NaN and infinities as `ranklog.model.as_json` has them. Contents above 32 KiB stay in ``blobs/`` and
+are named by their SHA-256.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TextIO
 
 from ranklog.journal.layout import read_facts
 from ranklog.journal.reader import JournalReader
+from ranklog.model.as_json import to_json, to_plain
 from ranklog.model.errors import MissingExtraError
-from ranklog.model.plain import to_json, to_plain
 from ranklog.view.query import RunView
 
 COLUMNS = ("name", "step", "value", "time_ns", "attempt", "op", "answered", "world_size", "contributed", "superseded")

@@ -3,7 +3,7 @@
 Guarantees: for one metric and step the record that was logged last counts, so a correction replaces what it
 corrects. Where calls without a step have another number for another backend, the number of the backend that takes
 most of them counts. An attempt that goes back to an earlier step supersedes the points of earlier attempts from
-there on (`ranklog.journal.rewind`). Points that do not count are kept apart, never hidden.
+there on (`ranklog.journal.superseded`). Points that do not count are kept apart, never hidden.
 Damage in the journal shows in `damage` and takes nothing else with it.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 
 from ranklog.journal.layout import read_facts
 from ranklog.journal.reader import Damage, JournalReader, read_heads
-from ranklog.journal.rewind import Rewinds
+from ranklog.journal.superseded import Rewinds
 from ranklog.model.facts import JobFacts, RankFacts
 from ranklog.model.record import LAST_LINES, Attempt, Coverage, End, Entry, Event, Item, Metrics, Params
 from ranklog.model.spec import Scalar

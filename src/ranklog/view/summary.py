@@ -15,8 +15,8 @@ from typing import Literal
 
 import msgspec
 
-from ranklog.journal.alive import is_alive
 from ranklog.journal.layout import read_facts, segments
+from ranklog.journal.liveness import is_alive
 from ranklog.journal.reader import Head, JournalReader, Position, head_before, read_heads
 from ranklog.model.losses import LOSSES
 from ranklog.model.record import Attempt, End, Event, Record, RunFacts

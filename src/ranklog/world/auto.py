@@ -13,14 +13,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ranklog.abc import Strategy, World
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
-from ranklog.world import horovod, mpi, ray, torch
-from ranklog.world.base import Strategy, World
-from ranklog.world.hidden import launched_place
-from ranklog.world.launch import detect_place, stands_alone
-from ranklog.world.reconcile import with_rank
+from ranklog.world import horovod
+from ranklog.world.mpi import strategy as mpi
+from ranklog.world.place.containers import launched_place
+from ranklog.world.place.detect import detect_place, stands_alone
+from ranklog.world.place.reconcile import with_rank
+from ranklog.world.ray import strategy as ray
 from ranklog.world.single import SingleStrategy
+from ranklog.world.torch import strategy as torch
 
 MPI_GRACE_S = 1.0
 """So long after the logger a torch program that has initialised MPI may initialise the group that it trains with."""

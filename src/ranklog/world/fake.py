@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from ranklog.abc import Floats, ReduceOp
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
-from ranklog.world.base import Floats, ReduceOp
 
 _COMBINE: dict[str, Callable[[Floats, Floats], Floats]] = {"sum": np.add, "min": np.minimum, "max": np.maximum}
 

@@ -26,15 +26,15 @@ from urllib.parse import quote
 
 import msgspec
 
+from ranklog.abc import World
 from ranklog.model.errors import InvalidArgumentError, WorldError
 from ranklog.model.place import Place
-from ranklog.world import mpi
-from ranklog.world.base import World
-from ranklog.world.families import is_set
-from ranklog.world.launch import detect_place
-from ranklog.world.reconcile import complete, with_rank
+from ranklog.world.mpi import strategy as mpi
+from ranklog.world.place.detect import detect_place
+from ranklog.world.place.launchers import is_set
+from ranklog.world.place.reconcile import complete, with_rank
 from ranklog.world.single import SingleWorld
-from ranklog.world.torch import connect_over, distributed_module
+from ranklog.world.torch.strategy import connect_over, distributed_module
 
 FRONTENDS = ("horovod.torch", "horovod.tensorflow", "horovod.mxnet")
 SERVER_HOST = "HOROVOD_GLOO_RENDEZVOUS_ADDR"

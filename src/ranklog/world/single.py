@@ -11,11 +11,11 @@ import threading
 
 import msgspec
 
+from ranklog.abc import Floats, ReduceOp, World
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
-from ranklog.world.base import Floats, ReduceOp, World
-from ranklog.world.launch import STRATEGY_VARIABLE, detect_place
-from ranklog.world.reconcile import with_rank
+from ranklog.world.place.detect import STRATEGY_VARIABLE, detect_place
+from ranklog.world.place.reconcile import with_rank
 
 
 class SingleWorld:

@@ -11,17 +11,17 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from ranklog.abc import Strategy
 from ranklog.model.errors import InvalidArgumentError
+from ranklog.world.adapters import ForeignStrategy, RanksTeller
 from ranklog.world.auto import AutoStrategy, initialised_place
-from ranklog.world.base import Strategy
-from ranklog.world.deepspeed import DeepSpeedStrategy
-from ranklog.world.foreign import ForeignStrategy, RanksTeller
 from ranklog.world.horovod import HorovodStrategy
-from ranklog.world.launch import stands_alone
-from ranklog.world.mpi import MpiStrategy
-from ranklog.world.ray import RayStrategy
+from ranklog.world.mpi.strategy import MpiStrategy
+from ranklog.world.place.detect import stands_alone
+from ranklog.world.ray.strategy import RayStrategy
 from ranklog.world.single import SingleStrategy
-from ranklog.world.torch import TorchStrategy
+from ranklog.world.torch.deepspeed import DeepSpeedStrategy
+from ranklog.world.torch.strategy import TorchStrategy
 
 STRATEGIES: dict[str, Callable[[int | None], Strategy]] = {
     "auto": AutoStrategy,

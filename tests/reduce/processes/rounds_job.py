@@ -14,12 +14,12 @@ import msgspec
 import torch
 import torch.distributed as dist
 
+from ranklog.abc import World
 from ranklog.model.errors import WorldError
 from ranklog.model.record import Record
 from ranklog.reduce.buffer import Buffer
-from ranklog.reduce.now import reduce_now
-from ranklog.reduce.rounds import Rounds
-from ranklog.world.base import World
+from ranklog.reduce.reduce_now import reduce_now
+from ranklog.reduce.round import Rounds
 from ranklog.world.single import SeveredWorld
 from ranklog.world.strategies import resolve_strategy
 

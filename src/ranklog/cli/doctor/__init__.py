@@ -17,8 +17,8 @@ from rich.text import Text
 
 from ranklog.cli.doctor.check import Bounded, Check, Level, worst
 from ranklog.cli.output import clean, complain, count, out, runs_directory
+from ranklog.model.as_json import to_json, to_plain
 from ranklog.model.place import Place
-from ranklog.model.plain import to_json, to_plain
 
 PROBE_S = 10.0
 IMPORT_S = 10.0

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ranklog.backends.mlflow.trouble import INVALID_HOST, host_cure, host_of
 from ranklog.cli.doctor.check import Check, Level
-from ranklog.delivery.backends.mlflow_trouble import INVALID_HOST, host_cure, host_of
 from ranklog.model.redact import mask_text, split_userinfo
 from ranklog.model.spec import JOURNAL
 

@@ -11,16 +11,16 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 
-from ranklog.capture.facts import rank_facts, versions_of
-from ranklog.capture.joblimit import job_times
 from ranklog.cli.describe import SOON_S, device_text, place_text, versions_text
 from ranklog.cli.doctor.check import Check
 from ranklog.cli.output import date, duration, size_text
+from ranklog.job.facts import rank_facts, versions_of
+from ranklog.job.scheduler import job_times
 from ranklog.model.errors import LaunchError
 from ranklog.model.place import Place
 from ranklog.model.redact import is_secret_name
-from ranklog.world.hidden import launched_place
-from ranklog.world.launch import STRATEGY_VARIABLE, independent_tasks, other_places, stands_alone
+from ranklog.world.place.containers import launched_place
+from ranklog.world.place.detect import STRATEGY_VARIABLE, independent_tasks, other_places, stands_alone
 
 _FRAMEWORKS = ("torch", "deepspeed", "horovod", "mpi4py", "ray", "lightning")
 _SECRETS = ("WANDB_API_KEY", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")

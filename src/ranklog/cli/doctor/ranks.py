@@ -21,14 +21,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ranklog.abc import Strategy, World
 from ranklog.cli.doctor.check import Check, put_together
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.errors import RanklogError, WorldError
 from ranklog.model.place import Place
-from ranklog.world.base import Strategy, World
-from ranklog.world.hidden import launched_place
-from ranklog.world.hierarchy import HierarchicalWorld
+from ranklog.world.place.containers import launched_place
 from ranklog.world.strategies import resolve_strategy
+from ranklog.world.torch.hierarchy import HierarchicalWorld
 
 APART = "communicator"
 _BY_TORCH = ("torchrun", "lightning")

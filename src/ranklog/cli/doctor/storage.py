@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ranklog.cli.doctor.check import Check
 from ranklog.cli.output import duration, size_text
-from ranklog.journal.alive import this_host
 from ranklog.journal.layout import create_private, make_private_dir
+from ranklog.journal.liveness import this_host
 
 NETWORK = frozenset(
     (

@@ -1,0 +1,1 @@
+"""One package per backend. Each owns its client library; nothing else in ranklog imports that library."""

@@ -1,0 +1,246 @@
+"""Connects to MLflow and finds or makes the one run that stands for a ranklog run.
+
+Takes a `RunContext`, gives a `MlflowRun`. Guarantees: a ranklog run has one MLflow run in its experiment,
+however often it is opened (its tag ``ranklog.run_id`` finds it when the remembered id is lost); MLflow's
+global state (active run, tracking URI) is left alone; no usage report is sent; retries are left to the pump.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ranklog.backends.base import RunContext
+from ranklog.backends.mlflow.batches import PAIRS_A_BATCH, in_requests
+from ranklog.backends.mlflow.trouble import MlflowUnavailableError, explained, no_api
+from ranklog.backends.mlflow.uri import alone_in_sqlite, savedir_of, text_of, tracking_uri
+from ranklog.model.errors import InvalidArgumentError, MissingExtraError
+from ranklog.model.redact import mask_text, split_userinfo
+from ranklog.model.spec import Scalar
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+RUN_TAG = "ranklog.run_id"
+MAX_TAG_CHARS = 8000
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "GIT_PYTHON_REFRESH": "quiet",
+    # The pump waits and tries again by itself; MLflow's own 7 retries of 120 s would hold it up for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+
+
+class MlflowRun(msgspec.Struct, frozen=True):
+    """An open run.
+
+    Attributes:
+        client: The client it is written with.
+        run_id: MLflow's id of the run.
+        experiment_id: MLflow's id of its experiment.
+        tracking_uri: Where it is.
+        ranklog_id: Our id of it.
+        params: Parameters it already has; kept up to date.
+        tags: Tags it already has; kept up to date.
+    """
+
+    client: MlflowClient
+    run_id: str
+    experiment_id: str
+    tracking_uri: str
+    ranklog_id: str
+    params: dict[str, str]
+    tags: dict[str, str]
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raise trouble with the run or its server as `MlflowUnavailableError`, which says what helps."""
+        with explained(self.tracking_uri):
+            try:
+                yield
+            except Exception as error:
+                # MLflow has one code for what is wrong with a request and for a run that was deleted.
+                if getattr(error, "error_code", "") in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                    self.ensure_active()
+                raise
+
+    def ensure_active(self) -> None:
+        """Ask MLflow whether the run is there and active, which an upload of artifacts does not tell.
+
+        Raises:
+            MlflowUnavailableError: it was deleted, or it is not MLflow that answers.
+        """
+        _active(self.client, self.run_id, self.tracking_uri, self.ranklog_id)
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        """Set the tags that have another value so far, cut to what MLflow takes."""
+        from mlflow.entities import RunTag
+
+        new = {key: value for key, value in _cut(tags).items() if self.tags.get(key) != value}
+        pairs = [RunTag(key, value) for key, value in new.items()]
+        for some in in_requests(pairs, lambda pair: (pair.key, pair.value), PAIRS_A_BATCH):
+            self.client.log_batch(self.run_id, tags=some)
+        self.tags.update(new)
+
+    @property
+    def on_a_server(self) -> bool:
+        """Whether a server keeps the run, not a database that this process writes itself."""
+        return urlsplit(self.tracking_uri).scheme in ("http", "https")
+
+    def facts(self) -> dict[str, str]:
+        """What to remember and show."""
+        uri = split_userinfo(self.tracking_uri).url
+        facts = {"run_id": self.run_id, "experiment_id": self.experiment_id, "tracking_uri": uri}
+        if self.on_a_server:
+            base = uri.rstrip("/")
+            facts["url"] = f"{base}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        return facts
+
+
+def open_run(context: RunContext) -> MlflowRun:
+    """Open the run of this context, or make it.
+
+    Raises:
+        MissingExtraError: MLflow is not installed.
+        InvalidArgumentError: the tracking URI is a folder, there is no such run, or the experiment was deleted.
+        MlflowUnavailableError: the run was deleted, or MLflow takes nothing for another reason that is known.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        from mlflow import MlflowClient
+    except ImportError as error:
+        raise MissingExtraError("the MLflow backend needs MLflow: pip install 'ranklog[mlflow]'") from error
+    options = context.spec.options
+    uri = tracking_uri(options)
+    with alone_in_sqlite(uri), explained(uri):
+        return _open(MlflowClient(tracking_uri=uri), uri, context)
+
+
+def _open(client: MlflowClient, uri: str, context: RunContext) -> MlflowRun:
+    options = context.spec.options
+    known = context.known.get("run_id") or text_of(options, "run_id")
+    if known:
+        run = _active(client, known, uri, context.facts.run_id if "run_id" in context.known else "")
+        experiment_id = run.info.experiment_id
+    else:
+        experiment_id = _experiment(client, uri, options)
+        found = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{_quoted(context.facts.run_id)}'")
+        run = found[0] if found else _create(client, experiment_id, context)
+    if run.info.status != "RUNNING" or run.info.end_time:
+        _set_running(client, run.info.run_id)
+    params, tags = dict(run.data.params), dict(run.data.tags)
+    opened = MlflowRun(client, run.info.run_id, experiment_id, uri, context.facts.run_id, params, tags)
+    group = {"ranklog.group": context.facts.group} if context.facts.group else {}
+    opened.set_tags({RUN_TAG: context.facts.run_id, "ranklog.attempt": str(context.attempt), **group})
+    return opened
+
+
+def _active(client: MlflowClient, run_id: str, uri: str, ranklog_id: str) -> Run:
+    """A run that takes entries; ``ranklog_id`` is empty where nothing was delivered to it yet."""
+    try:
+        run = client.get_run(run_id)
+    except Exception as error:
+        if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        where = f"MLflow run {run_id} at {mask_text(uri)}"
+        if not ranklog_id:
+            raise InvalidArgumentError(f"there is no {where}: check run_id") from error
+        cure = f"to deliver everything to a new run: `ranklog sync {ranklog_id} --to mlflow={mask_text(uri)}`"
+        text = f"there is no {where} any more. It was deleted for good, as by `mlflow gc`; {cure}"
+        raise MlflowUnavailableError(text) from error
+    if run.info.run_id != run_id:
+        raise MlflowUnavailableError(no_api(uri, ""))
+    if run.info.lifecycle_stage != "active":
+        raise MlflowUnavailableError(
+            f"the MLflow run {run_id} was deleted: restore it, or its experiment, on MLflow's pages or with "
+            f"`mlflow runs restore --run-id {run_id}`, then run `ranklog sync`; records wait meanwhile"
+        )
+    return run
+
+
+def _set_running(client: MlflowClient, run_id: str) -> None:
+    """Take back the status and the time of an end."""
+    from mlflow.entities import RunStatus
+
+    # The client's own calls keep the time. 0 means none in MLflow's protocol, but is 1970 in its database.
+    store = client._tracking_client.store
+    store.update_run_info(run_id, RunStatus.RUNNING, 0, None)
+    engine = getattr(store, "engine", None)
+    if engine is not None:
+        from sqlalchemy import text
+
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE runs SET end_time = NULL WHERE run_uuid = :run"), {"run": run_id})
+
+
+def _experiment(client: MlflowClient, uri: str, options: dict[str, Scalar]) -> str:
+    from mlflow.exceptions import MlflowException
+
+    name = text_of(options, "experiment_name") or "Default experiment"
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        local = urlsplit(uri).scheme.split("+")[0] not in ("http", "https", "databricks", "databricks-uc", "")
+        # Without a server MLflow would put artifacts below the directory this process happens to be in.
+        location = (Path(savedir_of(options)) / "artifacts").as_uri() if local else None
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException as error:
+            # Another run may have created it just now.
+            experiment = client.get_experiment_by_name(name)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
+                raise
+    if experiment.lifecycle_stage != "active":
+        raise InvalidArgumentError(
+            f"the MLflow experiment {name!r} was deleted: restore it with "
+            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, or give another "
+            f"experiment_name"
+        )
+    return str(experiment.experiment_id)
+
+
+def _create(client: MlflowClient, experiment_id: str, context: RunContext) -> Run:
+    options, facts = context.spec.options, context.facts
+    tags = {
+        "mlflow.runName": text_of(options, "run_name") or facts.run_id,
+        "mlflow.note.content": text_of(options, "run_description"),
+        "mlflow.parentRunId": text_of(options, "parent_run_id"),
+        # MLflow's pages show what comes after the last slash.
+        "mlflow.source.name": facts.script or " ".join(facts.command),
+        "ranklog.command": " ".join(facts.command),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+        RUN_TAG: facts.run_id,
+    }
+    return client.create_run(
+        experiment_id,
+        start_time=facts.created_ns // 1_000_000,
+        tags=_cut({name: value for name, value in tags.items() if value}),
+    )
+
+
+def _cut(tags: dict[str, str]) -> dict[str, str]:
+    return {name: value[:MAX_TAG_CHARS] for name, value in tags.items()}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "")

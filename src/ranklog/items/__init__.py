@@ -1,0 +1,1 @@
+"""Encodes items (everything that is not a number) into the canonical bytes of their kind."""

@@ -1,0 +1,1 @@
+"""Facts about the job: scheduler, GPUs, run directory, requeue."""

@@ -1,0 +1,1 @@
+"""The logger object that users hold: its logging calls and its life cycle."""

@@ -1,0 +1,66 @@
+"""What backends have told about the run that is open, read from their cursors. Waits, with a time limit."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ranklog.model.errors import RanklogError
+from ranklog.model.spec import JOURNAL
+
+if TYPE_CHECKING:
+    from ranklog.model.identity import Member
+    from ranklog.pipeline.session import Session
+
+ASK_EVERY_S = 0.02
+
+
+def wait_delivered(session: Session, deadline: float) -> bool:
+    """Wait until every backend has what is journaled now; whether that came before ``deadline`` (monotonic)."""
+    from ranklog.journal.cursor import backends_of, cursors_of
+
+    recorder = session.recorder
+    if recorder is None:
+        return True
+    asked = {spec.id for spec in session.config.specs if spec.backend != JOURNAL}
+    if session.config.forward == "later":
+        return not asked
+    target = recorder.ordinal
+    backends: list[Member] = []
+    while True:
+        backends = backends or backends_of(recorder.run_dir)  # a disk that refuses may bring them later
+        cursors = cursors_of(recorder.run_dir, backends)
+        if all(identity in cursors and cursors[identity].next_ordinal >= target for identity in asked):
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(ASK_EVERY_S)
+
+
+def known_fact(session: Session, mask: int, fact: str, timeout_s: float) -> str:
+    """What a backend told about the run, or ranklog's own where no backend has it.
+
+    Raises:
+        RanklogError: the backend did not answer in time, or delivery is later.
+    """
+    from ranklog.journal.cursor import backends_of, cursors_of
+
+    deadline = time.monotonic() + timeout_s
+    own = [spec for i, spec in enumerate(session.config.specs) if mask >> i & 1]
+    # One backend answers, always the same: the first of the logger's own that has ids.
+    asked = next((spec for spec in own if spec.backend in ("mlflow", "wandb")), None)
+    if asked is None:
+        return session.run_id(timeout_s) if fact == "run_id" else session.config.experiment
+    if session.config.forward == "later":
+        raise RanklogError(f'{fact} is known after delivery only, and this run has forward="later": use ranklog_run_id')
+    run_dir = session.run_dir(timeout_s)
+    backends: list[Member] = []
+    while True:
+        backends = backends or backends_of(run_dir)
+        cursor = cursors_of(run_dir, backends).get(asked.id)
+        if cursor is not None and fact in cursor.known:
+            return cursor.known[fact]
+        if time.monotonic() >= deadline:
+            trouble = (cursor and cursor.error) or "the forwarder has not opened it yet"
+            raise RanklogError(f"{asked.backend} did not tell {fact} within {timeout_s:g} s: {trouble}")
+        time.sleep(ASK_EVERY_S)

@@ -1,0 +1,83 @@
+"""Checks the arguments of the logging calls, and gives them back as exact builtins. Pure."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ranklog.model.errors import InvalidArgumentError
+from ranklog.model.kinds import check_name
+from ranklog.values.local import reading_number
+from ranklog.values.numbers import shown
+from ranklog.values.plain import NoScalar, keyed, to_scalar
+from ranklog.values.refusing import refusing
+
+STEP_LIMIT = 2**63
+
+
+def check_goal(goal: object) -> Literal["min", "max"] | None:
+    """Return ``goal`` when it is one, or None.
+
+    Raises:
+        InvalidArgumentError: for anything else.
+    """
+    if goal is None:
+        return None
+    for known in ("min", "max"):
+        if isinstance(goal, str) and goal == known:
+            return known
+    raise InvalidArgumentError(f'goal={shown(goal)} is not allowed: give "min" or "max"')
+
+
+def check_context(context: object) -> str | None:
+    """Return ``context`` as text, or None.
+
+    Raises:
+        InvalidArgumentError: it has no text of its own.
+    """
+    scalar = to_scalar(context)
+    if isinstance(scalar, NoScalar):
+        raise InvalidArgumentError(f"context={shown(context)} is not allowed: give a str")
+    return None if scalar is None else str(scalar)
+
+
+def below(identifier: str, items: Mapping[Any, Any]) -> dict[str, Any]:
+    """The values of a mapping under names below its identifier.
+
+    Raises:
+        InvalidArgumentError: a name is not allowed.
+        InvalidItemError: two keys become one name.
+    """
+    for name in items:
+        if isinstance(name, str):
+            check_name(f"{identifier}/{str.__str__(name)}")  # before it is escaped
+    with refusing(f"metric {identifier!r}"):
+        return {check_name(f"{identifier}/{name}"): value for name, value in keyed(items.items()).items()}
+
+
+def check_step(step: object) -> int:
+    """An int, also of a whole number of another type; of a tensor on a device this waits for the device.
+
+    Raises:
+        InvalidArgumentError: it is no whole number, or too large.
+        InvalidItemError: a tensor of which this rank has no value.
+    """
+    if not isinstance(step, bool):
+        with reading_number(step, "step=") as here:
+            try:
+                number = operator.index(here)
+            except Exception:  # tensors and arrays have errors of their own
+                number = _whole(here)
+        if -STEP_LIMIT < number < STEP_LIMIT:
+            return number
+    raise InvalidArgumentError(f"step={shown(step)} is not allowed: give an int or None")
+
+
+def _whole(step: object) -> int:
+    """A step such as 5.0 as an int; `STEP_LIMIT` for anything else."""
+    try:
+        number = to_scalar(step)
+    except Exception:  # as above
+        return STEP_LIMIT
+    return int(number) if isinstance(number, float) and number.is_integer() else STEP_LIMIT

@@ -1,0 +1,159 @@
+"""Flattens hyper-parameters: pure.
+
+In: mappings, configs and objects with named fields. Out: one level of names with exact scalars, by the rule of
+`ranklog.values.plain`; lists and arrays as JSON, anything else as a text that is the same in a resumed run.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ranklog.model.errors import InvalidItemError
+from ranklog.model.kinds import check_name
+from ranklog.model.spec import Scalar
+from ranklog.model.text import storable
+from ranklog.values.fields import fields_of
+from ranklog.values.numbers import shown
+from ranklog.values.plain import Inside, NoScalar, NotPlain, key_text, to_plain, to_scalar
+from ranklog.values.refusing import refusing
+from ranklog.values.tables import columns_and_rows
+
+MAX_CHARS = 64 * 1024
+"""Longest text of one parameter; what is longer is cut, with its digest."""
+MAX_ELEMENTS = 20_000
+"""Largest array that becomes a text."""
+MAX_TOTAL_CHARS = 8 * 1024 * 1024
+_HEAD_CHARS = 200
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def flatten(params: Any, tell: Callable[[str], None] = lambda _: None) -> dict[str, Scalar]:
+    """One level of names joined by dots; what is no scalar becomes its stable text.
+
+    Args:
+        params: A mapping, or an object with named fields.
+        tell: Takes what was cut, in words.
+
+    Raises:
+        InvalidItemError: two keys become one name, something holds itself, or it is too much.
+        InvalidArgumentError: a name is not allowed.
+
+    Example:
+        >>> flatten({"lr": 0.1, "optimizer": {"name": "adam", "betas": (0.9, 0.999)}})
+        {'lr': 0.1, 'optimizer.name': 'adam', 'optimizer.betas': '[0.9, 0.999]'}
+    """
+    found = _Flat()
+    with refusing("parameters"):
+        found.take(params, fields_of(params) or {}, ())
+    found.check_size()
+    if found.cut:
+        more = f" and {len(found.cut) - 1} more" if len(found.cut) > 1 else ""
+        tell(
+            f"parameter {found.cut[0]!r}{more} is longer than {MAX_CHARS} characters or {MAX_ELEMENTS} elements: its "
+            "beginning and its digest are kept; log it with kind='dict' or 'artifact' to keep all"
+        )
+    return found.values
+
+
+class _Flat:
+    def __init__(self) -> None:
+        self.values: dict[str, Scalar] = {}
+        self._paths: dict[str, tuple[Any, ...]] = {}
+        self._inside = Inside()
+        self.cut: list[str] = []
+
+    def take(self, owner: object, named: Mapping[Any, Any], path: tuple[Any, ...]) -> None:
+        """Put the fields of a value below a path."""
+        self._inside.enter(owner)
+        for key, value in named.items():
+            below = (*path, key)
+            if inner := fields_of(value):
+                self.take(value, inner, below)
+            else:
+                self._put(below, value)
+        self._inside.leave()
+
+    def _put(self, path: tuple[Any, ...], value: Any) -> None:
+        name = check_name(".".join(map(key_text, path)))
+        if name in self.values:
+            raise NotPlain(f"{_spelled(self._paths[name])} and {_spelled(path)} both become {name!r}: rename one")
+        self._paths[name] = path
+        with refusing(f"parameter {name!r}"):
+            self.values[name], whole = _value(value)
+        if not whole:
+            self.cut.append(name)
+
+    def check_size(self) -> None:
+        """Refuse what no record of the journal can hold."""
+        total = sum(len(name) + (len(value) if isinstance(value, str) else 8) for name, value in self.values.items())
+        if total > MAX_TOTAL_CHARS:
+            raise InvalidItemError(
+                f"parameters of {total} characters are more than {MAX_TOTAL_CHARS}: log them with kind='dict'"
+            )
+
+
+def _spelled(path: tuple[Any, ...]) -> str:
+    return " → ".join(map(shown, path))
+
+
+def _value(value: Any) -> tuple[Scalar, bool]:
+    """A value as a scalar, and whether that says all of it."""
+    scalar = to_scalar(value)
+    if isinstance(scalar, NoScalar):
+        if (digest := _array_digest(value)) is not None:
+            return digest, False
+        scalar = _text(value)
+    if isinstance(scalar, str) and len(scalar) > MAX_CHARS:
+        digest = hashlib.sha256(scalar.encode()).hexdigest()[:16]
+        return f"{scalar[:_HEAD_CHARS]}… ({len(scalar)} characters, sha256 {digest})", False
+    return scalar, True
+
+
+def _array_digest(value: Any) -> str | None:
+    """Type, shape and digest of an array or tensor of more than `MAX_ELEMENTS`; None for anything else."""
+    shape = getattr(value, "shape", None)
+    if not hasattr(value, "dtype") or not isinstance(shape, tuple) or math.prod(shape) <= MAX_ELEMENTS:
+        return None
+    from ranklog.values.arrays import to_array
+
+    array = to_array(value)
+    if array.dtype.hasobject:
+        return None
+    digest = hashlib.sha256(array.tobytes()).hexdigest()[:16]
+    return f"{array.dtype} array of shape {list(shape)}, sha256 {digest}"
+
+
+def _text(value: Any) -> str:
+    """The JSON of what holds other values, a description of anything else."""
+    if hasattr(value, "itertuples") and hasattr(value, "columns") and (table := columns_and_rows(value)) is not None:
+        value = {"columns": table.columns, "data": table.rows}
+    plain = to_plain(value, _described)
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def _described(value: Any) -> str:
+    """Text without memory addresses, so that a resumed run gives the same."""
+    if isinstance(value, functools.partial):
+        given = [*map(_argument, value.args), *(f"{name}={_argument(each)}" for name, each in value.keywords.items())]
+        return f"functools.partial({', '.join([_text(value.func), *given])})"
+    if isinstance(name := getattr(value, "__qualname__", None), str):
+        return storable(f"{getattr(value, '__module__', None) or 'builtins'}.{name}")
+    kind: Any = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if kind.__repr__ is object.__repr__ and kind.__str__ is object.__str__:
+        return name
+    try:
+        return storable(_ADDRESS.sub("", str(value)))
+    except Exception:  # how it shows itself is other people's code
+        return name
+
+
+def _argument(value: Any) -> str:
+    scalar = to_scalar(value)
+    return _text(value) if isinstance(scalar, NoScalar) else repr(scalar)

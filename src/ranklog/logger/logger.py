@@ -1,0 +1,341 @@
+"""The one `Logger`: the calls users make, in the training thread.
+
+Guarantees: a call never waits for a network, a disk, a device or another rank, except `flush`, `wait_delivered`,
+`reduce_now`, closing, and logging a file or a model (which reads it). A wrong call raises at once; trouble
+elsewhere does not. What is logged is a snapshot. The life cycle is in `ranklog.logger.lifecycle`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ranklog.items.options import known_options
+from ranklog.logger import open_loggers
+from ranklog.logger.arguments import STEP_LIMIT, below, check_context, check_goal, check_step
+from ranklog.logger.hyperparameters import flatten
+from ranklog.logger.lifecycle import OpenLogger
+from ranklog.model.errors import InvalidArgumentError, InvalidItemError
+from ranklog.model.kinds import check_kind, check_name, check_op
+from ranklog.model.record import MetricInfo, Params
+from ranklog.pipeline.gate import Gate
+from ranklog.pipeline.pace import reduce_timeouts
+from ranklog.values.fields import fields_of
+from ranklog.values.local import reading
+from ranklog.values.numbers import number_option
+from ranklog.values.snapshot import Value, take, take_mapping
+
+if TYPE_CHECKING:
+    from ranklog.pipeline.session import Session
+
+WEIGHT = "a finite number of 0 or above"
+RESUMED_WITHOUT_STEP = (
+    "metrics without step= count from 0 again in a resumed run, and supersede what was logged before: give step="
+)
+
+
+class Logger(OpenLogger):
+    """Logs to one or several backends; made by the classes in `ranklog.loggers`.
+
+    Args:
+        config: What the session will be opened with.
+        savedir: The directory under which everything is stored.
+    """
+
+    def log(
+        self,
+        item: Any,
+        identifier: str | Sequence[str],
+        kind: str = "metric",
+        step: int | None = None,
+        batch_idx: int | None = None,
+        *,
+        reduce: str | None = None,
+        weight: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Log one item, or a sequence of items with as many identifiers.
+
+        Args:
+            item: What to log; see the reference of kinds.
+            identifier: Its name; for kinds that become files, the file's path.
+            kind: What it is.
+            step: The x axis; None counts the calls for that identifier that the backend takes.
+            batch_idx: Index of the batch, for ``log_freq``.
+            reduce: For metrics: how the values of all ranks become one; see `log_metrics`.
+            weight: Weight of this rank's value in a reduction, for example its number of samples.
+            **kwargs: Options of the kind, for example ``caption``.
+
+        Raises:
+            InvalidArgumentError: unknown kind or reduction, bad name, step or weight, different lengths.
+            InvalidItemError: the kind cannot store such an item.
+            NotStartedError: the logger is not open.
+
+        Ranks: all call; whether a call counts is decided by ``log_freq`` and ``log_on_workers``.
+        """
+        gate = self._gate
+        if gate is None:
+            self._not_started("log")
+        # Spelled out in both calls: a refused call is so short that one more function would be felt.
+        if batch_idx is None:
+            mask = gate.every
+        elif gate.counted:
+            mask = gate.batch(batch_idx)
+        else:
+            mask = gate.always
+        if kind != "metric":
+            self._log_item(gate, mask, item, identifier, kind, step, reduce, kwargs)
+            return
+        if kwargs and self._session is not None and isinstance(identifier, str):
+            said = known_options("metric", kwargs)
+            self._describe(self._session, check_name(identifier), mask & gate.lead, said)
+        if reduce is None and not gate.reduces:
+            mask &= gate.write
+        if not mask:
+            return
+        session = self._session
+        if (
+            reduce is None
+            and weight is None
+            and type(item) is float
+            and type(step) is int
+            and type(identifier) is str
+            and identifier in self._names
+            and -STEP_LIMIT < step < STEP_LIMIT
+            and not gate.reduces
+            and session is not None
+        ):
+            # The common call, without another function: its cost is what people measure.
+            session.inbox.append(({identifier: item}, step, time.time_ns(), mask, None, None))
+            return
+        self._log_metric(gate, mask, item, identifier, step, reduce, weight)
+
+    def _log_metric(
+        self,
+        gate: Gate,
+        mask: int,
+        item: Any,
+        identifier: str | Sequence[str],
+        step: int | None,
+        reduce: str | None,
+        weight: float | None,
+    ) -> None:
+        if not isinstance(identifier, str):
+            for each, name in self._pairs(item, identifier):
+                self._log_metric(gate, mask, each, name, step, reduce, weight)
+            return
+        identifier = check_name(identifier)
+        if isinstance(item, Mapping):
+            values = take_mapping(below(identifier, item))
+        else:
+            values = {identifier: take(item, identifier)}
+            self._names.add(identifier)
+        self._submit(gate, mask, values, step, reduce, weight)
+
+    def log_metrics(
+        self,
+        metrics: Mapping[str, Any],
+        step: int | None = None,
+        batch_idx: int | None = None,
+        *,
+        reduce: str | None = None,
+        weight: float | None = None,
+    ) -> None:
+        """Log many scalars in one call: the fast path.
+
+        Args:
+            metrics: Names to scalars.
+            step: The x axis; None counts the calls that the backend takes.
+            batch_idx: Index of the batch, for ``log_freq``.
+            reduce: How the values of all ranks become one: ``"mean"``, ``"sum"``, ``"min"``, ``"max"``, ``"std"``,
+                ``"median"``, ``"p99"`` (to 1 %), ``"stats"`` (name/mean, /std, /min, /max, /min_rank, /max_rank,
+                /count), or ``"per_rank"`` (a series a rank, name/rank_003). None keeps the logger's own default.
+            weight: Weight of this rank's values, 0 or above; 1 by default.
+
+        Raises:
+            InvalidArgumentError: bad name, step, reduction or weight.
+            InvalidItemError: a value is no scalar.
+            NotStartedError: the logger is not open.
+
+        Ranks: all call; with ``reduce`` every rank contributes and one record comes out.
+        """
+        gate = self._gate
+        if gate is None:
+            self._not_started("log_metrics")
+        # Spelled out in both calls: a refused call is so short that one more function would be felt.
+        if batch_idx is None:
+            mask = gate.every
+        elif gate.counted:
+            mask = gate.batch(batch_idx)
+        else:
+            mask = gate.always
+        if reduce is None and not gate.reduces:
+            mask &= gate.write
+        if not mask:
+            return
+        self._submit(gate, mask, self._snapshot(metrics), step, reduce, weight)
+
+    def _snapshot(self, metrics: Mapping[str, Any]) -> dict[str, Value]:
+        if type(metrics) is not dict and not isinstance(metrics, Mapping):
+            raise InvalidItemError(f"log_metrics takes a mapping of names to scalars, not a {type(metrics).__name__}")
+        if not metrics.keys() <= self._names or set(map(type, metrics)) != {str}:
+            metrics = {check_name(name): value for name, value in metrics.items()}
+            self._names.update(metrics)
+        if set(map(type, metrics.values())) == {float}:
+            return dict(metrics)
+        return take_mapping(metrics)
+
+    def _submit(
+        self,
+        gate: Gate,
+        mask: int,
+        values: dict[str, Value],
+        step: int | None,
+        reduce: str | None,
+        weight: float | None,
+    ) -> None:
+        session = self._session
+        if session is None or not values:
+            return
+        if weight is not None:
+            weight = number_option(weight, "weight", WEIGHT, low=0.0)
+        if step is None:
+            if session.resumed:
+                session.health.warn("steps", RESUMED_WITHOUT_STEP)
+            for own, to in self._steps.take(values, mask).items():
+                self._submit(gate, to, values, own, reduce, weight)
+            return
+        if type(step) is not int or not -STEP_LIMIT < step < STEP_LIMIT:
+            step = check_step(step)
+        now = time.time_ns()
+        if reduce is not None:
+            session.inbox.append((values, step, now, mask, check_op(reduce), weight))
+        elif not gate.reduces:
+            session.inbox.append((values, step, now, mask, None, weight))
+        else:
+            for op, bits in gate.plan:
+                to = mask & bits & (gate.write if op is None else -1)
+                if to:
+                    session.inbox.append((values, step, now, to, op, weight))
+
+    def _log_item(
+        self,
+        gate: Gate,
+        mask: int,
+        item: Any,
+        identifier: str | Sequence[str] | None,
+        kind: str,
+        step: int | None,
+        reduce: str | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        found = check_kind(kind)
+        if reduce is not None:
+            raise InvalidArgumentError(f"reduce={reduce!r} is for kind='metric', not for kind={kind!r}")
+        session = self._session
+        if not mask or session is None or not (mask & gate.write or found.on_every_rank):
+            return
+        if identifier is None and found.nameless:
+            identifier = kind
+        if not isinstance(identifier, str):
+            for each, name in self._pairs(item, identifier):
+                self._log_item(gate, mask, each, name, kind, step, None, options)
+            return
+        identifier, kind = check_name(identifier), found.name
+        if kind == "param":
+            self._log_params(gate, mask, {identifier: item} if fields_of(item) is None else item)
+            return
+        steps = self._steps.take([f"{kind}:{identifier}"], mask) if step is None else {check_step(step): mask}
+        from ranklog.logger.dispatch import Call, route
+
+        for own, to in steps.items():
+            route(Call(session, gate, item, identifier, kind, own, to, options, self._meet))
+        if found.becomes == "metric":
+            self._describe(session, identifier, mask & gate.write, options)
+
+    def _describe(self, session: Session, name: str, to: int, options: Mapping[str, Any]) -> None:
+        """Note what a call says about its metric, once and when it changes."""
+        said = check_goal(options.get("goal")), check_context(options.get("context"))
+        if to and said != self._said.get(name, (None, None)):
+            self._said[name] = said
+            session.inbox.append(MetricInfo(time.time_ns(), to, name, *said))
+
+    def _meet(self) -> None:
+        """Wait until every rank has come here, for what is collective by contract."""
+        timeout_s = reduce_timeouts()[0]
+        if self._now is None:
+            self._now = open_loggers.connect_now(self._session, self._config, timeout_s)
+        self._now.reduce(1.0, "sum", 1.0, timeout_s)
+
+    @staticmethod
+    def _pairs(items: Any, identifiers: Any) -> Iterator[tuple[Any, str]]:
+        if isinstance(items, (str, bytes)) or not isinstance(items, Sequence) or not isinstance(identifiers, Sequence):
+            raise InvalidArgumentError(
+                f"identifier={identifiers!r} is a {type(identifiers).__name__}: give a str, or a sequence "
+                "of str with a sequence of as many items"
+            )
+        if len(items) != len(identifiers):
+            raise InvalidArgumentError(f"{len(items)} items with {len(identifiers)} identifiers: give as many of both")
+        return zip(items, map(check_name, identifiers), strict=True)
+
+    def save_hyperparameters(self, params: Any) -> None:
+        """Log hyper-parameters, whatever ``log_freq`` is; what is nested is flattened with dots.
+
+        Args:
+            params: A mapping, or an object with named fields: an ``argparse.Namespace``, a dataclass, an attrs class, a
+                pydantic model, an OmegaConf config.
+
+        Raises:
+            InvalidItemError: it has no named fields, or two of them get one name.
+            InvalidArgumentError: a name is not allowed.
+            NotStartedError: the logger is not open.
+
+        Ranks: all call; the lowest rank of ``log_on_workers`` gives the values.
+        """
+        gate = self._gate
+        if gate is None:
+            self._not_started("save_hyperparameters")
+        if fields_of(params) is None:
+            raise InvalidItemError(
+                f"save_hyperparameters takes a mapping or an object with named fields, not a {type(params).__name__}"
+            )
+        self._log_params(gate, gate.every, params)
+
+    def _log_params(self, gate: Gate, mask: int, params: Any) -> None:
+        session, mask = self._session, mask & gate.lead
+        said: list[str] = []
+        with reading("a parameter"):
+            values = flatten(params, said.append)
+        if values and mask and session is not None:
+            for text in said:
+                session.health.warn("changed_param", text)
+            session.inbox.append(Params(time.time_ns(), mask, values))
+
+    def reduce_now(
+        self, value: Any, op: str = "mean", weight: float | None = None, timeout: float | None = None
+    ) -> float:
+        """Reduce one scalar over all ranks and return the result on each, for early stopping and the like.
+
+        Args:
+            value: This rank's scalar.
+            op: ``"mean"``, ``"sum"``, ``"min"``, ``"max"`` or ``"std"``.
+            weight: Weight of this rank's value.
+            timeout: Seconds to wait for the others; 60 by default.
+
+        Raises:
+            InvalidArgumentError: the reduction is not one of these.
+            ReduceTimeoutError: not every rank called in time.
+
+        Ranks: all must call, in the same order; waits for all of them.
+        """
+        session = self._live("reduce_now")
+        taken = take(value, "reduce_now")
+        number = taken if isinstance(taken, float) else taken.resolve()
+        if self._forked:
+            return number
+        timeout_s = 60.0 if timeout is None else timeout
+        weight_ = 1.0 if weight is None else number_option(weight, "weight", WEIGHT, low=0.0)
+        if self._now is None:
+            self._now = open_loggers.connect_now(session, self._config, timeout_s)
+        return self._now.reduce(number, op, weight_, timeout_s)

@@ -1,0 +1,1 @@
+"""Measures what users ask to observe: gradients, graphs, node load, energy."""

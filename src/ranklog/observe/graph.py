@@ -1,0 +1,209 @@
+"""Traces one forward of a module as a graph of the functions it calls.
+
+In: a module; with an example its forward is run here, without one the next forward of the training is listened to.
+Out: a `content.Graph` in the order of the calls, each node in the scope of the modules around it. Results are known
+by identity, and held no longer than the forward runs. What was compiled runs uncompiled in that one forward; what a
+scripted part does inside is one node of that module.
+
+The module is not touched: hooks that are common to all modules find it, so that it can be copied, pickled, scripted
+and compiled at any time.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+from ranklog.model.content import Graph
+from ranklog.model.errors import InvalidItemError
+from ranklog.observe.graph_nodes import Tracer, tensors_in
+from ranklog.values.local import local
+
+_SKIPPED = frozenset(
+    {"__get__", "__set__", "size", "dim", "is_floating_point", "is_complex", "requires_grad_", "__len__"}
+)
+_TORCH_WARNS = r"Using `torch\.compile\(module\)` when there are global hooks"
+
+
+def trace_now(module: Any, name: str, example: Any) -> Graph:
+    """The graph of one forward with an example, in evaluation mode and without gradients.
+
+    Raises:
+        InvalidItemError: the module cannot be run with the example.
+    """
+    import torch
+
+    from ranklog.items.model_formats import evaluating
+
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    given = example if isinstance(example, (tuple, list)) else (example,)
+    inputs = [local(part, f"input_example of graph {name!r}") for part in given]
+    graphs: list[Graph] = []
+    listener = Listener(module, graphs.append)
+    try:
+        with torch.no_grad(), evaluating(module), _uncompiled():
+            module(*(part.to(device) if isinstance(part, torch.Tensor) else part for part in inputs))
+    except Exception as error:
+        raise InvalidItemError(f"graph {name!r}: the module cannot be run with input_example: {error}") from error
+    finally:
+        listener.stop()
+    if not graphs:
+        raise InvalidItemError(f"graph {name!r}: the module's forward gives nothing")
+    return graphs[0]
+
+
+class Listener:
+    """Traces the next forward of a module, in the thread that runs it.
+
+    Hooks that are common to all modules say where a call belongs, a function mode says what is called. The module is
+    held weakly, so that one that is not called again can be freed.
+
+    Args:
+        module: Which.
+        done: Called with the graph, in the thread of the forward.
+    """
+
+    def __init__(self, module: Any, done: Callable[[Graph], None]) -> None:
+        from torch.nn.modules import module as common
+
+        self._module = weakref.ref(module)
+        self._done: Callable[[Graph], None] | None = done
+        self._tracer: Tracer | None = None
+        self._thread = 0
+        self._names: dict[int, str] = {}
+        self._forward = ExitStack()
+        self._around: Any = None
+        self._uncompiled = ExitStack()
+        self._listening = ExitStack()
+        self._listening.callback(common.register_module_forward_pre_hook(self._enter).remove)
+        after = common.register_module_forward_hook(self._leave, with_kwargs=True, always_call=True)
+        self._listening.callback(after.remove)
+        # What torch's own `remove` forgets: every compiled module would warn of hooks for good.
+        self._listening.callback(getattr(common, "_global_forward_hooks_with_kwargs", {}).pop, after.id, None)
+        self._listening.enter_context(_without_a_warning_of_torch())
+
+    def stop(self) -> bool:
+        """Listen no more; returns whether nothing was heard. A forward that runs now goes on untouched."""
+        waited = self._done is not None
+        self._done = None
+        self._close_if_done()
+        return waited
+
+    def _close_if_done(self) -> None:
+        if self._done is None and self._tracer is None and self._around is None:
+            self._listening.close()
+
+    def _enter(self, module: Any, args: Any) -> None:
+        import torch
+
+        # While a forward is compiled, its hooks are part of what is compiled.
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return
+        if self._tracer is None and self._done is not None:
+            self._await(module, args)
+        elif self._tracer is not None and self._thread == threading.get_ident():
+            scopes = self._tracer.scopes
+            scopes.append(self._names.get(id(module), scopes[-1]))
+
+    def _await(self, module: Any, args: Any) -> None:
+        awaited = self._module()
+        if awaited is None:
+            self._listening.close()
+        elif _is(module, awaited):
+            self._begin(module, args)
+        elif self._around is None and any(part is awaited for part in _compiled_by(module)):
+            self._around = module
+            self._uncompiled.enter_context(_uncompiled())
+
+    def _begin(self, module: Any, args: Any) -> None:
+        self._thread = threading.get_ident()
+        self._names = {id(part): name.replace(".", "/") for name, part in module.named_modules()}
+        self._tracer = Tracer()
+        for name, parameter in module.named_parameters():
+            self._tracer.note_parameter(name.replace(".", "/"), parameter)
+        self._tracer.take(args)
+        self._tracer.scopes.append("")
+        self._forward.enter_context(_uncompiled())
+        self._forward.enter_context(_mode(self._tracer))
+
+    def _leave(self, module: Any, args: Any, *rest: Any) -> None:
+        """The end of any module's forward; ``rest`` is the result, behind the keyword arguments unless it raised."""
+        import torch
+
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return
+        if module is self._around:
+            self._around = None
+            self._uncompiled.close()
+            self._close_if_done()
+        elif self._tracer is not None and self._thread == threading.get_ident():
+            self._tracer.scopes.pop()
+            if not self._tracer.scopes:
+                self._end(self._tracer, rest[0] if len(rest) > 1 else {}, rest[-1])
+
+    def _end(self, tracer: Tracer, kwargs: Any, result: Any) -> None:
+        done, self._done, self._tracer = self._done, None, None
+        self._forward.close()
+        self._close_if_done()
+        if done is None or result is None:
+            return  # closed meanwhile, or the forward raised: that is the user's to see
+        for index, tensor in enumerate(tensors_in(result)):
+            tracer.add("output", "output" if index == 0 else f"output_{index}", (tensor,), None)
+        tracer.take(kwargs)
+        done(Graph(tracer.graph()))
+
+
+def _is(module: Any, awaited: Any) -> bool:
+    # A replica of DataParallel is another object, but shares its hooks with the module.
+    return module is awaited or module._forward_hooks is awaited._forward_hooks
+
+
+def _compiled_by(module: Any) -> Iterator[Any]:
+    """The modules inside one that `torch.compile` gave; nothing of another."""
+    inner = getattr(module, "_orig_mod", None)
+    return iter(()) if inner is None else iter(inner.modules())
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """What was compiled runs as it was written, and nothing is compiled; where torch can do that (2.6)."""
+    import torch
+
+    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@contextmanager
+def _without_a_warning_of_torch() -> Iterator[None]:
+    """Compiled modules warn about hooks that are common to all modules; ours are made for that."""
+    warnings.filterwarnings("ignore", message=_TORCH_WARNS)
+    ours = warnings.filters[0]
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # somebody has set the filters anew
+            warnings.filters.remove(ours)  # type: ignore[attr-defined]
+
+
+def _mode(tracer: Tracer) -> Any:
+    from torch.overrides import TorchFunctionMode
+
+    class Mode(TorchFunctionMode):  # type: ignore[misc]
+        """Tells the tracer of the outermost functions of torch; what these call inside is theirs."""
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            name = getattr(func, "__name__", "function")
+            if name not in _SKIPPED and next(tensors_in(result), None) is not None:
+                tracer.call(name, (args, kwargs), result)
+            return result
+
+    return Mode()

@@ -1,0 +1,150 @@
+"""The spill files of a run: what writes this rank's, and what merges all of them into records.
+
+In: items from the rounds of a rank that can no longer reach the others. Out: its file in the run directory; later, on
+rank 0 when it closes or in ``ranklog sync``, records for the journal. Merging reads all files of a meeting each time,
+so that a file which came late corrects what was merged without it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ranklog.journal.layout import FACTS
+from ranklog.journal.reader import last_end, read_heads, read_run
+from ranklog.journal.spill_file import FOLDER, SpillFile, SpillWriter, read_spill, spill_files
+from ranklog.journal.writer import JournalWriter
+from ranklog.model.errors import RanklogError
+from ranklog.model.place import Place
+from ranklog.model.record import End, Event, Record
+from ranklog.reduce.spill.merge import SpillItem, Spills, pack, unpack
+
+MERGED = "spill_merged"
+"""Code of the event that says what was merged."""
+
+
+class SpillSink:
+    """This rank's spill file, made when the first items come; for any thread.
+
+    Args:
+        place: This process.
+        run_dir: Where the run lies, None where that is not known.
+    """
+
+    def __init__(self, place: Place, run_dir: Callable[[], Path | None]) -> None:
+        self._place = place
+        self._run_dir = run_dir
+        self._writer: SpillWriter | None = None
+        self._lock = threading.Lock()
+
+    def write(self, meeting: str, items: Sequence[SpillItem]) -> None:
+        """Write items.
+
+        Raises:
+            RanklogError: the run directory is not there: another file system.
+            OSError: the disk refuses.
+        """
+        with self._lock:
+            if self._writer is None:
+                run_dir = self._run_dir()
+                if run_dir is None or not (run_dir / FACTS).exists():
+                    raise RanklogError(
+                        f"{self._place}: the run directory {run_dir} is not there, so nothing can be kept: put savedir"
+                        " on a file system that all ranks share"
+                    )
+                self._writer = SpillWriter(run_dir, meeting, self._place.rank)
+            self._writer.append(pack(items))
+
+    def sync(self) -> bool:
+        """Put all on disk; whether that worked."""
+        with self._lock:
+            try:
+                if self._writer is not None:
+                    self._writer.sync()
+            except OSError:
+                return False
+            return True
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        with self._lock:
+            if self._writer is not None:
+                self._writer.end()
+
+
+def unmerged(run_dir: Path, journal: Iterable[Record]) -> list[str]:
+    """Meetings of which a file is new, or has grown, since the journal says that they were merged."""
+    meetings = {file.meeting for file in spill_files(run_dir) if file.rank}
+    if not meetings:
+        return []
+    merged = {record.text for record in journal if isinstance(record, Event) and record.code == MERGED}
+    return sorted(m for m in meetings if _merged_text(m, _files(run_dir, m)) not in merged)
+
+
+def merge_meeting(run_dir: Path, meeting: str) -> list[Record]:
+    """Records of the spill files of one meeting, and an event that says that they were merged.
+
+    Raises:
+        RanklogError: a file holds what cannot be read.
+        OSError: a file cannot be read.
+    """
+    files = _files(run_dir, meeting)
+    event = Event("info", MERGED, _merged_text(meeting, files), time.time_ns())
+    items = {file.rank: [item for packet in read_spill(file.path) for item in unpack(packet)] for file in files}
+    spills = Spills(items, {file.rank for file in files if file.ended})
+    return [*spills.records(_journal(run_dir)), event]
+
+
+def _files(run_dir: Path, meeting: str) -> list[SpillFile]:
+    return [file for file in spill_files(run_dir) if file.meeting == meeting]
+
+
+def _journal(run_dir: Path) -> Iterator[Record]:
+    for entry in read_run(run_dir):
+        yield entry.record
+
+
+def _merged_text(meeting: str, files: Sequence[SpillFile]) -> str:
+    size = sum(file.path.stat().st_size for file in files)
+    return f"merged {len(files)} files of {FOLDER}/{meeting}, {size} bytes"
+
+
+def append_merged(run_dir: Path) -> int:
+    """Merge what was kept into the journal of a run that is over; returns how many records that gave.
+
+    They are written as a segment of their own, with the attempt and the end that the run had.
+
+    Raises:
+        RanklogError: a file holds what cannot be read.
+        OSError: the disk refuses.
+    """
+    heads = read_heads(run_dir)
+    meetings = unmerged(run_dir, _journal(run_dir)) if heads else []
+    records = [record for meeting in meetings for record in merge_meeting(run_dir, meeting)]
+    if not records:
+        return 0
+    end = last_end(run_dir) or End("KILLED", time.time_ns(), "the run had no end when its ranks' files were merged")
+    writer = JournalWriter(run_dir, heads[-1].attempt)
+    try:
+        writer.append([*records, end])
+    finally:
+        writer.close()
+    return len(records)
+
+
+def kept_bytes(run_dir: Path, meeting: str) -> int:
+    """Size of the files of a meeting."""
+    return sum(file.path.stat().st_size for file in _files(run_dir, meeting))
+
+
+def silent_ranks(run_dir: Path, meeting: str, world_size: int) -> list[int]:
+    """Ranks of which there is no file: they ended, or hang, without having kept anything."""
+    seen = {file.rank for file in _files(run_dir, meeting)}
+    return sorted(set(range(1, world_size)) - seen)
+
+
+def still_open(run_dir: Path, meeting: str) -> bool:
+    """Whether a rank may still write its file."""
+    return any(not file.ended for file in _files(run_dir, meeting) if file.rank)

@@ -1,0 +1,1 @@
+"""What ranks keep in their own files when they can no longer send it."""

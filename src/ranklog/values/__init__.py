@@ -1,0 +1,1 @@
+"""Reads whatever users pass in: numbers, arrays, tables and structured values, without communication."""

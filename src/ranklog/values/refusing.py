@@ -1,0 +1,42 @@
+"""Errors for items that cannot be stored: what was given, why it is refused, what to give instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ranklog.model.errors import InvalidItemError, RanklogError
+from ranklog.model.kinds import KINDS
+from ranklog.values.plain import NotPlain
+
+
+def wrong_item(item: object, name: str, kind: str, why: str = "") -> InvalidItemError:
+    """The error for an item that its kind cannot store."""
+    return refused(item, f"{kind} {name!r}", why, KINDS[kind].accepts)
+
+
+def refused(item: object, what: str, why: str, give: str) -> InvalidItemError:
+    """The error for an item, or a part of one such as its weights, that cannot be stored."""
+    type_ = f"{type(item).__module__}.{type(item).__qualname__}".removeprefix("builtins.")
+    return InvalidItemError(f"{what} is a {type_}{why}: give {give}")
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Turn what goes wrong with the user's item into an error of ours: libraries and objects raise what they like.
+
+    Raises:
+        InvalidItemError: in place of any exception that is none of ours.
+    """
+    try:
+        yield
+    except RanklogError:
+        raise
+    except NotPlain as error:
+        raise InvalidItemError(f"{what}: {error}") from None
+    except RecursionError as error:
+        raise InvalidItemError(f"{what} holds itself, or is nested too deeply: leave that out") from error
+    except OSError as error:
+        raise InvalidItemError(f"{what} cannot be read: {error}") from error
+    except Exception as error:
+        raise InvalidItemError(f"{what} cannot be stored: {type(error).__name__}: {error}") from error

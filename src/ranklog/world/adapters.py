@@ -1,0 +1,118 @@
+"""Strategy objects of other libraries: what has the methods of itwinai's strategies.
+
+Such an object tells ``global_rank()``, ``global_world_size()`` and, where it can, ``local_rank()`` and
+``local_world_size()``. It trains over a runtime that ranklog knows, so the communicator is opened over what is
+initialised. In: the object. Out: a `Place` and a `World`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from ranklog.abc import World
+from ranklog.model.errors import WorldError
+from ranklog.model.place import Place
+from ranklog.world.auto import AutoStrategy
+from ranklog.world.place.detect import detect_place
+from ranklog.world.place.reconcile import complete, with_rank
+from ranklog.world.single import SingleWorld
+
+
+@runtime_checkable
+class RanksTeller(Protocol):
+    """What is needed of the object."""
+
+    def global_rank(self) -> int:
+        """Rank of this process."""
+
+    def global_world_size(self) -> int:
+        """Number of processes."""
+
+
+class ForeignStrategy:
+    """Ranks as an object of another library tells them.
+
+    Args:
+        teller: The object; it may be initialised later.
+        rank: The rank that the user says this process has; None to find it.
+    """
+
+    def __init__(self, teller: RanksTeller, rank: int | None = None) -> None:
+        self._teller = teller
+        self._rank = rank
+        self._runtime = AutoStrategy()
+
+    @property
+    def name(self) -> str:
+        """Of the object's class."""
+        return type(self._teller).__name__
+
+    def place(self) -> Place:
+        """What the object tells, before it is initialised what the launcher does.
+
+        Raises:
+            InvalidArgumentError: the given rank is another one.
+            LaunchError: the launcher's variables are needed and incomplete.
+        """
+        told = self._told()
+        found = told or detect_place(os.environ)
+        return with_rank(found, self._rank, told=told is not None or found.launcher != "single")
+
+    def _told(self) -> Place | None:
+        try:
+            rank, size = int(self._teller.global_rank()), int(self._teller.global_world_size())
+        except Exception:  # each library has an error of its own for "not initialised yet"
+            return None
+        if size == 1:
+            return Place(launcher=self.name)
+        found = complete(Place(rank=rank, world_size=size, launcher=self.name), os.environ)
+        local_rank, local_size = self._number("local_rank"), self._number("local_world_size")
+        if (
+            local_rank is None
+            or local_size is None
+            or (found.local_rank, found.local_world_size) == (local_rank, local_size)
+        ):
+            return found
+        return msgspec.structs.replace(
+            found, local_rank=local_rank, local_world_size=local_size, node_count=-(-size // local_size)
+        )
+
+    def _number(self, method: str) -> int | None:
+        try:
+            return int(getattr(self._teller, method)())
+        except Exception:  # as above; not every object has it
+            return None
+
+    def ready(self) -> bool:
+        """Whether the object knows its rank and its runtime is initialised."""
+        told = self._told()
+        return told is not None and (told.world_size == 1 or self._runtime.ready())
+
+    def prepare(self) -> None:
+        """As `AutoStrategy.prepare`."""
+        self._runtime.prepare()
+
+    @property
+    def progress(self) -> Callable[[], None] | None:
+        """What the training thread must call; see `Strategy`."""
+        return self._runtime.progress
+
+    def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
+        """Open a communicator over the runtime that is initialised."""
+        told = self.place()
+        if told.world_size == 1:
+            return SingleWorld(told)
+        world = self._runtime.connect(channel=channel, timeout_s=timeout_s, stop=stop)
+        got = world.place
+        if (got.rank, got.world_size) != (told.rank, told.world_size):
+            world.close()
+            raise WorldError(
+                f"{self.name} says rank {told.rank} of {told.world_size}, what is initialised says {got}:"
+                ' give strategy="auto", or an object that counts the same ranks'
+            )
+        return world

@@ -1,0 +1,264 @@
+"""A world over MPI: ranks meet on a channel, then combine vectors and bytes up and down a binomial tree.
+
+In: a communicator. Out: a `World` for each channel. A parent adds its children's values to its own in rank order and
+rank 0's total comes down again, so a sum is the same on every rank to the last bit, whatever MPI it is. Nothing here
+blocks; see `ranklog.world.mpi.turns`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ranklog.abc import Floats, ReduceOp
+from ranklog.model.errors import WorldError
+from ranklog.model.place import Place
+from ranklog.world.mpi.messages import Links, Message, Steps, parent_of
+from ranklog.world.mpi.turns import OverdueError, Turns
+
+Combine: TypeAlias = Callable[[bytes, bytes], bytes]
+
+_MEET_PAUSE_S = 0.05
+_CALL_PAUSE_S = 0.005
+_NAMED_RANKS = 8
+
+_MEETING = 0
+"""Channel of the messages by which ranks meet; the others are numbered by rank 0."""
+
+_HERE, _GO, _LEFT, _BROKEN, _GATHER, _BARRIER, _SUM, _MIN, _MAX = range(1, 10)
+
+_KIND = {"sum": _SUM, "min": _MIN, "max": _MAX}
+_COMBINE = {"sum": np.add, "min": np.minimum, "max": np.maximum}
+
+_DIGEST_BYTES = 16
+_RANKS_AT_ONCE = 900
+_LENGTH = struct.Struct("<Q")
+
+
+class _ToldError(WorldError):
+    """Trouble that a neighbour told of."""
+
+
+class Hub:
+    """Where the ranks of one communicator meet; it is `used` when a rank has begun to wait for others.
+
+    Args:
+        mpi: The module ``mpi4py.MPI``.
+        links: To this rank's neighbours.
+        turns: Makes the calls.
+    """
+
+    def __init__(self, mpi: Any, links: Links, turns: Turns) -> None:
+        self.error_type: type[Exception] = mpi.Exception
+        self.links = links
+        self.turns = turns
+        self.used = False
+        self._here: defaultdict[bytes, set[int]] = defaultdict(set)
+        self._told: defaultdict[bytes, set[int]] = defaultdict(set)
+        self._numbers: dict[bytes, int] = {}
+
+    def open(self, place: Place, channel: str, timeout_s: float, stop: threading.Event | None) -> MpiWorld:
+        """Wait for all ranks on a channel; see `ranklog.abc.Strategy.connect`."""
+        self.used = True
+        digest = hashlib.sha256(channel.encode()).digest()[:_DIGEST_BYTES]
+        try:
+            number = self.turns.run(self._meet(digest), timeout_s=timeout_s, pause_s=_MEET_PAUSE_S, stop=stop)
+        except OverdueError:
+            raise WorldError(f"{place}: not all ranks came: {self._absent(digest)}") from None
+        except WorldError as error:
+            raise WorldError(f"{place}: {error}") from None
+        except self.error_type as error:
+            raise WorldError(f"{place}: MPI refused: {error}") from error
+        return MpiWorld(self, place, number)
+
+    def _meet(self, digest: bytes) -> Steps[int]:
+        here, told = self._here[digest], self._told[digest]
+        here.add(self.links.rank)
+        while digest not in self._numbers:
+            came = self._hear()
+            new = sorted(here - told)
+            if self.links.parent is None:
+                if len(here) == self.links.size:
+                    self._go(digest, len(self._numbers) + 1)
+            else:
+                for start in range(0, len(new), _RANKS_AT_ONCE):
+                    ranks = np.array(new[start : start + _RANKS_AT_ONCE], dtype="<u4").tobytes()
+                    self.links.send_short(self.links.parent, _MEETING, Message(_HERE, 0, digest + ranks))
+                told.update(new)
+            if digest not in self._numbers:
+                yield came
+        return self._numbers[digest]
+
+    def _hear(self) -> bool:
+        came = self.links.poll()
+        for peer in self.links.neighbours:
+            while (message := self.links.arrived(peer, _MEETING)) is not None:
+                digest, ranks = message.data[:_DIGEST_BYTES], message.data[_DIGEST_BYTES:]
+                if message.kind == _GO:
+                    self._go(digest, message.number)
+                else:
+                    self._here[digest].update(np.frombuffer(ranks, dtype="<u4").tolist())
+        return came
+
+    def _go(self, digest: bytes, number: int) -> None:
+        self._numbers[digest] = number
+        for child in self.links.children:
+            self.links.send_short(child, _MEETING, Message(_GO, number, digest))
+
+    def _absent(self, digest: bytes) -> str:
+        """Name the ranks that did not come; what comes through one of these is not known."""
+        here = self._here[digest]
+        mine = self.links.spoken_for(self.links.rank)
+        missing = [rank for rank in mine if rank not in here and parent_of(rank) in here]
+        if not missing:
+            return f"rank {self.links.parent} did not come, or waits for others"
+        named = ", ".join(map(str, missing[:_NAMED_RANKS]))
+        return f"no sign of rank {named}{' and others' if missing[_NAMED_RANKS:] else ''}"
+
+
+class MpiWorld:
+    """All ranks of a communicator on one channel.
+
+    Args:
+        hub: Where they met.
+        place: This rank.
+        channel: Number that rank 0 gave to the channel.
+    """
+
+    def __init__(self, hub: Hub, place: Place, channel: int) -> None:
+        self._links = hub.links
+        self._turns = hub.turns
+        self._error_type = hub.error_type
+        self._place = place
+        self._channel = channel
+        self._calls = 0
+        self._waiting: list[int] = []
+        self._closed = False
+        self._trouble: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """This rank."""
+        return self._place
+
+    def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
+        """Combine equally long vectors elementwise, in rank order."""
+        if not len(values):
+            return values.copy()
+        combine = _COMBINE[op]
+
+        def merge(mine: bytes, theirs: bytes) -> bytes:
+            if len(mine) != len(theirs):
+                raise WorldError(f"vectors of different lengths: {len(mine) // 8} and {len(theirs) // 8} values")
+            with np.errstate(all="ignore"):
+                return bytes(combine(np.frombuffer(mine), np.frombuffer(theirs)).tobytes())
+
+        given = np.ascontiguousarray(values, dtype=np.float64).tobytes()
+        return np.frombuffer(self._call(_KIND[op], given, merge, timeout_s)).copy()
+
+    def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
+        """Return every rank's bytes."""
+        # A subtree is a run of ranks, so joining in rank order keeps all in rank order.
+        joined = self._call(_GATHER, _LENGTH.pack(len(data)) + data, bytes.__add__, timeout_s)
+        return list(_split(joined))
+
+    def barrier(self, *, timeout_s: float) -> None:
+        """Return when every rank is here."""
+        self._call(_BARRIER, b"", bytes.__add__, timeout_s)
+
+    def close(self) -> None:
+        """Tell the neighbours that this rank has left."""
+        if not self._closed:
+            self._closed = True
+            if self._trouble is None:
+                self._tell(_LEFT, "")
+            self._trouble = self._trouble or f"{self._place}: this communicator is closed"
+
+    def _call(self, kind: int, data: bytes, combine: Combine, timeout_s: float) -> bytes:
+        if self._trouble is not None:
+            raise WorldError(self._trouble)
+        self._calls += 1
+        try:
+            return self._turns.run(self._exchange(kind, data, combine), timeout_s=timeout_s, pause_s=_CALL_PAUSE_S)
+        except OverdueError:
+            text = f"{self._place}: no answer from {self._who()} within {timeout_s:g} s"
+        except _ToldError as error:
+            text = str(error)
+        except WorldError as error:
+            text = f"{self._place}: {error}"
+        except self._error_type as error:
+            text = f"{self._place}: MPI refused: {error}"
+        self._trouble = text
+        self._tell(_BROKEN, text)
+        raise WorldError(text)
+
+    def _exchange(self, kind: int, data: bytes, combine: Combine) -> Steps[bytes]:
+        self._waiting = list(self._links.children)
+        came: dict[int, bytes] = {}
+        while self._waiting:
+            moved = self._links.poll()
+            for child in tuple(self._waiting):
+                if (message := self._links.arrived(child, self._channel)) is not None:
+                    came[child] = self._content(child, message, kind)
+                    self._waiting.remove(child)
+            if self._waiting:
+                yield moved
+        for child in self._links.children:
+            data = combine(data, came[child])
+        parent = self._links.parent
+        if parent is not None:
+            self._waiting = [parent]
+            yield from self._links.send(parent, self._channel, Message(kind, self._calls, data))
+            while (message := self._links.arrived(parent, self._channel)) is None:
+                yield self._links.poll()
+            data = self._content(parent, message, kind)
+        for child in self._links.children:
+            self._waiting = [child]
+            yield from self._links.send(child, self._channel, Message(kind, self._calls, data))
+        return data
+
+    def _content(self, peer: int, message: Message, kind: int) -> bytes:
+        if message.kind == _LEFT:
+            raise WorldError(f"rank {peer} has left")
+        if message.kind == _BROKEN:
+            raise _ToldError(message.data.decode(errors="replace"))
+        if (message.kind, message.number) != (kind, self._calls):
+            raise WorldError(f"rank {peer} made another call than this rank: the ranks are not in step")
+        return message.data
+
+    def _who(self) -> str:
+        if self._waiting == [self._links.parent]:
+            return f"rank {self._waiting[0]} or the ranks that it waits for"
+        named = [_names(self._links.spoken_for(child)) for child in self._waiting[:_NAMED_RANKS]]
+        return f"rank {', '.join(named)}"
+
+    def _tell(self, kind: int, text: str) -> None:
+        """So that the neighbours need not wait for their time limit."""
+
+        def send() -> None:
+            self._links.forget(self._channel)
+            for peer in self._links.neighbours:
+                try:
+                    self._links.send_short(peer, self._channel, Message(kind, self._calls, text.encode()[:1000]))
+                except self._error_type:
+                    return
+
+        self._turns.soon(send)
+
+
+def _names(ranks: range) -> str:
+    return str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} (through which {ranks[0]} to {ranks[-1]} answer)"
+
+
+def _split(joined: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(joined):
+        end = start + _LENGTH.size + _LENGTH.unpack_from(joined, start)[0]
+        yield joined[start + _LENGTH.size : end]
+        start = end

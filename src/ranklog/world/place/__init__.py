@@ -1,0 +1,1 @@
+"""Finds this process's place in its job: launcher variables, containers, process groups."""

@@ -1,0 +1,239 @@
+"""Finds a process's place in its job from the launcher's environment variables.
+
+In goes a mapping of environment variables, out comes a `Place`; nothing else is read. The rows of `FAMILIES`
+are tried in order, innermost launcher first, and the first whose variables are complete decides alone: rank,
+world size and node facts never come from two rows. Half a launcher (a world of several without a rank, a rank
+without a world) is a `LaunchError` that names the missing variables, never a silent rank 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ranklog.model.errors import LaunchError
+from ranklog.model.place import Place
+from ranklog.world.place.launchers import FAMILIES, Environ, Family, first_number, is_set, number
+
+STRATEGY_VARIABLE = "RANKLOG_STRATEGY"
+
+_TASK_RUN = re.compile(r"(?P<tasks>[1-9][0-9]{0,9})(\(x(?P<nodes>[1-9][0-9]{0,9})\))?")
+
+
+def detect_place(environ: Environ) -> Place:
+    """Find this process's place from environment variables alone.
+
+    ``RANKLOG_STRATEGY=single`` makes it rank 0 of 1. Else the first complete row of `FAMILIES` decides;
+    without any, the process is by itself: rank 0 of 1.
+
+    Ranks: any may call; does not block, does not communicate.
+
+    Raises:
+        LaunchError: when variables are missing, are no whole numbers, or contradict each other.
+
+    Example:
+        >>> print(detect_place({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}))
+        rank 5/8 (torchrun)
+        >>> print(detect_place({}))
+        rank 0/1 (single)
+    """
+    alone = Place(job_id=_job_id(environ), attempt=_attempt(environ))
+    if stands_alone(environ):
+        return alone
+    family = _deciding_family(environ)
+    if family is not None:
+        return _place_in(family, environ, alone)
+    halves = list(dict.fromkeys(_half_families(environ)))
+    if halves:
+        raise LaunchError(
+            f"the launcher's variables are incomplete: {'; '.join(halves)}. A container or a cleaned"
+            " environment may hide them: pass on what is missing (apptainer exec without --cleanenv or with"
+            " --env NAME=VALUE, docker run -e NAME), or all variables of the launcher that started this"
+            f" process. If this process trains by itself, set {STRATEGY_VARIABLE}=single"
+        )
+    return alone
+
+
+def stands_alone(environ: Environ) -> bool:
+    """Whether the user says that this process trains by itself, whatever the launcher says."""
+    return environ.get(STRATEGY_VARIABLE, "").strip() == "single"
+
+
+def independent_tasks(environ: Environ) -> str | None:
+    """Give the warning for several tasks that no launcher has joined, for when no process group has either.
+
+    ``srun -n 4`` and ``mpirun -n 4`` start one training with four ranks, or four trainings: their variables
+    do not tell which. None where there is one task, or a launcher (torchrun, Horovod) that joins its
+    processes.
+
+    Ranks: any may call; does not block.
+
+    Example:
+        >>> step = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4"}
+        >>> print(independent_tasks(step)[:53])
+        4 tasks started by slurm log without a process group:
+        >>> independent_tasks({**step, "RANKLOG_STRATEGY": "single"})
+    """
+    place = detect_place(environ)
+    if place.world_size == 1 or any(row.rendezvous for row in FAMILIES if row.launcher == place.launcher):
+        return None
+    return (
+        f"{place.world_size} tasks started by {place.launcher} log without a process group: ranklog takes"
+        f" them as the ranks of one training, this one as rank {place.rank}, and only rank 0 writes. If they"
+        f" are independent trainings, set {STRATEGY_VARIABLE}=single, and each writes a run of its own. If"
+        " they train together, initialise the process group before the first record"
+    )
+
+
+def tasks_on_node(notation: str, node: int) -> int:
+    """Read how many tasks a node has from Slurm's notation for tasks per node.
+
+    Raises:
+        LaunchError: when the notation cannot be read or has no such node.
+
+    Example:
+        >>> [tasks_on_node("4(x2),3", node) for node in range(3)]
+        [4, 4, 3]
+    """
+    seen = 0
+    for text in notation.split(","):
+        run = _TASK_RUN.fullmatch(text.strip())
+        if run is None:
+            raise LaunchError(f"tasks per node {notation!r} cannot be read: expected a list like '4(x2),3'")
+        seen += int(run["nodes"] or 1)
+        if node < seen:
+            return int(run["tasks"])
+    raise LaunchError(f"tasks per node {notation!r} tell of {seen} nodes, but this is node {node} (from 0)")
+
+
+def _deciding_family(environ: Environ) -> Family | None:
+    for family in FAMILIES:
+        complete = family.world_size is not None and all(is_set(environ, name) for name in family.required)
+        if complete and family.counts(environ):
+            return family
+    return None
+
+
+def _half_families(environ: Environ) -> Iterator[str]:
+    """Tell what is missing of each launcher of which more is seen than a process by itself has."""
+    for family in FAMILIES:
+        missing = [name for name in family.required if not is_set(environ, name)]
+        if family.world_size is None:
+            missing.append("a world size, which this launcher does not set")
+        if not missing or not family.counts(environ):
+            continue
+        rank = number(environ, family.rank)
+        size = number(environ, family.world_size) if family.world_size else None
+        local_rank = first_number(environ, family.local_rank)
+        # LOCAL_RANK=0 or WORLD_SIZE=1 alone is what people export to debug one process.
+        if (size or 1) > 1 or rank or local_rank or (rank is not None and size is None):
+            names = (family.rank, family.world_size or "", *family.local_rank)
+            yield f"{_given(environ, names)} without {', '.join(missing)}"
+
+
+def _place_in(family: Family, environ: Environ, alone: Place) -> Place:
+    """Build the place from one family's variables; what it does not tell is derived from what it does.
+
+    Nodes are taken to hold equally many ranks, in blocks (0 1 2 3, 4 5 6 7). A family that tells nothing about
+    nodes is taken to be on one.
+    """
+    rank = number(environ, family.rank) or 0
+    size = number(environ, family.world_size or "") or 0
+    _check(rank < size, family, environ, f"rank {rank} is not below the world size {size}")
+    local_rank = first_number(environ, family.local_rank)
+    local_size = _local_size(family, environ)
+    node_rank = first_number(environ, family.node_rank)
+    node_count = first_number(environ, family.node_count)
+    _check(node_count != 0, family, environ, "there are 0 nodes")
+
+    if local_size is None:
+        local_size = max(-(-size // (node_count or 1)), (local_rank or 0) + 1)
+    _check(0 < local_size <= size, family, environ, f"{local_size} ranks on this node, {size} in all")
+    if local_rank is None:
+        local_rank = rank % local_size
+    _check(local_rank < local_size, family, environ, f"local rank {local_rank}, {local_size} on this node")
+    if node_count is None:
+        node_count = max(-(-size // local_size), (node_rank or 0) + 1)
+    if node_rank is None:
+        node_rank = min(rank // local_size, node_count - 1)
+    _check(node_rank < node_count, family, environ, f"node {node_rank} is not below the {node_count} nodes")
+    return Place(
+        rank=rank,
+        world_size=size,
+        local_rank=local_rank,
+        local_world_size=local_size,
+        node_rank=node_rank,
+        node_count=node_count,
+        launcher=family.launcher,
+        job_id=alone.job_id,
+        attempt=alone.attempt,
+    )
+
+
+def _local_size(family: Family, environ: Environ) -> int | None:
+    node_rank = first_number(environ, family.node_rank)
+    if family.tasks_per_node is not None and is_set(environ, family.tasks_per_node) and node_rank is not None:
+        return tasks_on_node(environ[family.tasks_per_node], node_rank)
+    return first_number(environ, family.local_world_size)
+
+
+def _check(holds: bool, family: Family, environ: Environ, trouble: str) -> None:
+    if holds:
+        return
+    facts = (*family.local_rank, *family.local_world_size, *family.node_rank, *family.node_count)
+    given = _given(environ, (*family.required, *facts, family.tasks_per_node or ""))
+    raise LaunchError(
+        f"{family.launcher}'s variables contradict each other: {trouble}. Given: {given}. Where a job script,"
+        " container or shell sets one of them by hand, unset it; if this process trains by itself, set"
+        f" {STRATEGY_VARIABLE}=single"
+    )
+
+
+def _given(environ: Environ, names: tuple[str, ...]) -> str:
+    return " ".join(f"{name}={environ[name].strip()}" for name in dict.fromkeys(names) if is_set(environ, name))
+
+
+def _job_id(environ: Environ) -> str | None:
+    """Give the scheduler's job id; the jobs of an LSF array share one and differ by index."""
+    for name in ("SLURM_JOB_ID", "SLURM_JOBID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"):
+        if is_set(environ, name):
+            index = environ.get("LSB_JOBINDEX", "").strip() if name == "LSB_JOBID" else ""
+            return environ[name].strip() + (f"[{index}]" if index not in ("", "0") else "")
+    return None
+
+
+def _attempt(environ: Environ) -> int:
+    """Number the attempts of a job in the order in which they run.
+
+    torchrun counts its restarts from 0 again after a requeue. So a requeue weighs more than all the restarts
+    that torchrun may make, and a later attempt always has the higher number.
+    """
+    requeues = number(environ, "SLURM_RESTART_COUNT") or 0
+    restarts = number(environ, "TORCHELASTIC_RESTART_COUNT") or 0
+    most = max(number(environ, "TORCHELASTIC_MAX_RESTARTS") or 0, restarts)
+    return requeues * (most + 1) + restarts
+
+
+def other_places(environ: Environ) -> list[str]:
+    """Launchers whose variables are complete but do not decide, where they tell another rank or world size.
+
+    Under torchrun in a Slurm step that is as it should be: Slurm started the torchruns.
+
+    Example:
+        >>> torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
+        >>> other_places({**torchrun, "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_ID": "0"})
+        ['slurm tells rank 1/2 (SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_ID=0)']
+    """
+    decided = _deciding_family(environ)
+    found = []
+    for family in FAMILIES:
+        if family is decided or family.world_size is None or not family.counts(environ):
+            continue
+        if not all(is_set(environ, name) for name in family.required):
+            continue
+        told = (number(environ, family.rank), number(environ, family.world_size))
+        mine = decided and (number(environ, decided.rank), number(environ, decided.world_size or ""))
+        if told != mine:
+            given = _given(environ, family.required)
+            found.append(f"{family.launcher} tells rank {told[0]}/{told[1]} ({given})")
+    return found

@@ -1,0 +1,263 @@
+"""Ranks of Ray Train: the place by its context, and a communicator through torch's group or an actor.
+
+In: what Ray holds in this process, looked up only where the program has imported Ray. Out: a `Place` and a `World`.
+TorchTrainer initialises torch's group on all workers before the user's function runs, so there it is used. Other
+trainers have no group: their workers meet at a `Rendezvous`, one named actor for a group of workers, which takes every
+rank's bytes and answers all at once. Whichever rank comes first creates the actor, on its own node; it ends with the
+process that created it, and then the other ranks get a `WorldError`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ranklog.abc import Floats, ReduceOp, World
+from ranklog.model.errors import InvalidArgumentError, WorldError
+from ranklog.model.place import Place
+from ranklog.world.place.detect import STRATEGY_VARIABLE, detect_place
+from ranklog.world.place.reconcile import with_rank
+from ranklog.world.ray.rendezvous import GATHER, Rendezvous
+from ranklog.world.torch.strategy import connect_torch, initialised_group
+
+_GRACE_S = 1.0
+"""The actor keeps the time limits; so long after one its answer may still be on its way."""
+_STOP_POLL_S = 0.1
+
+_worker_pid: int | None = None
+_meetings: dict[str, Any] = {}  # kept: an actor ends with the handle of the process that created it
+_meetings_lock = threading.Lock()
+
+
+def in_ray_worker() -> bool:
+    """Whether Ray started this process, to execute tasks or an actor; imports nothing.
+
+    Such a process inherits the variables of what started the node's daemon: the launcher's rank in them is the
+    daemon's, not its own.
+    """
+    global _worker_pid  # noqa: PLW0603 - stays true when the worker has disconnected from Ray at its end
+    if _worker_pid == os.getpid():
+        return True
+    internals = sys.modules.get("ray._private.worker")
+    worker = getattr(internals, "global_worker", None)
+    if worker is None or worker.mode is None or worker.mode != getattr(internals, "WORKER_MODE", None):
+        return False
+    _worker_pid = os.getpid()
+    return True
+
+
+def initialised_place() -> Place | None:
+    """Place by Ray Train's context, None outside of its workers and where there is one; imports nothing.
+
+    The scheduler's job id counts before Ray's, whose numbers begin anew in each cluster.
+    """
+    context = _train_context()
+    try:
+        if context is None or context.get_world_size() <= 1:
+            return None
+        return _place(
+            context.get_world_rank(),
+            context.get_world_size(),
+            context.get_local_rank(),
+            context.get_local_world_size(),
+            context.get_node_rank(),
+        )
+    except RuntimeError:  # the worker is being set up or taken down
+        return None
+
+
+@functools.cache  # called often, and the variables are the process's own for good
+def _place(rank: int, size: int, local_rank: int, local_size: int, node_rank: int) -> Place:
+    job = _alone()
+    return Place(
+        rank=rank,
+        world_size=size,
+        local_rank=local_rank,
+        local_world_size=local_size,
+        node_rank=node_rank,
+        node_count=max(-(-size // local_size), node_rank + 1),
+        launcher="ray",
+        job_id=job.job_id or sys.modules["ray"].get_runtime_context().get_job_id(),
+        attempt=job.attempt,
+    )
+
+
+def _alone() -> Place:
+    return detect_place({**os.environ, STRATEGY_VARIABLE: "single"})
+
+
+def _train_context() -> Any:
+    train: Any = sys.modules.get("ray.train")
+    if not hasattr(train, "get_context") or not in_ray_worker():
+        return None
+    if train.get_context == getattr(sys.modules.get("ray.train.context"), "get_context", None):
+        # Ray Train v1, whose context warns where there is no session; a Tune trial has a session without a rank.
+        session = sys.modules["ray.train._internal.session"].get_session()
+        return train.get_context() if getattr(session, "world_rank", None) is not None else None
+    # Ray Train v2, whose public function imports ray.tune at first: what it asks is asked where that is known.
+    internals: Any = sys.modules.get("ray.train.v2._internal.execution.train_fn_utils")
+    try:
+        utils: Any = getattr(internals, "_train_fn_utils", train)
+        return None if utils is None else utils.get_context()
+    except (RuntimeError, DeprecationWarning):  # a task or actor that is none of Train's; a Tune trial
+        return None
+
+
+class RayStrategy(msgspec.Struct, frozen=True):
+    """Workers of a Ray Train trainer."""
+
+    rank: int | None = None
+    name: str = "ray"
+
+    def place(self) -> Place:
+        """Train's place; in other workers of Ray rank 0 of 1, outside of Ray the launcher's.
+
+        Raises:
+            InvalidArgumentError: the given rank is another one.
+        """
+        train = initialised_place()
+        found = train or (_alone() if in_ray_worker() else detect_place(os.environ))
+        return with_rank(found, self.rank, told=train is not None or found.launcher != "single")
+
+    def ready(self) -> bool:
+        """Whether this is a worker of a trainer that has several."""
+        return initialised_place() is not None
+
+    def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
+        """Through torch's group where the trainer has initialised one, else through an actor."""
+        if not self.ready():
+            raise WorldError("this is no worker of a Ray Train trainer with several: log in the trainer's function")
+        try:
+            place = self.place()
+        except InvalidArgumentError as error:
+            raise WorldError(str(error)) from error
+        dist = initialised_group()
+        if dist is not None and (dist.get_rank(), dist.get_world_size()) == (place.rank, place.world_size):
+            return connect_torch(place, channel=channel, timeout_s=timeout_s, stop=stop)
+        return _connect_actor(place, channel, timeout_s, stop)
+
+
+class RayWorld:
+    """All ranks through an actor.
+
+    Args:
+        meeting: Handle of the `Rendezvous`.
+        channel: Name of the communicator.
+        place: This rank.
+    """
+
+    def __init__(self, meeting: Any, channel: str, place: Place) -> None:
+        self._meeting = meeting
+        self._channel = channel
+        self._place = place
+        self._broken = ""
+
+    @property
+    def place(self) -> Place:
+        """This rank in Ray Train."""
+        return self._place
+
+    def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
+        """Combine equally long vectors elementwise, in rank order."""
+        if not len(values):
+            return values.copy()
+        combined = self._exchange(op, values.astype(np.float64).tobytes(), timeout_s)[0]
+        return np.frombuffer(combined, dtype=np.float64).copy()
+
+    def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
+        """Return every rank's bytes."""
+        return self._exchange(GATHER, bytes(data), timeout_s)
+
+    def barrier(self, *, timeout_s: float) -> None:
+        """Return when every rank is here."""
+        self._exchange(GATHER, b"", timeout_s)
+
+    def close(self) -> None:
+        """Tell the other ranks that this one leaves."""
+        self._broken = self._broken or "the communicator is closed"
+        meeting, self._meeting = self._meeting, None
+        # Called after Ray has shut down, a remote method would start a Ray of its own.
+        if meeting is not None and sys.modules["ray"].is_initialized():
+            meeting.leave.remote(self._channel, self._place.rank)
+
+    def _exchange(self, call: str, data: bytes, timeout_s: float) -> list[bytes]:
+        if not self._broken:
+            try:
+                arguments = (self._channel, self._place.rank, call, data, timeout_s)
+                answer: list[bytes] | str = _ask(self._meeting.exchange, *arguments, timeout_s=timeout_s)
+            except Exception as error:  # whatever Ray raises for an actor that is gone or does not answer
+                answer = _reason(error)
+            if isinstance(answer, list):
+                return answer
+            self._broken = answer
+        raise WorldError(f"{self._place}: {call} with the other ranks failed: {self._broken}")
+
+
+def _connect_actor(place: Place, channel: str, timeout_s: float, stop: threading.Event | None) -> RayWorld:
+    meeting: Any = None
+    try:
+        process = sys.modules["ray"].get_runtime_context().get_worker_id()
+        meeting = _meeting(place.world_size)
+        arguments = (channel, place.rank, process, timeout_s)
+        trouble: str = _ask(meeting.join, *arguments, timeout_s=timeout_s, stop=stop)
+    except Exception as error:  # whatever Ray raises for an actor that cannot start, is gone or does not answer
+        _forget(meeting, error)
+        trouble = _reason(error)
+    if trouble:
+        raise WorldError(f"{place}: no communicator could be opened: {trouble}")
+    return RayWorld(meeting, channel, place)
+
+
+def _meeting(size: int) -> Any:
+    """Handle of the actor at which these workers meet; created by the first who asks."""
+    ray = sys.modules["ray"]
+    here = ray.get_runtime_context()
+    # Workers that Train starts anew, after a failure or in another trial, are another placement group.
+    group = ray.util.get_current_placement_group()
+    run = sys.modules["ray.train"].get_context().get_experiment_name()
+    name = f"ranklog/{here.get_job_id()}/{run}/{group.id.hex() if group is not None else ''}"
+    with _meetings_lock:
+        if name not in _meetings:
+            # On this node, which is not given back to a cluster's autoscaler while its creator trains.
+            strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here.get_node_id(), soft=False)
+            options = {"name": name, "get_if_exists": True, "num_cpus": 0, "scheduling_strategy": strategy}
+            actor = ray.remote(Rendezvous).options(**options, max_concurrency=1000 + 2 * size)
+            _meetings[name] = actor.remote(size)
+        return _meetings[name]
+
+
+def _forget(meeting: Any, error: Exception) -> None:
+    """Let the next call create an actor, where the one that is known has ended with its creator."""
+    if isinstance(error, sys.modules["ray"].exceptions.ActorDiedError):
+        with _meetings_lock:
+            for name in [name for name, known in _meetings.items() if known is meeting]:
+                del _meetings[name]
+
+
+def _ask(method: Any, *arguments: Any, timeout_s: float, stop: threading.Event | None = None) -> Any:
+    """Call the actor and wait in Python: a daemon thread must not be inside Ray when the interpreter ends."""
+    answer = method.remote(*arguments)
+    future = answer.future()
+    end_s = time.monotonic() + timeout_s + _GRACE_S
+    while not future.done():
+        left_s = end_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(f"the actor that joins the ranks did not answer in {timeout_s:g} s")
+        if stop is not None and stop.is_set():
+            raise TimeoutError("given up before all ranks came")
+        concurrent.futures.wait([future], left_s if stop is None else min(left_s, _STOP_POLL_S))
+    return future.result()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, sys.modules["ray"].exceptions.ActorDiedError):
+        return "the actor that joins the ranks has ended, as it does with the rank that created it"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""Ranks of torch.distributed and DeepSpeed."""

@@ -1,0 +1,166 @@
+"""Collectives on one gloo group of torch.distributed that nobody else uses.
+
+In: a store and the members of a group. Out: vectors and bytes combined over them. The group is not one of the
+user's: it is built from its members' ranks and a store alone. Calls are asked for and not waited for, so that a daemon
+thread is never inside one when the process ends. In a forked child a group is never destructed: that would wait for
+threads which the child does not have. A group that broke is kept for the same reason.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+import time
+import weakref
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from ranklog.abc import ENDING, Floats, ReduceOp
+from ranklog.model.errors import WorldError
+
+_FIRST_ASK_S = 0.0001
+_LAST_ASK_S = 0.01
+_SOURCE_PLACE = re.compile(r"^\[[^]]*\.(cc|cpp|h):\d+\] ")
+_STOPPED_S = 1.0  # no pause between two questions is nearly as long
+_OVERDUE_S = 5.0  # gloo keeps its time limits itself; so long after one it is taken for hung
+
+
+class GlooGroup:
+    """Some ranks that talk by gloo.
+
+    Args:
+        store: A torch store, or a part of one, that only this group uses.
+        members: Global ranks, the same on each member.
+        rank: This one of them.
+        timeout_s: Time limit for opening the connections.
+
+    Raises:
+        RuntimeError: the connections could not be opened in time.
+    """
+
+    def __init__(self, store: Any, members: Sequence[int], rank: int, timeout_s: float) -> None:
+        self.members = tuple(members)
+        self.index = self.members.index(rank)
+        self._rank = rank
+        self._torch = sys.modules["torch"]
+        dist = self._torch.distributed
+        limit = timedelta(seconds=timeout_s)
+        self._group: Any = dist.ProcessGroupGloo(store, self.index, len(self.members), limit)
+        self._broken = False
+        self._ops = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
+        _groups.add(self)
+
+    def all_reduce(self, values: Floats, op: ReduceOp, timeout_s: float) -> Floats:
+        """Combine equally long vectors elementwise."""
+        if not len(values):
+            return values.copy()
+        tensor = self._torch.from_numpy(values.astype(np.float64))
+        options = self._torch.distributed.distributed_c10d.AllreduceOptions()
+        options.reduceOp = self._ops[op]
+        self._call("allreduce", [tensor], options, timeout_s=timeout_s)
+        result: Floats = tensor.numpy()
+        return result
+
+    def all_gather(self, data: bytes, timeout_s: float) -> list[bytes]:
+        """Return every member's bytes, by index: lengths first, then contents padded to the longest."""
+        torch, size = self._torch, len(self.members)
+        end_s = time.monotonic() + timeout_s
+        lengths = np.zeros(size)
+        lengths[self.index] = len(data)
+        lengths = self.all_reduce(lengths, "sum", timeout_s)
+        longest = int(lengths.max())
+        if not longest:
+            return [b""] * size
+        padded = np.zeros(longest, dtype=np.uint8)
+        padded[: len(data)] = np.frombuffer(data, dtype=np.uint8)
+        out = [torch.empty(longest, dtype=torch.uint8) for _ in range(size)]
+        options = torch.distributed.distributed_c10d.AllgatherOptions()
+        self._call("allgather", [out], [torch.from_numpy(padded)], options, timeout_s=_left_s(end_s))
+        return [tensor.numpy()[: int(n)].tobytes() for tensor, n in zip(out, lengths, strict=True)]
+
+    def broadcast(self, data: bytes, timeout_s: float) -> bytes:
+        """Return the bytes of the first member; what the others give is ignored."""
+        end_s = time.monotonic() + timeout_s
+        length = int(self._from_first(np.array([len(data)], dtype=np.int64), timeout_s)[0])
+        if not length:
+            return b""
+        content = np.frombuffer(data, dtype=np.uint8) if self.index == 0 else np.zeros(length, dtype=np.uint8)
+        return bytes(self._from_first(content, _left_s(end_s)).tobytes())
+
+    def broadcast_floats(self, values: Floats, timeout_s: float) -> Floats:
+        """Return the vector of the first member; the others give one of that length."""
+        return np.asarray(self._from_first(values, timeout_s), dtype=np.float64) if len(values) else values.copy()
+
+    def _from_first(self, values: Any, timeout_s: float) -> Any:
+        tensor = self._torch.from_numpy(values.copy())
+        options = self._torch.distributed.distributed_c10d.BroadcastOptions()
+        options.rootRank = options.rootTensor = 0
+        self._call("broadcast", [tensor], options, timeout_s=timeout_s)
+        return tensor.numpy()
+
+    def _call(self, method: str, *args: Any, timeout_s: float) -> None:
+        if self._group is None:
+            raise WorldError(f"rank {self._rank}: the communicator is closed")
+        limit = timedelta(seconds=timeout_s)
+        end_s = time.monotonic() + timeout_s + _OVERDUE_S
+        args[-1].timeout = limit
+        try:
+            work = getattr(self._group, method)(*args)
+            pause_s = _FIRST_ASK_S
+            # Asked, not waited for: a daemon thread that the end of the interpreter meets inside a C++ wait takes
+            # the whole process down ("terminate called without an active exception").
+            asked_s = time.monotonic()
+            while not work.is_completed():
+                now_s = time.monotonic()
+                if now_s - asked_s > _STOPPED_S:
+                    # This process was stopped itself: gloo's threads need a moment to see that their time is over.
+                    end_s += now_s - asked_s
+                asked_s = now_s
+                if ENDING.is_set():
+                    raise RuntimeError("the process ends")  # noqa: TRY301
+                if now_s > end_s:
+                    raise TimeoutError(f"no answer {_OVERDUE_S:g} s after its time limit of {timeout_s:g} s")  # noqa: TRY301
+                time.sleep(pause_s)
+                pause_s = min(pause_s * 1.5, _LAST_ASK_S)
+            work.wait(limit)
+        except (RuntimeError, TimeoutError) as error:  # torch's distributed errors are RuntimeErrors
+            self._broken = True
+            raise WorldError(f"rank {self._rank}: {method} with the other ranks failed: {_brief(error)}") from error
+
+    def close(self) -> None:
+        """Release the group; one that broke is left alone, since its destructor waits for what never comes."""
+        if self._broken:
+            _keep(self._group)
+        self._group = None
+
+
+_groups: weakref.WeakSet[GlooGroup] = weakref.WeakSet()
+
+
+def _brief(error: BaseException) -> str:
+    """What gloo says, without the place in its source before it and the advice behind."""
+    text = _SOURCE_PLACE.sub("", str(error).strip().splitlines()[0])
+    return text.split(". This is typically", 1)[0]
+
+
+def _left_s(end_s: float) -> float:
+    return max(end_s - time.monotonic(), 0.001)
+
+
+def _keep_in_child() -> None:
+    """Keep every group for good in a forked child, also past the end of its interpreter."""
+    for group in list(_groups):
+        _keep(group._group)
+
+
+def _keep(group: Any) -> None:
+    """Let a group live as long as the process, also past the end of its interpreter."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
+
+
+os.register_at_fork(after_in_child=_keep_in_child)
