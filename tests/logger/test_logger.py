@@ -439,7 +439,7 @@ def test_create_logger_takes_names_from_the_call_or_the_environment(monkeypatch:
     assert [m.log_freq for m in both.loggers] == [5, 5]
     assert type(create_logger("none")) is EmptyLogger
     assert type(create_logger("of_a_third_party")) is BackendLogger
-    with pytest.raises(InvalidArgumentError, match="names one twice"):
+    with pytest.raises(InvalidArgumentError, match="names a backend twice"):
         create_logger("mlflow,mlflow")
 
 

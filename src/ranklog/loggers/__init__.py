@@ -1,10 +1,11 @@
-"""The logger classes: each is the front of a backend, as data, plus the one `Logger`.
+"""Logger classes with the names and arguments of ``itwinai.loggers``, and `create_logger`.
 
-Names and arguments are those of `itwinai.loggers`. Nothing here imports a backend's package: the client lives on
-the delivery side, in another process.
+Each class checks its arguments and describes one backend as data. Nothing here imports a backend's package: the
+client runs where delivery runs, usually in another process.
 """
 
 from ranklog.logger.logger import Logger
+from ranklog.loggers.arguments import RunArguments
 from ranklog.loggers.base import BackendLogger
 from ranklog.loggers.collection import LoggersCollection
 from ranklog.loggers.console import ConsoleLogger
@@ -29,6 +30,7 @@ __all__ = [
     "MLFlowLogger",
     "OpenTelemetryLogger",
     "Prov4MLLogger",
+    "RunArguments",
     "TensorBoardLogger",
     "TrackioLogger",
     "WandBLogger",

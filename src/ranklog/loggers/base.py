@@ -1,13 +1,14 @@
-"""The common front of a logger to one backend: its arguments, checked, become a `BackendSpec` and a `SessionConfig`."""
+"""Base class of the loggers with one backend: checks the arguments and makes a `BackendSpec` and a `SessionConfig`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranklog.logger.logger import Logger
+from ranklog.loggers.arguments import named_arguments
 from ranklog.model.config import SessionConfig
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.kinds import check_op
@@ -35,31 +36,35 @@ DEFAULT_EXPERIMENT = "Default experiment"
 
 
 class BackendLogger(Logger):
-    """A logger to one backend, named as in the entry-point group ``ranklog.backends``.
+    """Logs to one backend, named as in the entry-point group ``ranklog.backends``.
 
     Args:
-        backend: Name of the backend; None journals only.
-        options: The backend's own settings.
-        savedir: Everything is stored below it; runs in ``runs/`` there, or in ``RANKLOG_DIR``.
-        log_freq: ``"epoch"``: calls without ``batch_idx`` count; an int n: also every n-th batch; ``"batch"``: all.
-        log_on_workers: The ranks that log: one, a list, or -1 for all. Reduced metrics take every rank.
+        backend: Name of the backend; None writes the journal only.
+        options: Settings of the backend.
+        savedir: Directory for everything that is stored. Runs are in ``runs/`` below it, or in ``RANKLOG_DIR``.
+        log_freq: ``"epoch"`` logs calls without ``batch_idx``; an int n also every n-th batch; ``"batch"`` every call.
+        log_on_workers: Ranks that log: one rank, a list of ranks, or -1 for all. Every rank takes part in reductions.
         strategy: ``"auto"``, ``"single"``, ``"torch"``, ``"deepspeed"``, ``"horovod"``, ``"mpi"``, ``"ray"``, an object
-            with ``global_rank()`` and ``global_world_size()``, or one with the interface of a strategy.
+            with ``global_rank()`` and ``global_world_size()``, or a `Strategy`.
         reduce: Default reduction of metrics; see `Logger.log_metrics`.
-        run_id: ranklog's run to open; a new one by default.
-        resume: Whether an existing run of that id is gone on with: ``"allow"``, ``"must"`` or ``"never"``.
-        forward: Where delivery runs: in a ``"process"`` of its own, a ``"thread"``, or ``"later"`` by `ranklog sync`.
+        run_id: Id of the ranklog run to open; default: a new run.
+        resume: Whether to resume an existing run of that id: ``"allow"``, ``"must"`` or ``"never"``.
+        forward: Where delivery to the backend runs: ``"process"`` (a process of its own), ``"thread"``, or ``"later"``
+            (with ``ranklog sync``); None takes ``RANKLOG_FORWARD``, else ``"process"``.
         experiment: Name of the experiment.
-        secrets: Environment variables that only the forwarder gets.
+        secrets: Environment variables that only the delivery process gets.
 
     Raises:
-        InvalidArgumentError: an argument is not allowed; the message says what is.
+        InvalidArgumentError: an argument is unknown or has a value that is not allowed.
+
+    Ranks: every rank makes its logger with the same arguments; this does not block.
     """
 
+    @named_arguments()
     def __init__(
         self,
         backend: str | None,
-        options: dict[str, Scalar] | None = None,
+        options: Mapping[str, Scalar] | None = None,
         *,
         savedir: str | os.PathLike[str] = "mllogs",
         log_freq: LogFreq = "epoch",
@@ -72,9 +77,12 @@ class BackendLogger(Logger):
         experiment: str = DEFAULT_EXPERIMENT,
         secrets: dict[str, str] | None = None,
     ) -> None:
-        root = Path(savedir).absolute()
-        front = BackendSpec(
-            backend=backend or JOURNAL,
+        root = absolute("savedir", savedir)
+        name = "" if backend is None else check_text("backend", backend)
+        if options is not None and not isinstance(options, Mapping):
+            raise InvalidArgumentError(f"options={shown(options)} is not allowed: give a mapping of names to values")
+        spec = BackendSpec(
+            backend=name or JOURNAL,
             log_freq=check_log_freq(log_freq),
             log_on_workers=check_log_on_workers(log_on_workers),
             reduce=check_op(reduce),
@@ -83,13 +91,13 @@ class BackendLogger(Logger):
         where = check_forward(forward or os.environ.get("RANKLOG_FORWARD") or "process")
         runs = os.environ.get("RANKLOG_DIR")
         config = SessionConfig(
-            specs=(front,),
+            specs=(spec,),
             directory=Path(runs).absolute() if runs else root / "runs",
-            experiment=str(_plain("experiment", experiment)),
+            experiment=check_text("experiment", experiment),
             strategy=os.environ.get("RANKLOG_STRATEGY", "auto") if strategy == "auto" else strategy,
             run_id=check_run_id(run_id),
             resume=check_resume(resume),
-            forward=where if backend else "later",
+            forward=where if name else "later",
             secrets=secrets or {},
         )
         super().__init__(config, root)
@@ -102,6 +110,29 @@ def _plain(name: str, value: object) -> Scalar:
     return scalar
 
 
+def check_text(name: str, value: object) -> str:
+    """Return ``value`` when it is a str.
+
+    Raises:
+        InvalidArgumentError: when it is not.
+    """
+    if isinstance(value, str):
+        return value
+    raise InvalidArgumentError(f"{name}={shown(value)} is not allowed: give a str")
+
+
+def absolute(name: str, path: object) -> Path:
+    """Absolute path of a directory that was given as an argument.
+
+    Raises:
+        InvalidArgumentError: it is no path.
+    """
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if isinstance(text, str) and "\0" not in text:
+        return Path(text).absolute()
+    raise InvalidArgumentError(f"{name}={shown(path)} is not allowed: give the path of a directory")
+
+
 def below(savedir: str | os.PathLike[str], name: str) -> str:
-    """Absolute path of a folder of a backend's own."""
-    return str(Path(savedir).absolute() / name)
+    """Absolute path of a backend's own directory below ``savedir``."""
+    return str(absolute("savedir", savedir) / name)

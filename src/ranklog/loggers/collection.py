@@ -1,35 +1,39 @@
-"""Several loggers as one: they share a run and its journal, each keeps its own gate."""
+"""Several loggers as one. They share a run and its journal; each keeps its own gate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ranklog.logger.logger import Logger
+from ranklog.loggers.arguments import named_arguments
 from ranklog.loggers.base import DEFAULT_EXPERIMENT, BackendLogger
 from ranklog.model.config import SessionConfig
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import JOURNAL
 from ranklog.pipeline.gate import Gate
+from ranklog.values.numbers import shown
 
 if TYPE_CHECKING:
     from ranklog.pipeline.session import Session
 
 
 class LoggersCollection(Logger):
-    """Several loggers as one: one run, one journal, every member with its own ``log_freq`` and ``log_on_workers``.
+    """Several loggers as one. They share a run and its journal; each keeps its ``log_freq`` and ``log_on_workers``.
 
-    While the collection logs, each member can be used by itself too and reaches its own backend only.
+    While the collection is open, each member can also be used alone. It then logs to its own backend only.
 
     Args:
-        loggers: The members, at most one of each type; `EmptyLogger` members count for nothing.
+        loggers: The members, at most one of each type. `EmptyLogger` members log nothing.
 
     Raises:
-        InvalidArgumentError: two of one type, a collection in a collection, or members that ask for different runs,
-            strategies or places of delivery.
+        InvalidArgumentError: two members of one type, a member that is no logger or is a collection itself, or members
+            with different runs, strategies or ``forward``.
+
+    Ranks: every rank makes its collection with the same members; this does not block.
 
     Example:
         >>> from ranklog import ConsoleLogger
@@ -39,15 +43,9 @@ class LoggersCollection(Logger):
         ranklog.model.errors.InvalidArgumentError: two loggers of type ConsoleLogger: give one of each type
     """
 
+    @named_arguments()
     def __init__(self, loggers: Sequence[Logger]) -> None:
-        self.loggers = tuple(loggers)
-        seen: set[type[Logger]] = set()
-        for logger in self.loggers:
-            if isinstance(logger, LoggersCollection) or not isinstance(logger, Logger):
-                raise InvalidArgumentError(f"a member of a collection is a logger, not a {type(logger).__name__}")
-            if type(logger) in seen and type(logger) is not BackendLogger:
-                raise InvalidArgumentError(f"two loggers of type {type(logger).__name__}: give one of each type")
-            seen.add(type(logger))
+        self.loggers = _check_members(loggers)
         self._members = [m for m in self.loggers if m._config.specs]
         config = _merge([m._config for m in self._members])
         savedir = self._members[0].savedir if self._members else "mllogs"
@@ -57,13 +55,17 @@ class LoggersCollection(Logger):
         """Start logging with all members; see `Logger.create_logger_context`.
 
         Raises:
-            InvalidArgumentError: a member logs by itself already.
+            InvalidArgumentError: a member is already open, an argument is not allowed, or the run exists and ``resume``
+                forbids it.
+            LaunchError: the launcher's variables contradict each other.
 
-        Ranks: all call.
+        Ranks: all call; rank 0 creates the run; does not wait for other ranks.
         """
         busy = next((m for m in self.loggers if m._gate is not None and m._owner is not self), None)
         if busy is not None:
-            raise InvalidArgumentError(f"{type(busy).__name__} logs already: close it before its collection starts")
+            raise InvalidArgumentError(
+                f"{type(busy).__name__} is already open: close it before you open its collection"
+            )
         super().create_logger_context(rank, **kwargs)
 
     def _attach(self, session: Session | None, gate: Gate | None) -> None:
@@ -76,8 +78,21 @@ class LoggersCollection(Logger):
                 own = Gate(specs, rank=session.place.rank, world_size=session.place.world_size, first_bit=bit)
                 bit += len(specs)
             member._attach(session, own)
-            member._steps = self._steps  # by backend: a member that is used by itself goes on where the collection is
+            member._steps = self._steps  # a member that is used alone continues the collection's count of its backend
             member._owner = None if gate is None else self
+
+
+def _check_members(loggers: object) -> tuple[Logger, ...]:
+    if not isinstance(loggers, Iterable):
+        raise InvalidArgumentError(f"loggers={shown(loggers)} is not allowed: give a list of loggers")
+    members: list[Logger] = []
+    for logger in loggers:
+        if isinstance(logger, LoggersCollection) or not isinstance(logger, Logger):
+            raise InvalidArgumentError(f"a member of a collection must be a logger, not a {type(logger).__name__}")
+        if type(logger) is not BackendLogger and any(type(member) is type(logger) for member in members):
+            raise InvalidArgumentError(f"two loggers of type {type(logger).__name__}: give one of each type")
+        members.append(logger)
+    return tuple(members)
 
 
 def _merge(configs: Sequence[SessionConfig]) -> SessionConfig:
@@ -88,7 +103,7 @@ def _merge(configs: Sequence[SessionConfig]) -> SessionConfig:
     def agreed(name: str, default: Any, among: Sequence[SessionConfig]) -> Any:
         given = [value for c in among if (value := getattr(c, name)) != default]
         if any(value != given[0] for value in given):
-            raise InvalidArgumentError(f"members of a collection ask for different {name}: {given}; give one")
+            raise InvalidArgumentError(f"members of a collection have different {name}: {given}; give one")
         return given[0] if given else default
 
     secrets: dict[str, str] = {}

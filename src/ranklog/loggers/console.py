@@ -1,31 +1,41 @@
-"""The front of the console backend."""
+"""Logger for the console."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
+from ranklog.loggers.arguments import RunArguments, named_arguments
 from ranklog.loggers.base import BackendLogger, below
 from ranklog.model.spec import LogFreq
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 class ConsoleLogger(BackendLogger):
-    """Prints a line a step on rank 0 and saves files beside, below ``savedir/console``.
+    """Prints one line per step on rank 0 and saves files below ``savedir/console``.
 
     Args:
-        savedir: Where everything is stored.
+        savedir: Directory for everything that is stored.
         log_freq: See `BackendLogger`.
         log_on_workers: See `BackendLogger`.
-        **common: See `BackendLogger`.
+        **run: See `BackendLogger`.
+
+    Raises:
+        InvalidArgumentError: an argument is unknown or has a value that is not allowed.
+
+    Ranks: see `BackendLogger`.
     """
 
+    @named_arguments(RunArguments)
     def __init__(
         self,
         savedir: str | os.PathLike[str] = "mllogs",
         log_freq: LogFreq = "epoch",
         log_on_workers: int | Sequence[int] = 0,
-        **common: Any,
+        **run: Unpack[RunArguments],
     ) -> None:
         super().__init__(
             "console",
@@ -33,5 +43,5 @@ class ConsoleLogger(BackendLogger):
             savedir=savedir,
             log_freq=log_freq,
             log_on_workers=log_on_workers,
-            **common,
+            **run,
         )

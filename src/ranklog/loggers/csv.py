@@ -1,20 +1,42 @@
-"""The front of the CSV backend."""
+"""Logger for plain files."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from ranklog.loggers.arguments import RunArguments, named_arguments
 from ranklog.loggers.base import BackendLogger, below
+from ranklog.model.spec import LogFreq
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class CSVLogger(BackendLogger):
-    """Writes plain files below ``savedir/csv``, a folder a run: metrics as CSV, the rest as JSON and files.
+    """Writes plain files below ``savedir/csv``, one folder per run: metrics as CSV, the rest as JSON and files.
 
     Args:
-        savedir: Where everything is stored.
-        **common: See `BackendLogger`.
+        savedir: Directory for everything that is stored.
+        log_freq: See `BackendLogger`.
+        log_on_workers: See `BackendLogger`.
+        **run: See `BackendLogger`.
+
+    Raises:
+        InvalidArgumentError: an argument is unknown or has a value that is not allowed.
+
+    Ranks: see `BackendLogger`.
     """
 
-    def __init__(self, savedir: str | os.PathLike[str] = "mllogs", **common: Any) -> None:
-        super().__init__("csv", {"savedir": below(savedir, "csv")}, savedir=savedir, **common)
+    @named_arguments(RunArguments)
+    def __init__(
+        self,
+        savedir: str | os.PathLike[str] = "mllogs",
+        *,
+        log_freq: LogFreq = "epoch",
+        log_on_workers: int | Sequence[int] = 0,
+        **run: Unpack[RunArguments],
+    ) -> None:
+        options = {"savedir": below(savedir, "csv")}
+        super().__init__("csv", options, savedir=savedir, log_freq=log_freq, log_on_workers=log_on_workers, **run)

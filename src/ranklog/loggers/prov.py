@@ -1,41 +1,48 @@
-"""The front of the provenance backend."""
+"""Logger for provenance documents."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ranklog.loggers.base import DEFAULT_EXPERIMENT, BackendLogger, below
+from ranklog.loggers.arguments import RunArguments, named_arguments
+from ranklog.loggers.base import DEFAULT_EXPERIMENT, BackendLogger, absolute, below
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import LogFreq, Scalar
+from ranklog.values.numbers import shown
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _ADDRESS = r"[A-Za-z][^\s<>\"{}|\\^`]+"
 PROV_FORMATS = ("json", "turtle", "xml")
 
 
 class Prov4MLLogger(BackendLogger):
-    """Writes a W3C PROV document of the run: who trained what, with which data and parameters, and what came out.
+    """Writes a W3C PROV document of the run: who trained which model, with which data and parameters, and the results.
 
     Args:
-        prov_user_namespace: Namespace of the identifiers in the document: an address, also without its scheme.
-        experiment_name: Name of the experiment in the document; None takes the ``experiment`` of `BackendLogger`.
-        provenance_save_dir: Where documents are stored, a folder a run; None: ``savedir/provenance``.
-        save_after_n_logs: After how many logged records the document is written anew.
-        create_graph: Whether the document is also drawn, as ``provenance.dot``.
-        create_svg: Whether the drawing is also made an SVG at the end; needs the program ``dot`` of Graphviz.
-        formats: Formats with commas beside JSON, which is always written: ``"turtle"``, ``"xml"``.
-        savedir: Where everything else is stored.
+        prov_user_namespace: Namespace of the identifiers in the document: an address, with or without its scheme.
+        experiment_name: Name of the experiment in the document; default: the ``experiment`` of `BackendLogger`.
+        provenance_save_dir: Directory for the documents, one folder per run; default: ``savedir/provenance``.
+        save_after_n_logs: Number of logged records after which the document is written again.
+        create_graph: Whether to draw the document, too, as ``provenance.dot``.
+        create_svg: Whether to convert the drawing to SVG at the end; needs the program ``dot`` of Graphviz.
         log_freq: See `BackendLogger`.
         log_on_workers: See `BackendLogger`.
-        **common: See `BackendLogger`.
+        formats: Comma-separated formats: ``"turtle"``, ``"xml"``. JSON is always written.
+        savedir: Directory for everything else that is stored.
+        **run: See `BackendLogger`.
 
     Raises:
-        InvalidArgumentError: an argument is not allowed; the message says what is.
+        InvalidArgumentError: an argument is unknown or has a value that is not allowed.
+
+    Ranks: see `BackendLogger`.
     """
 
+    @named_arguments(RunArguments)
     def __init__(
         self,
         prov_user_namespace: str = "www.example.org",
@@ -49,37 +56,39 @@ class Prov4MLLogger(BackendLogger):
         *,
         formats: str = "json",
         savedir: str | os.PathLike[str] = "mllogs",
-        **common: Any,
+        **run: Unpack[RunArguments],
     ) -> None:
-        common.setdefault("experiment", experiment_name or DEFAULT_EXPERIMENT)
+        run.setdefault("experiment", experiment_name or DEFAULT_EXPERIMENT)
         folder = (
-            below(savedir, "provenance") if provenance_save_dir is None else str(Path(provenance_save_dir).absolute())
+            below(savedir, "provenance")
+            if provenance_save_dir is None
+            else str(absolute("provenance_save_dir", provenance_save_dir))
         )
         options: dict[str, Scalar] = {
             "savedir": folder,
             "prov_user_namespace": _check_namespace(prov_user_namespace),
-            "experiment_name": experiment_name or common["experiment"],
+            "experiment_name": experiment_name or run["experiment"],
             "save_after_n_logs": _check_count(save_after_n_logs),
             "create_graph": bool(create_graph),
             "create_svg": bool(create_svg),
             "formats": _check_formats(formats),
         }
-        super().__init__("prov", options, savedir=savedir, log_freq=log_freq, log_on_workers=log_on_workers, **common)
+        super().__init__("prov", options, savedir=savedir, log_freq=log_freq, log_on_workers=log_on_workers, **run)
 
 
 def _check_namespace(namespace: object) -> str:
     if isinstance(namespace, str) and re.fullmatch(_ADDRESS, namespace):
         return namespace
     raise InvalidArgumentError(
-        f"prov_user_namespace={namespace!r} is not allowed: give an address, for example 'https://example.org/runs/'; "
-        "a directory is given as savedir="
+        f"prov_user_namespace={shown(namespace)} is not allowed: give an address, for example"
+        " 'https://example.org/runs/'; a directory is given as savedir="
     )
 
 
 def _check_count(count: object) -> int:
     if isinstance(count, int) and not isinstance(count, bool) and count > 0:
         return count
-    raise InvalidArgumentError(f"save_after_n_logs={count!r} is not allowed: give an int > 0")
+    raise InvalidArgumentError(f"save_after_n_logs={shown(count)} is not allowed: give an int > 0")
 
 
 def _check_formats(formats: object) -> str:
@@ -87,5 +96,5 @@ def _check_formats(formats: object) -> str:
     if names and all(name in PROV_FORMATS for name in names):
         return ",".join(dict.fromkeys(names))
     raise InvalidArgumentError(
-        f"formats={formats!r} is not allowed: give some of {', '.join(PROV_FORMATS)}, with commas"
+        f"formats={shown(formats)} is not allowed: give some of {', '.join(PROV_FORMATS)}, separated by commas"
     )

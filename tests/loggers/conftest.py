@@ -1,0 +1,1 @@
+collect_ignore = ["typed_scripts"]  # they hold mistakes on purpose

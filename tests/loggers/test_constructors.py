@@ -1,0 +1,139 @@
+"""Wrong arguments of constructors are ranklog's errors, which suggest the right name."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ranklog import loggers
+from ranklog.loggers import (
+    BackendLogger,
+    ConsoleLogger,
+    EmptyLogger,
+    JournalLogger,
+    LoggersCollection,
+    MLFlowLogger,
+    OpenTelemetryLogger,
+    TensorBoardLogger,
+    WandBLogger,
+    create_logger,
+)
+from ranklog.loggers.arguments import EveryArgument, RunArguments, explicit_arguments
+from ranklog.model.errors import InvalidArgumentError
+from ranklog.testing import MemoryLogger
+
+CLASSES = [
+    each for each in vars(loggers).values() if isinstance(each, type) and issubclass(each, loggers.Logger)
+] + [MemoryLogger]  # fmt: skip
+CONSTRUCTORS = [each for each in CLASSES if each is not loggers.Logger]
+NEEDED: dict[type, dict[str, Any]] = {
+    BackendLogger: {"backend": "console"},
+    LoggersCollection: {"loggers": []},
+    MemoryLogger: {"savedir": "logs"},
+}
+
+
+def names(constructor: type) -> list[str]:
+    return explicit_arguments(constructor.__init__)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "meant"),
+    [
+        (WandBLogger, "project", "project_name"),
+        (WandBLogger, "offline", "offline_mode"),
+        (WandBLogger, "save_dir", "savedir"),
+        (MLFlowLogger, "experimentname", "experiment_name"),
+        (MLFlowLogger, "uri", "tracking_uri"),
+        (TensorBoardLogger, "Framework", "framework"),
+        (OpenTelemetryLogger, "end_point", "endpoint"),
+        (ConsoleLogger, "logfreq", "log_freq"),
+        (JournalLogger, "runid", "run_id"),
+        (EmptyLogger, "project", "project_name"),
+        (create_logger, "option", "options"),
+        (create_logger, "backend", "backends"),
+    ],
+    ids=str,
+)
+def test_an_unknown_argument_is_an_error_that_names_the_one_that_was_meant(make: Any, given: str, meant: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=rf"has no argument {given}= \(did you mean {meant}=\?\)"):
+        make(**{given: "x"})
+
+
+@pytest.mark.parametrize("constructor", CONSTRUCTORS, ids=lambda each: each.__name__)
+def test_every_constructor_lists_what_it_takes(constructor: type) -> None:
+    with pytest.raises(InvalidArgumentError) as error:
+        constructor(**NEEDED.get(constructor, {}), zzz=1, yyy=2)
+    text = str(error.value)
+    assert text.startswith(f"{constructor.__name__} has no argument zzz=, yyy=; it takes ")
+    assert all(name in text for name in names(constructor))
+
+
+@pytest.mark.parametrize("constructor", CONSTRUCTORS, ids=lambda each: each.__name__)
+def test_no_constructor_takes_any_keyword_without_a_type(constructor: type) -> None:
+    found = [each for each in inspect.signature(constructor).parameters.values() if each.kind is each.VAR_KEYWORD]
+    assert [each.annotation for each in found] in ([], ["Unpack[RunArguments]"], ["Unpack[EveryArgument]"])
+
+
+def test_an_empty_logger_takes_the_arguments_of_every_logger() -> None:
+    of_all = {name for each in CONSTRUCTORS if each not in NEEDED for name in names(each)}
+    shared = {"savedir", "log_freq", "log_on_workers"}
+    assert set(EveryArgument.__annotations__) == of_all - shared | set(RunArguments.__annotations__)
+
+
+def test_an_argument_of_one_backend_is_sent_to_its_options() -> None:
+    with pytest.raises(
+        InvalidArgumentError, match=r'project_name= \(give options=\{"trackio": \{"project_name": …\}\}\)'
+    ):
+        create_logger("trackio,csv", project_name="x")  # type: ignore[call-arg]
+
+
+def test_wrong_options_of_create_logger_are_errors_that_name_what_was_meant() -> None:
+    with pytest.raises(
+        InvalidArgumentError, match=r"WandBLogger has no argument project= \(did you mean project_name=\?"
+    ):
+        create_logger("wandb,csv", options={"wandb": {"project": "x"}})
+    with pytest.raises(
+        InvalidArgumentError, match="'mlfow', which is not among the backends mlflow: did you mean 'mlflow'"
+    ):
+        create_logger("mlflow", options={"mlfow": {}})
+    with pytest.raises(InvalidArgumentError, match="give arguments by backend"):
+        create_logger("mlflow", options={"mlflow": "exp"})  # type: ignore[dict-item]
+
+
+def test_a_subclass_of_a_users_own_may_have_arguments_of_its_own() -> None:
+    class Mine(WandBLogger):
+        def __init__(self, colour: str, **more: Any) -> None:
+            super().__init__(**more)
+            self.colour = colour
+
+    assert Mine("red", project_name="x").colour == "red"
+    with pytest.raises(InvalidArgumentError, match="did you mean project_name"):
+        Mine("red", project="x")
+
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=3),
+    st.lists(st.text(max_size=3), max_size=2), st.dictionaries(st.text(max_size=3), st.integers(), max_size=1),
+    st.sampled_from([object(), int, Path("x"), "a\0b", "\ud800", "http://[", "https://ada:pw@host", ("a,b",), b"\xff"]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("constructor", [*CONSTRUCTORS, create_logger], ids=lambda each: each.__name__)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_value_of_any_type_is_taken_or_is_an_invalid_argument(constructor: Any, data: st.DataObject) -> None:
+    function = constructor.__init__ if isinstance(constructor, type) else constructor
+    takes = {*explicit_arguments(function), *RunArguments.__annotations__} - {"secrets"}
+    if constructor is LoggersCollection:
+        takes = {"loggers"}
+    chosen = data.draw(st.dictionaries(st.sampled_from(sorted(takes)), ODD, min_size=1, max_size=2))
+    try:
+        constructor(**{**NEEDED.get(constructor, {}), **chosen})
+    except InvalidArgumentError:
+        pass
