@@ -32,10 +32,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from ranklog.backends.wandb import offline
-from ranklog.backends.wandb import service
 from ranklog.backends.base import RunContext
 from ranklog.backends.shared.history import earlier_entries
+from ranklog.backends.wandb import offline, service
 from ranklog.backends.wandb.config import attempt_facts, merge_params, run_facts
 from ranklog.backends.wandb.goals import Goals
 from ranklog.backends.wandb.init import init_run

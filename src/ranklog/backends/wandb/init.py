@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ranklog.backends.wandb import service
 from ranklog.backends.base import RunContext
+from ranklog.backends.wandb import service
 
 if TYPE_CHECKING:
     import wandb
