@@ -474,7 +474,7 @@ def test_a_member_cannot_close_its_collection_and_an_open_logger_cannot_join_one
         collection.log(1.0, "x", step=0)
         assert collection.flush()
         assert series(captured(collection), "x") == {0: 1.0}
-    with member.start_logging(), pytest.raises(InvalidArgumentError, match="ConsoleLogger logs already"):
+    with member.start_logging(), pytest.raises(InvalidArgumentError, match="ConsoleLogger is already open"):
         collection.create_logger_context()
 
 

@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,8 +24,11 @@ from ranklog.loggers import (
     WandBLogger,
     create_logger,
 )
-from ranklog.loggers.arguments import EveryArgument, RunArguments, explicit_arguments
-from ranklog.model.errors import InvalidArgumentError
+from ranklog.loggers.arguments import EveryArgument, RunArguments
+from ranklog.model.argument_names import explicit_arguments
+from ranklog.model.errors import InvalidArgumentError, RanklogWarning
+from ranklog.model.kind_options import KindOptions
+from ranklog.model.kinds import COMMON_OPTIONS, KINDS
 from ranklog.testing import MemoryLogger
 
 CLASSES = [
@@ -40,6 +44,11 @@ NEEDED: dict[type, dict[str, Any]] = {
 
 def names(constructor: type) -> list[str]:
     return explicit_arguments(constructor.__init__)  # type: ignore[misc]
+
+
+@pytest.fixture(autouse=True)
+def in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -137,3 +146,32 @@ def test_a_value_of_any_type_is_taken_or_is_an_invalid_argument(constructor: Any
         constructor(**{**NEEDED.get(constructor, {}), **chosen})
     except InvalidArgumentError:
         pass
+
+
+def test_wrong_arguments_of_a_context_are_errors_that_name_what_was_meant() -> None:
+    logger = EmptyLogger()
+    with pytest.raises(
+        InvalidArgumentError, match=r"logger_context has no argument runname= \(did you mean run_n"
+    ):
+        logger.create_logger_context(runname="x")  # type: ignore[call-arg]
+    with pytest.raises(
+        InvalidArgumentError, match=r"logging has no argument parent= \(did you mean parent_run_id"
+    ):
+        logger.start_logging(parent="x")  # type: ignore[call-arg]
+    with pytest.raises(InvalidArgumentError, match="parent_run_id=3 is not allowed: give a str"):
+        logger.create_logger_context(parent_run_id=3)  # type: ignore[arg-type]
+    assert not logger.is_initialized
+
+
+def test_an_option_that_the_kind_does_not_have_is_a_warning_that_names_what_was_meant() -> None:
+    logger = JournalLogger(forward="later")
+    with (
+        logger.start_logging(),
+        pytest.warns(RanklogWarning, match=r"captoin= of kind='image'.*mean caption=\?"),
+    ):
+        logger.log(np.zeros((2, 2)), "x", kind="image", captoin="black")  # type: ignore[call-arg]
+
+
+def test_the_types_of_options_are_those_of_the_table_of_kinds() -> None:
+    in_table = {option for kind in KINDS.values() for option in kind.options} | set(COMMON_OPTIONS)
+    assert set(KindOptions.__annotations__) == in_table

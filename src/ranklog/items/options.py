@@ -1,4 +1,4 @@
-"""The options of a call: which of them its kind has, and how they are kept with the item."""
+"""Options of a call of `log`: selects those that the kind has, and makes them plain for the item's record."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from ranklog.model.argument_names import closest
 from ranklog.model.errors import RanklogWarning
 from ranklog.model.kinds import COMMON_OPTIONS, KINDS
 from ranklog.model.spec import Scalar
@@ -24,7 +25,10 @@ _ignored: set[tuple[str, str]] = set()
 
 
 def known_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that the kind has; others are named once, since code of other loggers passes what only they know.
+    """Return the options that the kind has.
+
+    Other options are ignored with one warning each, because code written for other loggers passes options that only
+    those know.
 
     Raises:
         InvalidItemError: an option is a tensor that cannot be read without other ranks.
@@ -33,7 +37,9 @@ def known_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     for option in options:
         if option not in known and (kind, option) not in _ignored:
             _ignored.add((kind, option))
-            text = f"ranklog: option {option}= of kind={kind!r} is ignored (it takes: {', '.join(known)})"
+            close = closest(option, known)
+            meant = f": did you mean {close}=?" if close else ""
+            text = f"ranklog: option {option}= of kind={kind!r} is ignored (it takes: {', '.join(known)}){meant}"
             warnings.warn(text, RanklogWarning, stacklevel=_levels_to_the_user())
     return {
         option: local(value, f"option {option}= of kind={kind!r}")

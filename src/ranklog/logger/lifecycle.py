@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
 from ranklog.logger import answers, open_loggers
 from ranklog.logger.steps import StepCounts
+from ranklog.model.argument_names import named_arguments
 from ranklog.model.config import SessionConfig
 from ranklog.model.errors import NotStartedError, RanklogError
 from ranklog.model.kinds import KINDS, check_name
@@ -25,6 +26,8 @@ from ranklog.process import exits
 from ranklog.world.place.current import place
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from ranklog.logger.reduce_now import ReduceNow
     from ranklog.model.record import Event
     from ranklog.pipeline.session import Session
@@ -34,6 +37,14 @@ EXIT_TIMEOUT_S = 30.0
 ASK_TIMEOUT_S = 30.0
 DISABLED = "disabled"
 """What a logger that logs nothing answers when it is asked for an id."""
+
+
+class ContextArguments(TypedDict, total=False):
+    """Arguments of `create_logger_context` that name the run in MLflow; other backends ignore them."""
+
+    run_id: str | None
+    run_name: str | None
+    parent_run_id: str | None
 
 
 class OpenLogger:
@@ -59,13 +70,14 @@ class OpenLogger:
         self._owner: OpenLogger | None = None
         self._forked = False
 
-    def create_logger_context(self, rank: int | None = None, **kwargs: Any) -> None:
+    @named_arguments(ContextArguments)
+    def create_logger_context(self, rank: int | None = None, **mlflow: Unpack[ContextArguments]) -> None:
         """Start logging.
 
         Args:
             rank: Global rank of this process; None finds it. One that the process group or the launcher contradicts
                 is an error.
-            **kwargs: For MLflow: ``run_id`` (an MLflow run to go on with), ``run_name``, ``parent_run_id``.
+            **mlflow: For MLflow: ``run_id`` (an MLflow run to go on with), ``run_name``, ``parent_run_id``.
 
         Raises:
             InvalidArgumentError: an argument is not allowed, or the run exists and ``resume`` forbids it.
@@ -76,7 +88,7 @@ class OpenLogger:
         if self._gate is not None:
             open_loggers.warn_already_open(self)
             return
-        config = open_loggers.with_call_options(self._config, kwargs)
+        config = open_loggers.with_call_options(self._config, mlflow)
         if not config.specs or os.environ.get("RANKLOG_DISABLED", "0") not in ("", "0"):
             self._attach(None, open_loggers.inert_gate())
             return
@@ -130,9 +142,10 @@ class OpenLogger:
         finally:
             open_loggers.unregister(self)
 
+    @named_arguments(ContextArguments)
     @contextmanager
     def start_logging(
-        self, rank: int | None = None, exit_timeout: float = EXIT_TIMEOUT_S, **kwargs: Any
+        self, rank: int | None = None, exit_timeout: float = EXIT_TIMEOUT_S, **mlflow: Unpack[ContextArguments]
     ) -> Iterator[None]:
         """Start logging for a block; the run is FAILED when the block raises.
 
@@ -142,7 +155,7 @@ class OpenLogger:
         Ranks: all call; waits at the end, as `destroy_logger_context`.
         """
         inside = self._gate is not None
-        self.create_logger_context(rank, **kwargs)
+        self.create_logger_context(rank, **mlflow)
         if inside:
             yield
             return

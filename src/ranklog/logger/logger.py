@@ -27,6 +27,9 @@ from ranklog.values.numbers import number_option
 from ranklog.values.snapshot import Value, take, take_mapping
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ranklog.model.kind_options import KindOptions
     from ranklog.pipeline.session import Session
 
 WEIGHT = "a finite number of 0 or above"
@@ -53,7 +56,7 @@ class Logger(OpenLogger):
         *,
         reduce: str | None = None,
         weight: float | None = None,
-        **kwargs: Any,
+        **options: Unpack[KindOptions],
     ) -> None:
         """Log one item, or a sequence of items with as many identifiers.
 
@@ -65,7 +68,7 @@ class Logger(OpenLogger):
             batch_idx: Index of the batch, for ``log_freq``.
             reduce: For metrics: how the values of all ranks become one; see `log_metrics`.
             weight: Weight of this rank's value in a reduction, for example its number of samples.
-            **kwargs: Options of the kind, for example ``caption``.
+            **options: Options of the kind, for example ``caption``.
 
         Raises:
             InvalidArgumentError: unknown kind or reduction, bad name, step or weight, different lengths.
@@ -85,10 +88,10 @@ class Logger(OpenLogger):
         else:
             mask = gate.always
         if kind != "metric":
-            self._log_item(gate, mask, item, identifier, kind, step, reduce, kwargs)
+            self._log_item(gate, mask, item, identifier, kind, step, reduce, options)
             return
-        if kwargs and self._session is not None and isinstance(identifier, str):
-            said = known_options("metric", kwargs)
+        if options and self._session is not None and isinstance(identifier, str):
+            said = known_options("metric", options)
             self._describe(self._session, check_name(identifier), mask & gate.lead, said)
         if reduce is None and not gate.reduces:
             mask &= gate.write

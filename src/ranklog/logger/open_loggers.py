@@ -31,12 +31,11 @@ from ranklog.model.text import storable
 from ranklog.pipeline.gate import Gate
 from ranklog.process import blackbox, exits
 from ranklog.process.signals import FLUSH_S, Callback, Watch, check_signals
+from ranklog.values.numbers import shown
 
 if TYPE_CHECKING:
     from ranklog.logger.reduce_now import ReduceNow
     from ranklog.pipeline.session import Session
-
-CALL_OPTIONS = ("run_id", "run_name", "parent_run_id")
 
 
 class Closable(Protocol):
@@ -173,18 +172,18 @@ def warn_already_open(logger: object) -> None:
     )
 
 
-def with_call_options(config: SessionConfig, options: Mapping[str, Any]) -> SessionConfig:
+def with_call_options(config: SessionConfig, options: Mapping[str, object]) -> SessionConfig:
     """Put the options of `create_logger_context` into the fronts of the backends that take them.
 
     Raises:
-        InvalidArgumentError: an unknown option, or one that is no str.
+        InvalidArgumentError: an option is no str.
     """
+    given: dict[str, str] = {}
     for name, value in options.items():
-        if name not in CALL_OPTIONS or not isinstance(value, (str, type(None))):
-            raise InvalidArgumentError(
-                f"create_logger_context({name}={value!r}) is not known: there are {', '.join(CALL_OPTIONS)}, each a str"
-            )
-    given = {name: storable(value) for name, value in options.items() if value is not None}
+        if isinstance(value, str):
+            given[name] = storable(value)
+        elif value is not None:
+            raise InvalidArgumentError(f"{name}={shown(value)} is not allowed: give a str")
     if not given:
         return config
     specs = tuple(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranklog.logger.logger import Logger
-from ranklog.loggers.arguments import named_arguments
+from ranklog.model.argument_names import named_arguments
 from ranklog.model.config import SessionConfig
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.kinds import check_op
@@ -93,7 +94,7 @@ class BackendLogger(Logger):
         config = SessionConfig(
             specs=(spec,),
             directory=Path(runs).absolute() if runs else root / "runs",
-            experiment=check_text("experiment", experiment),
+            experiment=str(_plain("experiment", experiment)),
             strategy=os.environ.get("RANKLOG_STRATEGY", "auto") if strategy == "auto" else strategy,
             run_id=check_run_id(run_id),
             resume=check_resume(resume),
@@ -128,8 +129,9 @@ def absolute(name: str, path: object) -> Path:
         InvalidArgumentError: it is no path.
     """
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
-    if isinstance(text, str) and "\0" not in text:
-        return Path(text).absolute()
+    with suppress(UnicodeEncodeError):
+        if isinstance(text, str) and b"\0" not in os.fsencode(text):
+            return Path(text).absolute()
     raise InvalidArgumentError(f"{name}={shown(path)} is not allowed: give the path of a directory")
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ranklog.logger.lifecycle import ContextArguments
 from ranklog.logger.logger import Logger
-from ranklog.loggers.arguments import named_arguments
 from ranklog.loggers.base import DEFAULT_EXPERIMENT, BackendLogger
+from ranklog.model.argument_names import named_arguments
 from ranklog.model.config import SessionConfig
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import JOURNAL
@@ -18,6 +19,8 @@ from ranklog.pipeline.gate import Gate
 from ranklog.values.numbers import shown
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from ranklog.pipeline.session import Session
 
 
@@ -51,7 +54,8 @@ class LoggersCollection(Logger):
         savedir = self._members[0].savedir if self._members else "mllogs"
         super().__init__(config, Path(savedir))
 
-    def create_logger_context(self, rank: int | None = None, **kwargs: Any) -> None:
+    @named_arguments(ContextArguments)
+    def create_logger_context(self, rank: int | None = None, **mlflow: Unpack[ContextArguments]) -> None:
         """Start logging with all members; see `Logger.create_logger_context`.
 
         Raises:
@@ -66,7 +70,7 @@ class LoggersCollection(Logger):
             raise InvalidArgumentError(
                 f"{type(busy).__name__} is already open: close it before you open its collection"
             )
-        super().create_logger_context(rank, **kwargs)
+        super().create_logger_context(rank, **mlflow)
 
     def _attach(self, session: Session | None, gate: Gate | None) -> None:
         super()._attach(session, gate)

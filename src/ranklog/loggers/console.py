@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ranklog.loggers.arguments import RunArguments, named_arguments
+from ranklog.loggers.arguments import RunArguments
 from ranklog.loggers.base import BackendLogger, below
+from ranklog.model.argument_names import named_arguments
 from ranklog.model.spec import LogFreq
 
 if TYPE_CHECKING:

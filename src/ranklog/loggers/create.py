@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ranklog.logger.logger import Logger
-from ranklog.loggers.arguments import RunArguments, explicit_arguments, named_arguments
+from ranklog.loggers.arguments import RunArguments
 from ranklog.loggers.base import BackendLogger, check_text
 from ranklog.loggers.collection import LoggersCollection
 from ranklog.loggers.console import ConsoleLogger
@@ -19,9 +19,9 @@ from ranklog.loggers.prov import Prov4MLLogger
 from ranklog.loggers.tensorboard import TensorBoardLogger
 from ranklog.loggers.trackio import TrackioLogger
 from ranklog.loggers.wandb import WandBLogger
+from ranklog.model.argument_names import closest, explicit_arguments, named_arguments
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import LogFreq
-from ranklog.model.suggest import closest
 from ranklog.values.numbers import shown
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ranklog.loggers.arguments import RunArguments, named_arguments
+from ranklog.loggers.arguments import RunArguments
 from ranklog.loggers.base import DEFAULT_EXPERIMENT, BackendLogger, below, check_text
+from ranklog.model.argument_names import named_arguments
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import LogFreq, Scalar
 
@@ -78,8 +79,9 @@ def _without_secrets(tracking_uri: str | None) -> tuple[str | None, dict[str, st
     text = check_text("tracking_uri", tracking_uri)
     try:
         url = split_userinfo(text)
+        uri = absolute_uri(url.url)
     except ValueError as error:
         given = mask_text(text)
         raise InvalidArgumentError(f"tracking_uri={given!r} is not allowed: give an address or a path") from error
     found = {"MLFLOW_TRACKING_USERNAME": url.user, "MLFLOW_TRACKING_PASSWORD": url.password}
-    return absolute_uri(url.url), {name: value for name, value in found.items() if value is not None}
+    return uri, {name: value for name, value in found.items() if value is not None}

@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ranklog.loggers.arguments import RunArguments, named_arguments
-from ranklog.loggers.base import BackendLogger, below
+from ranklog.loggers.arguments import RunArguments
+from ranklog.loggers.base import BackendLogger, below, check_text
+from ranklog.model.argument_names import named_arguments
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.redact import mask_text, split_userinfo
 from ranklog.model.spec import LogFreq, Scalar
@@ -53,17 +54,22 @@ class OpenTelemetryLogger(BackendLogger):
         )
 
 
-def _check(endpoint: str | None) -> str | None:
+def _check(endpoint: object) -> str | None:
     if endpoint is None:
         return None
-    if not isinstance(endpoint, str) or not re.fullmatch(r"https?://[^\s?#]+", endpoint):
+    text = check_text("endpoint", endpoint)
+    try:
+        public = split_userinfo(text).url if re.fullmatch(r"https?://[^\s?#]+", text) else None
+    except ValueError:
+        public = None
+    if public is None:
         raise InvalidArgumentError(
-            f"endpoint={mask_text(str(endpoint)).partition('?')[0]!r} is not allowed: give an address with http:// or "
+            f"endpoint={mask_text(text).partition('?')[0]!r} is not allowed: give an address with http:// or "
             "https:// and without a query, for example 'http://collector:4318'"
         )
-    if split_userinfo(endpoint).url != endpoint:
+    if public != text:
         raise InvalidArgumentError(
-            f"endpoint={mask_text(endpoint)!r} contains a user or password: set OTEL_EXPORTER_OTLP_HEADERS instead, "
+            f"endpoint={mask_text(text)!r} contains a user or password: set OTEL_EXPORTER_OTLP_HEADERS instead, "
             "for example Authorization=Basic%20…"
         )
-    return endpoint
+    return text

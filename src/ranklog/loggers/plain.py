@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ranklog.logger.logger import Logger
-from ranklog.loggers.arguments import EveryArgument, RunArguments, named_arguments
+from ranklog.loggers.arguments import EveryArgument, RunArguments
 from ranklog.loggers.base import BackendLogger, absolute
+from ranklog.model.argument_names import named_arguments
 from ranklog.model.config import SessionConfig
 from ranklog.model.spec import LogFreq, check_log_freq, check_log_on_workers
 

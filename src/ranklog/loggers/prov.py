@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ranklog.loggers.arguments import RunArguments, named_arguments
+from ranklog.loggers.arguments import RunArguments
 from ranklog.loggers.base import DEFAULT_EXPERIMENT, BackendLogger, absolute, below
+from ranklog.model.argument_names import named_arguments
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import LogFreq, Scalar
 from ranklog.values.numbers import shown

@@ -15,7 +15,8 @@ from ranklog.backends.base import RunContext
 from ranklog.journal.reader import read_run
 from ranklog.logger.logger import Logger
 from ranklog.loggers import BackendLogger
-from ranklog.loggers.arguments import RunArguments, named_arguments
+from ranklog.loggers.arguments import RunArguments
+from ranklog.model.argument_names import named_arguments
 from ranklog.model.record import Entry, Metrics, Record, Status
 from ranklog.model.spec import LogFreq
 from ranklog.world.fake import FakeWorld

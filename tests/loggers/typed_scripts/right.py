@@ -24,7 +24,7 @@ def main(savedir: Path) -> None:
     """Logs a little."""
     loggers: list[Logger] = [
         make("digits", savedir, experiment="digits", reduce="mean", forward="later"),
-        MLFlowLogger(savedir, experiment_name="digits", run_name="first", log_on_workers=[0, 1], forward="later"),
+        MLFlowLogger(savedir, experiment_name="digits", run_name="first", log_on_workers=[0], forward="later"),
         TensorBoardLogger(str(savedir), "pytorch", log_freq="batch", strategy="single", forward="later"),
         Prov4MLLogger("www.example.org", savedir=savedir, formats="json,turtle", forward="later"),
         BackendLogger("console", {"savedir": str(savedir)}, forward="later"),
@@ -35,7 +35,7 @@ def main(savedir: Path) -> None:
     with logger.start_logging(rank=None, run_name="second", exit_timeout=1.0):
         logger.log(0.5, "loss", step=1, reduce="mean", weight=2.0, goal="min", context="training")
         logger.log("text", "note", kind="text", step=1)
-        logger.log(b"data", "data.bin", kind="artifact", policy="copy")
+        logger.log(b"data", "data.bin", kind="artifact", policy="immutable")
         logger.log([0.1, 0.2], ["a", "b"])
         logger.log_metrics({"a": 1, "b": 2.0}, step=2, batch_idx=3)
         logger.save_hyperparameters(argparse.Namespace(lr=0.1))
