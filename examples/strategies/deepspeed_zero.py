@@ -1,4 +1,4 @@
-"""DeepSpeed, as started by torchrun or its own launcher."""
+"""DeepSpeed, started by torchrun or its own launcher."""
 
 import deepspeed
 import torch

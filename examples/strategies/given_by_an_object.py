@@ -1,4 +1,4 @@
-"""A strategy object of another library: here one with the methods of itwinai's strategies, over torch.distributed."""
+"""A strategy object from another library: this one has the methods of itwinai's strategies, over torch.distributed."""
 
 import torch.distributed as dist
 
@@ -6,7 +6,7 @@ from ranklog import create_logger
 
 
 class Strategy:
-    """Knows its ranks, as itwinai's TorchDDPStrategy does."""
+    """Reports rank and world size, like itwinai's TorchDDPStrategy."""
 
     def global_rank(self) -> int:
         return dist.get_rank()

@@ -1,4 +1,4 @@
-"""Horovod, as started by horovodrun."""
+"""Horovod, started by horovodrun."""
 
 import horovod.torch as hvd
 import torch

@@ -1,4 +1,4 @@
-"""Ray Train: one script, which starts its workers itself."""
+"""Ray Train: one script, which starts its own workers."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from ranklog import create_logger
 
-SAVEDIR = Path("mllogs").resolve()  # workers have a working directory of their own
+SAVEDIR = Path("mllogs").resolve()  # each worker has its own working directory
 
 
 def train_on_a_worker() -> None:

@@ -1,4 +1,4 @@
-"""Ray Tune: each trial is a training by itself, and writes a run of its own."""
+"""Ray Tune: each trial is an independent training and writes its own run."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from ray import tune
 
 from ranklog import create_logger
 
-SAVEDIR = Path("mllogs").resolve()  # trials have a working directory of their own
+SAVEDIR = Path("mllogs").resolve()  # each trial has its own working directory
 
 
 def trial(config: dict[str, Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""torch.distributed, as started by torchrun."""
+"""torch.distributed, started by torchrun."""
 
 import torch
 import torch.distributed as dist
