@@ -1,1 +1,5 @@
-"""Ranks of MPI."""
+"""Communication between ranks over MPI. `MpiStrategy` accepts a communicator of the program."""
+
+from ranklog.world.mpi.strategy import MpiStrategy
+
+__all__ = ["MpiStrategy"]

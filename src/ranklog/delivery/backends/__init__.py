@@ -1,0 +1,1 @@
+"""Documented import path for packages that provide a backend."""
