@@ -22,6 +22,7 @@ LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^ *```.*?^ *```\s*$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 CODE = re.compile(r"`[^`\n]*`")
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 FORMS = {"superseded": r"supersed(?:e|es|ed|ing)", "requeue": r"requeue[sd]?", "set aside": r"sets? aside"}
 """Inflections of terms, as patterns; of all others the plural."""
@@ -58,11 +59,15 @@ def blank(match: re.Match[str]) -> str:
 
 
 def prose(page: Path) -> str:
-    """The page without code, headings and link targets, with every character at its own offset."""
+    """The page without code, headings and links to other pages than the glossary, each character at its offset."""
     text = page.read_text()
-    for pattern in (FENCE, HEADING, CODE, re.compile(r"<!--.*?-->", re.DOTALL), re.compile(r"\]\([^)]*\)")):
+    for pattern in (FENCE, HEADING, CODE, COMMENT):
         text = pattern.sub(blank, text)
-    return text
+    return LINK.sub(lambda match: blank(match) if "glossary.md#" not in match[2] else visible(match), text)
+
+
+def visible(link: re.Match[str]) -> str:
+    return f" {link[1]}".ljust(len(link[0]))
 
 
 def terms() -> dict[str, re.Pattern[str]]:
@@ -73,16 +78,15 @@ def terms() -> dict[str, re.Pattern[str]]:
 
 def unexplained(page: Path) -> list[str]:
     """Terms whose first use on the page does not link to the glossary."""
-    text, bare = page.read_text(), prose(page)
-    links = [(match.span(1), match[2]) for match in LINK.finditer(text)]
+    bare = prose(page)
+    links = [(match.span(1), match[2]) for match in LINK.finditer(page.read_text())]
     missing = []
     for term, pattern in terms().items():
-        # A term inside of a longer one, such as "run directory" in a link text, is explained by that link.
         first = pattern.search(bare)
         if first is None:
             continue
-        around = [target for (start, end), target in links if start <= first.start() and first.end() <= end]
-        if not any(target.endswith(f"glossary.md#{anchor(term)}") for target in around):
+        targets = [target for (start, end), target in links if start <= first.start() and first.end() <= end]
+        if not any(target.endswith(f"glossary.md#{anchor(term)}") for target in targets):
             missing.append(f"{term}: {bare[max(0, first.start() - 30) : first.end() + 30]!r}")
     return missing
 
