@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from odd_arrays import ITEMS, ODD_FLOATS, SCALARS, equally, labels_and_scores, mostly, real_arrays
 from PIL import Image
 
+from ranklog.abc import Encoded
 from ranklog.backends.tensorboard import events
 from ranklog.backends.wandb.media import MAX_BINS, merge_bins
 from ranklog.items.encode import encode
 from ranklog.items.options import plain_options
-from ranklog.items.result import Encoded
 from ranklog.model import content
 from ranklog.model.errors import RanklogError
 from ranklog.values.snapshot import take

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from ranklog.abc import Encoded
 from ranklog.items.encode import encode
-from ranklog.items.result import Encoded
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ranklog.items.result import Content
+from ranklog.abc import Content, PendingItem
 from ranklog.model.errors import RanklogWarning
 from ranklog.model.record import File, Item, Metrics, Record
-from ranklog.pipeline.drain import Drain, PendingItem
+from ranklog.pipeline.drain import Drain
 from ranklog.process.blackbox import LastValues
 from ranklog.process.health import Health
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ranklog.items.result import Content
+from ranklog.abc import Content, PendingItem
 from ranklog.journal.reader import read_run
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.errors import RanklogWarning
@@ -18,7 +18,7 @@ from ranklog.model.losses import DROPPED
 from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, End, Event, File, Item, Metrics, Record
 from ranklog.pipeline.backlog import size_of
-from ranklog.pipeline.drain import Drain, PendingItem, Sample
+from ranklog.pipeline.drain import Drain, Sample
 from ranklog.pipeline.recorder import Recorder
 from ranklog.process.blackbox import LastValues
 from ranklog.process.health import Health
@@ -150,7 +150,7 @@ def test_what_waits_when_the_journal_is_closed_is_counted_as_lost(
     assert (kept.lost, steps(tmp_path)) == (6, [])
 
 
-class ArtifactPaths:
+class Shelf:
     """Stores contents, or refuses, or waits while it refuses."""
 
     def __init__(self) -> None:
@@ -171,7 +171,7 @@ def parcel(name: str, step: int, source: bytes = b"large") -> PendingItem:
     return PendingItem(Item("artifact", name, step, 0, -1, 0, "x/y", ()), (Content(name, source),))
 
 
-def drain(shelf: ArtifactPaths, inbox: "deque[Sample | PendingItem | Record]", out: list[Record]) -> Drain:
+def drain(shelf: Shelf, inbox: "deque[Sample | PendingItem | Record]", out: list[Record]) -> Drain:
     return Drain(
         inbox,
         rows=Buffer(),
@@ -186,7 +186,7 @@ def drain(shelf: ArtifactPaths, inbox: "deque[Sample | PendingItem | Record]", o
 
 def test_an_item_that_is_being_tried_again_is_not_taken_for_stored() -> None:
     """Else a flush beside the drain thread would answer that all is in the journal."""
-    shelf, out = ArtifactPaths(), list[Record]()
+    shelf, out = Shelf(), list[Record]()
     worker = drain(shelf, deque([parcel("a", 0)]), out)
     with told():
         worker.run_once()
@@ -205,7 +205,7 @@ def test_an_item_that_is_being_tried_again_is_not_taken_for_stored() -> None:
 
 def test_an_item_is_in_the_journal_before_it_no_longer_waits() -> None:
     seen: list[int] = []
-    shelf = ArtifactPaths()
+    shelf = Shelf()
     inbox: deque[Sample | PendingItem | Record] = deque([parcel("a", 0)])
     worker = drain(shelf, inbox, [])
     with told():
@@ -217,7 +217,7 @@ def test_an_item_is_in_the_journal_before_it_no_longer_waits() -> None:
 
 
 def test_the_newest_of_items_of_one_name_stays_the_newest_when_the_older_ones_had_to_wait() -> None:
-    shelf, out = ArtifactPaths(), list[Record]()
+    shelf, out = Shelf(), list[Record]()
     inbox: deque[Sample | PendingItem | Record] = deque(
         [parcel("a", 0), parcel("a", 1, b"small"), parcel("b", 2, b"small")]
     )

@@ -7,8 +7,9 @@ import wave
 from pathlib import Path
 from typing import Any
 
+from ranklog.abc import Content, Encoded
 from ranklog.items.images import own_file
-from ranklog.items.result import Content, Encoded, file_name
+from ranklog.items.result import file_name
 from ranklog.model import content
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.kinds import KINDS

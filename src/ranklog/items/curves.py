@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from ranklog.abc import Content, Encoded
 from ranklog.items.histograms import MAX_BINS
-from ranklog.items.result import Content, Encoded, file_name
+from ranklog.items.result import file_name
 from ranklog.model import content
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.kinds import KINDS

@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from ranklog.items.result import Content, Encoded, file_name
+from ranklog.abc import Content, Encoded
+from ranklog.items.result import file_name
 from ranklog.items.text import as_json
 from ranklog.model import content
 from ranklog.model.content import Dataset

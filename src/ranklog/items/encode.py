@@ -14,12 +14,13 @@ from typing import Any
 
 import msgspec
 
+from ranklog.abc import Content, Encoded
 from ranklog.items.audio import encode_audio
 from ranklog.items.curves import encode_embedding, encode_pr_curve
 from ranklog.items.datasets import encode_dataset
 from ranklog.items.histograms import DEFAULT_BINS, encode_histogram
 from ranklog.items.images import encode_figure, encode_image, encode_video
-from ranklog.items.result import Content, Encoded, file_name
+from ranklog.items.result import file_name
 from ranklog.items.text import (
     encode_alert,
     encode_dict,

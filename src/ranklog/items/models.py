@@ -12,25 +12,24 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ranklog.abc import Encoded, Sink
 from ranklog.items.encode import folder_contents
 from ranklog.items.images import own_file
 from ranklog.items.options import known_options
-from ranklog.items.result import Encoded, file_name
+from ranklog.items.result import file_name
 from ranklog.items.submit import as_record, check_policy, ship
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError, ReduceTimeoutError
+from ranklog.model.losses import LOST_ITEMS
 from ranklog.values.numbers import shown
-
-if TYPE_CHECKING:
-    from ranklog.pipeline.session import Session
 
 _STREAM = re.compile(r"iostream|PytorchStreamWriter|file write failed")
 
 
 def submit_model(
-    session: Session,
+    sink: Sink,
     model: Any,
     name: str,
     kind: str,
@@ -39,12 +38,13 @@ def submit_model(
     to: int,
     to_if_sharded: int,
     options: Mapping[str, Any],
+    for_mlflow: bool,
     meet: Callable[[], None],
 ) -> None:
     """Save a model and hand it on.
 
     Args:
-        session: Where it goes.
+        sink: Where it goes.
         model: A module, or a path.
         name: The identifier.
         kind: ``model`` or ``best_model``.
@@ -52,6 +52,7 @@ def submit_model(
         to: Backends for which this rank logs.
         to_if_sharded: Backends that take the call, whatever the rank.
         options: Of the call.
+        for_mlflow: Whether the run has an MLflow backend, whose format the model is saved in.
         meet: Returns when every rank has called it.
 
     Raises:
@@ -73,14 +74,14 @@ def submit_model(
             )
             if "policy" not in known and not path.is_dir():
                 policy = "mutable"
-            ship(session, as_record(session, name, kind, step, to, known, encoded), encoded.contents, policy)
+            ship(sink, as_record(sink, name, kind, step, to, known, encoded), encoded.contents, policy)
         return
     from ranklog.items.model_formats import bare_module, save_model, save_state
     from ranklog.items.sharded import full_state, is_sharded
 
     module = bare_module(model, name, kind)
     state = None
-    sharded = session.place.world_size > 1 and is_sharded(module)
+    sharded = sink.place.world_size > 1 and is_sharded(module)
     if sharded:
         try:
             meet()
@@ -89,23 +90,23 @@ def submit_model(
                 f"kind={kind!r} {name!r} is sharded over ranks, so every rank must call log() with it, also those that "
                 f"log nothing: {error}"
             ) from error
-        to = to_if_sharded if session.place.is_main else 0
-        state = full_state(module, name, writes=session.place.is_main)
+        to = to_if_sharded if sink.place.is_main else 0
+        state = full_state(module, name, writes=sink.place.is_main)
     if not to:
         return
-    folder = session.run_dir() / f".model-{token_hex(6)}"
+    folder = sink.run_dir(30.0) / f".model-{token_hex(6)}"
     try:
         if sharded:
             save_state(state, module, folder)
         else:
-            for_mlflow = any(spec.backend == "mlflow" for spec in session.config.specs)
             save_model(module, name, kind, folder, for_mlflow=for_mlflow, input_example=known.get("input_example"))
         encoded = Encoded(content.FOLDER, folder_contents(folder))
-        ship(session, as_record(session, name, kind, step, to, known, encoded), encoded.contents, ours=folder)
+        ship(sink, as_record(sink, name, kind, step, to, known, encoded), encoded.contents, ours=folder)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         # torch tells of a disk that refuses in the words of its C++ streams.
         if isinstance(error, OSError) or (isinstance(error, RuntimeError) and _STREAM.search(str(error))):
-            session.lose_item(f"{kind} {name!r} is lost: it cannot be copied to {session.run_dir()}: {error}")
+            text = f"{kind} {name!r} is lost: it cannot be copied to {sink.run_dir(30.0)}: {error}"
+            sink.report(LOST_ITEMS, f"{text}. Free space or quota there")
             return
         raise

@@ -1,37 +1,11 @@
-"""What encoding gives: an item in canonical form, with names for its files. Pure."""
+"""Names for the files of an item. Pure."""
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
-
-import msgspec
+from pathlib import PurePosixPath
 
 from ranklog.model.errors import InvalidArgumentError
-from ranklog.model.spec import Scalar
 from ranklog.model.text import short_part
-
-
-class Content(msgspec.Struct, frozen=True):
-    """One file of an encoded item: its relative path, and its bytes or the file to copy them from."""
-
-    path: str
-    source: bytes | Path
-
-
-class Encoded(msgspec.Struct, frozen=True):
-    """An item in canonical form.
-
-    Attributes:
-        media: Media type of the whole.
-        contents: Its files.
-        meta: What the encoding knows beside (`Item.meta`).
-        changed: What of the item is not stored as it was given, in words: a warning of its own.
-    """
-
-    media: str
-    contents: tuple[Content, ...]
-    meta: dict[str, Scalar] = {}
-    changed: str = ""
 
 
 def file_name(name: str, suffix: str = "") -> str:

@@ -16,24 +16,21 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
+from ranklog.abc import Content, Encoded, PendingItem, Sink
 from ranklog.items.encode import encode
 from ranklog.items.options import known_options, plain_options
-from ranklog.items.result import Content, Encoded, file_name
+from ranklog.items.result import file_name
 from ranklog.journal import layout
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import File, Item
 from ranklog.model.text import storable
-from ranklog.pipeline.drain import PendingItem
 from ranklog.values.numbers import shown
 from ranklog.values.refusing import refusing
-
-if TYPE_CHECKING:
-    from ranklog.pipeline.session import Session
 
 Policy = Literal["mutable", "immutable", "reference"]
 POLICIES: tuple[Policy, ...] = ("mutable", "immutable", "reference")
@@ -42,9 +39,7 @@ READ_AT_ONCE_BYTES = 4 * 1024 * 1024
 COPY_LIMIT_GIB = 64.0
 
 
-def submit(
-    session: Session, item: Any, name: str, kind: str, *, step: int, to: int, options: Mapping[str, Any]
-) -> None:
+def submit(sink: Sink, item: Any, name: str, kind: str, *, step: int, to: int, options: Mapping[str, Any]) -> None:
     """Encode one item and hand it on.
 
     Raises:
@@ -56,24 +51,24 @@ def submit(
     with refusing(f"{kind} {name!r}"):
         encoded = encode(item, name, kind, known)
         if encoded.changed:
-            session.health.warn(
+            sink.report(
                 f"changed_{kind}",
                 f"{kind} {name!r} is not stored as it was given: {encoded.changed}",
                 about=f"{name}: {re.sub('[0-9]+', '', encoded.changed)}",
             )
-        ship(session, as_record(session, name, kind, step, to, known, encoded), encoded.contents, policy)
+        ship(sink, as_record(sink, name, kind, step, to, known, encoded), encoded.contents, policy)
 
 
 def as_record(
-    session: Session, name: str, kind: str, step: int, to: int, options: Mapping[str, Any], encoded: Encoded
+    sink: Sink, name: str, kind: str, step: int, to: int, options: Mapping[str, Any], encoded: Encoded
 ) -> Item:
     """The record of an encoded item, without its files."""
     meta = {**plain_options(options), **encoded.meta}
-    return Item(kind, name, step, time.time_ns(), to, session.place.rank, encoded.media, (), meta)
+    return Item(kind, name, step, time.time_ns(), to, sink.place.rank, encoded.media, (), meta)
 
 
 def ship(
-    session: Session,
+    sink: Sink,
     record: Item,
     contents: Sequence[Content],
     policy: Policy = "mutable",
@@ -83,7 +78,7 @@ def ship(
     """Bring a record and its contents into the inbox, by the thread beside where that takes long.
 
     Args:
-        session: Where it goes.
+        sink: Where it goes.
         record: The item without files.
         contents: Its contents.
         policy: What becomes of files: a copy; a hard link to a file that nobody writes to again; or only their
@@ -96,7 +91,7 @@ def ship(
     total = sum(source.stat().st_size for source in sources)
     key = f"{record.kind} {record.name!r}"
     if policy != "reference" and ours is None and total > _copy_limit_bytes():
-        session.health.warn(
+        sink.report(
             "copy_limit",
             f"{key} has {total} bytes, more than RANKLOG_COPY_LIMIT_GIB={_copy_limit_bytes() / 2**30:g}: it stays "
             "where it is, and its address is logged",
@@ -109,14 +104,10 @@ def ship(
         )
         if ours is not None:
             shutil.rmtree(ours, ignore_errors=True)
-        parcel = PendingItem(record, read)
-        if session.aside.is_busy(key):
-            session.aside.put(key, lambda: [parcel])
-        else:
-            session.inbox.append(parcel)
+        sink.submit(record, read)
         return
     if policy == "immutable":
-        contents, ours = _linked_now(session, contents)
+        contents, ours = _linked_now(sink, contents)
     seen = {source: _state(source) for source in sources}
 
     def carry() -> Iterable[PendingItem]:
@@ -125,18 +116,18 @@ def ship(
                 yield PendingItem(*_reference(record, contents, sources))
             else:
                 how: How = "move" if ours is not None else "link" if policy == "immutable" else "copy"
-                yield PendingItem(record, tuple(_kept(session, each, how) for each in contents))
+                yield PendingItem(record, tuple(_kept(sink, each, how) for each in contents))
         finally:
             if ours is not None:
                 shutil.rmtree(ours, ignore_errors=True)
         changed = [source for source, state in seen.items() if ours is None and _state(source) != state]
         if changed:
-            session.health.warn(
+            sink.report(
                 "changed_files",
                 f"{key}: {changed[0]} was changed while it was stored: log what stays as it is, or call flush() first",
             )
 
-    session.aside.put(key, carry)
+    sink.background(key, carry)
 
 
 def check_policy(given: object) -> Policy:
@@ -167,14 +158,14 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _linked_now(session: Session, contents: Sequence[Content]) -> tuple[Sequence[Content], Path | None]:
+def _linked_now(sink: Sink, contents: Sequence[Content]) -> tuple[Sequence[Content], Path | None]:
     """Hard links in a folder of ours, so that what is deleted soon, as old checkpoints are, is kept.
 
     Where there can be none, the contents as they were.
     """
     folder = None
     try:
-        folder = session.run_dir(0.0) / f".links-{token_hex(6)}"
+        folder = sink.run_dir(0.0) / f".links-{token_hex(6)}"
         folder.mkdir(mode=0o700)
         linked: list[Content] = []
         for number, each in enumerate(contents):
@@ -190,8 +181,15 @@ def _linked_now(session: Session, contents: Sequence[Content]) -> tuple[Sequence
     return linked, folder
 
 
-def _kept(session: Session, each: Content, how: How) -> Content | File:
-    return session.keep_file(each.path, each.source, how) if isinstance(each.source, Path) else each
+def _kept(sink: Sink, each: Content, how: How) -> Content | File:
+    if not isinstance(each.source, Path):
+        return each
+    run_dir = layout.shared_run_dir(sink.run_dir(30.0), sink.place)
+    if how == "move":
+        return layout.adopt_file(run_dir, each.path, each.source)
+    if how == "link":
+        return layout.link_file(run_dir, each.path, each.source)
+    return layout.store_file(run_dir, each.path, each.source, inline=False)
 
 
 def _reference(

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ranklog.items.result import Content, Encoded, file_name
+from ranklog.abc import Content, Encoded
+from ranklog.items.result import file_name
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError
 from ranklog.model.text import storable

@@ -19,7 +19,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from ranklog.model.errors import RunNotFoundError
+from ranklog.model.errors import RanklogError, RunNotFoundError
+from ranklog.model.place import Place
 from ranklog.model.record import File, RunFacts
 
 INLINE_BYTES = 32 * 1024
@@ -110,6 +111,20 @@ def _put_in_place(temporary: Path, path: Path, *, replace: bool = True) -> None:
     finally:
         with suppress(OSError):  # also since it is no longer there
             temporary.unlink()
+
+
+def shared_run_dir(run_dir: Path, place: Place) -> Path:
+    """Return the run directory if this rank can reach it.
+
+    Raises:
+        RanklogError: it is on another file system.
+    """
+    if not (run_dir / FACTS).exists():
+        raise RanklogError(
+            f"{place}: the run directory {run_dir} is not there: savedir must be on a file system that all ranks "
+            "share, where others than rank 0 log files"
+        )
+    return run_dir
 
 
 def write_facts(run_dir: Path, facts: RunFacts) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from ranklog.abc import Content, Encoded
 from ranklog.items.options import known_options
-from ranklog.items.result import Content, Encoded, file_name
+from ranklog.items.result import file_name
 from ranklog.items.submit import as_record, ship, submit
 from ranklog.model import content
 from ranklog.pipeline.gate import Gate
@@ -80,19 +81,25 @@ def route(call: Call) -> None:
                 to=call.to,
                 to_if_sharded=call.mask,
                 options=call.options,
+                for_mlflow=any(spec.backend == "mlflow" for spec in session.config.specs),
                 meet=call.meet,
             )
         case "system" | "carbon":
-            from ranklog.observe.sampler import measure_node
+            from ranklog.observe.sampler import interval
 
-            known = known_options(call.kind, call.options)
-            measure_node(session, call.kind, step=call.step, to=call.mask, every=known.get("every"))
-        case "flops_pb" | "flops_pe" | "execution_time":
-            from ranklog.observe.sampler import measure_call
+            every = known_options(call.kind, call.options).get("every")
+            every_s = None if every is None else interval(every)
+            session.samplers.measure(call.kind, step=call.step, to=call.mask, every_s=every_s)
+        case "execution_time":
+            known_options(call.kind, call.options)
+            value = time.monotonic() - session.opened_s
+            session.inbox.append(({call.name: value}, call.step, time.time_ns(), call.to, None, None))
+        case "flops_pb" | "flops_pe":
+            from ranklog.observe.flops import count_flops
 
             known_options(call.kind, call.options)
             with no_collectives(call.what):
-                value = measure_call(session, call.kind, call.item, call.name)
+                value = count_flops(call.kind, call.item, call.name)
             session.inbox.append(({call.name: value}, call.step, time.time_ns(), call.to, None, None))
         case "watch":
             _watch(call)
@@ -110,7 +117,7 @@ def _watch(call: Call) -> None:
     known = known_options(call.kind, call.options)
     given = {spec.log_freq for bit, spec in enumerate(call.session.config.specs) if call.to >> bit & 1}
     own = min((freq for freq in given if isinstance(freq, int)), default=1 if "batch" in given else DEFAULT_EVERY)
-    watch(
+    stop = watch(
         call.session,
         bare_module(call.item, call.name, call.kind),
         call.name,
@@ -120,6 +127,7 @@ def _watch(call: Call) -> None:
         what=known.get("log", "gradients"),
         bins=known.get("bins", 64),
     )
+    call.session.at_close(stop)
 
 
 def _trace(call: Call) -> None:
@@ -146,7 +154,7 @@ def _trace(call: Call) -> None:
 
     def stop() -> None:
         if listener.stop() and os.getpid() == pid:
-            session.health.warn(
+            session.report(
                 "graph",
                 f"graph {call.name!r}: no forward of the module was seen until closing (inside torch.compile there is "
                 "none to see): give input_example",

@@ -12,23 +12,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import ref
 
 import msgspec
 
+from ranklog.abc import Content, PendingItem, Sink
 from ranklog.items.histograms import finite_or_none
-from ranklog.items.result import Content, file_name
+from ranklog.items.result import file_name
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import Item, Metrics
 from ranklog.model.spec import Scalar
-from ranklog.pipeline.drain import PendingItem
 from ranklog.values.local import no_collectives, part_of
 from ranklog.values.numbers import shown, whole_option
-
-if TYPE_CHECKING:
-    from ranklog.pipeline.session import Session
 
 DEFAULT_EVERY = 1000
 """As W&B's own watch has it."""
@@ -40,9 +37,9 @@ _AT_ONCE = 1 << 24
 
 
 def watch(
-    session: Session, module: Any, name: str, *, first_step: int, to: int, every: int, what: str, bins: int
-) -> None:
-    """Begin to watch; ends with the session.
+    sink: Sink, module: Any, name: str, *, first_step: int, to: int, every: int, what: str, bins: int
+) -> Callable[[], None]:
+    """Begin to watch; returns a function that ends it.
 
     Raises:
         InvalidArgumentError: an option is not allowed.
@@ -52,8 +49,8 @@ def watch(
     every = whole_option(every, "log_freq", "a number of optimizer steps above 0", low=1)
     bins = whole_option(bins, "bins", "an int from 1 to 512", low=1, high=512)
     file_name(name)
-    watcher = Watcher(session, module, name, first_step=first_step, to=to, every=every, kinds=_WHAT[what], bins=bins)
-    session.at_close(watcher.stop)
+    watcher = Watcher(sink, module, name, first_step=first_step, to=to, every=every, kinds=_WHAT[what], bins=bins)
+    return watcher.stop
 
 
 class Watcher:
@@ -61,7 +58,7 @@ class Watcher:
 
     def __init__(
         self,
-        session: Session,
+        sink: Sink,
         module: Any,
         name: str,
         *,
@@ -73,7 +70,7 @@ class Watcher:
     ) -> None:
         from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-        self._session = session
+        self._sink = sink
         self._module = module
         self._name = name
         self._step = first_step
@@ -98,7 +95,7 @@ class Watcher:
                 with no_collectives(f"watch {self._name!r}"):
                     self._take(step)
             except Exception as error:  # what is watched must not end the training
-                self._session.health.warn("watch", f"watch {self._name!r} at step {step}: {error!r}")
+                self._sink.report("watch", f"watch {self._name!r} at step {step}: {error!r}")
 
     def _is_mine(self, optimizer: Any) -> bool:
         known = self._mine.get(id(optimizer))
@@ -123,20 +120,20 @@ class Watcher:
                 if here.numel():  # a rank may have no part of a small one
                     taken.append((kind, name, part, here.numel(), counts_of(here, self._bins)))
         if "gradients" in self._kinds and not any(kind == "gradients" for kind, *_ in taken):
-            self._session.health.warn(
+            self._sink.report(
                 "watch",
                 f"watch {self._name!r}: no parameter has a gradient when its optimizer steps (DeepSpeed keeps them to "
                 "itself): log its parameters instead",
             )
         read = _read_later([counts for *_, counts in taken])
-        self._session.aside.put(
+        self._sink.background(
             f"watch {self._name!r}", lambda: self._records(step, time_ns, [entry[:4] for entry in taken], read())
         )
 
     def _records(
         self, step: int, time_ns: int, named: list[tuple[str, str, bool, int]], rows: list[list[float]]
     ) -> Iterable[PendingItem | Metrics]:
-        rank = self._session.place.rank
+        rank = self._sink.place.rank
         squares: float | None = 0.0
         for (kind, parameter, part, size), row in zip(named, rows, strict=True):
             histogram = as_histogram(row, size)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from ranklog.items.result import Content
+from ranklog.abc import Content, PendingItem
 from ranklog.model.errors import RanklogError
 from ranklog.model.losses import DROPPED_ITEMS, VALUE
 from ranklog.model.record import Event, File, Item, Metrics, Record
@@ -29,13 +29,6 @@ Sample = tuple[dict[str, Value], int, int, int, str | None, float | None]
 
 
 INLINE_TOTAL_BYTES = 64 * 1024
-
-
-class PendingItem(msgspec.Struct, frozen=True):
-    """An item whose contents are not stored yet."""
-
-    item: Item
-    contents: tuple[Content | File, ...]
 
 
 class RowSink(Protocol):

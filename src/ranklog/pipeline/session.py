@@ -13,13 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
+from ranklog.abc import Content, Job, PendingItem
 from ranklog.forwarding.efficiency import tell_efficiency
 from ranklog.forwarding.supervisor import Outlet
-from ranklog.items.result import Content
 from ranklog.job.facts import job_facts, rank_facts
 from ranklog.job.requeue import choose_run_id, new_run_id
 from ranklog.job.runs import claim_run
@@ -27,10 +26,10 @@ from ranklog.journal import layout
 from ranklog.model.config import SessionConfig
 from ranklog.model.errors import RanklogError
 from ranklog.model.losses import LATE_DISK, LOST, LOST_ITEMS, LOST_RECORDS
-from ranklog.model.record import End, Event, File, Record, Status
+from ranklog.model.record import End, Event, File, Item, Record, Status
 from ranklog.observe.sampler import NodeSamplers, follow_mlflow
 from ranklog.pipeline.background import Aside
-from ranklog.pipeline.drain import Drain, PendingItem, Sample
+from ranklog.pipeline.drain import Drain, Sample
 from ranklog.pipeline.gate import Gate
 from ranklog.pipeline.merge import kept_bytes, merge_meeting, still_open
 from ranklog.pipeline.progress import TellingInbox, progress_of
@@ -74,10 +73,10 @@ class Session:
         self._drain_lock = threading.Lock()
         self.recorder: Recorder | None = None
         self.resumed = False
-        self.started_s = time.monotonic()
-        self.samplers = NodeSamplers(self.place.local_world_size)
+        self.opened_s = time.monotonic()
+        self.samplers = NodeSamplers(self, self.opened_s)
         self.aside = Aside(self.inbox.extend, self._lose)
-        self._ends: list[Callable[[], None]] = [self.samplers.rest]
+        self._ends: list[Callable[[], None]] = [self.samplers.stop]
         self._outlet: Outlet | None = None
         self._lost_told = 0
         self._lost_items = 0
@@ -114,7 +113,7 @@ class Session:
         self._thread = threading.Thread(target=self._run, name="ranklog-drain", daemon=True)
         self._thread.start()
         self.reducer.start()
-        follow_mlflow(self, os.environ)
+        follow_mlflow(self.samplers, self, config.specs, os.environ)
         if self.place.is_main:
             self._facts = threading.Thread(target=self._note_job, name="ranklog-facts", daemon=True)
             self._facts.start()
@@ -183,40 +182,39 @@ class Session:
         source = content.source
         if inline and isinstance(source, bytes) and len(source) <= layout.INLINE_BYTES:
             return layout.store_bytes(Path(), content.path, source)
-        run_dir = self._shared_run_dir(timeout_s)
+        run_dir = layout.shared_run_dir(self.run_dir(timeout_s), self.place)
         if isinstance(source, Path):
             return layout.store_file(run_dir, content.path, source, inline=inline)
         return layout.store_bytes(run_dir, content.path, source, inline=inline)
-
-    def keep_file(self, path: str, source: Path, how: Literal["copy", "link", "move"]) -> File:
-        """Store a large file as one content, under its relative path; see `store` for what it waits for and raises."""
-        run_dir = self._shared_run_dir(30.0)
-        if how == "move":
-            return layout.adopt_file(run_dir, path, source)
-        if how == "link":
-            return layout.link_file(run_dir, path, source)
-        return layout.store_file(run_dir, path, source, inline=False)
-
-    def _shared_run_dir(self, timeout_s: float) -> Path:
-        run_dir = self.run_dir(timeout_s)
-        if not (run_dir / layout.FACTS).exists():
-            raise RanklogError(
-                f"{self.place}: the run directory {run_dir} is not there: savedir must be on a file system that all "
-                "ranks share, where others than rank 0 log files"
-            )
-        return run_dir
 
     def at_close(self, end: Callable[[], None]) -> None:
         """Have something ended with the session."""
         self._ends.append(end)
 
-    def _lose(self, name: str, error: Exception) -> None:
-        self.lose_item(f"{name} is lost: it cannot be stored: {error}")
+    def submit(self, record: Record, contents: Sequence[Content | File] = ()) -> None:
+        """Queue a record; an item comes with its contents, and after background jobs under its kind and name."""
+        if not isinstance(record, Item):
+            self.inbox.append(record)
+            return
+        pending = PendingItem(record, tuple(contents))
+        key = f"{record.kind} {record.name!r}"
+        if self.aside.is_busy(key):
+            self.background(key, lambda: [pending])
+        else:
+            self.inbox.append(pending)
 
-    def lose_item(self, text: str) -> None:
-        """Count an item that the disk refused while it was logged."""
-        self._lost_items += 1
-        self.health.warn(LOST_ITEMS, f"{text}. Free space or quota there")
+    def background(self, key: str, job: Job) -> None:
+        """Run a slow job after those before it, and queue what it returns. A job that fails counts as lost."""
+        self.aside.put(key, job)
+
+    def report(self, code: str, text: str, *, about: str = "") -> None:
+        """Warn once per code and count; never raises. ``about`` tells causes of one code apart."""
+        if code == LOST_ITEMS:
+            self._lost_items += 1
+        self.health.warn(code, text, about=about)
+
+    def _lose(self, name: str, error: Exception) -> None:
+        self.report(LOST_ITEMS, f"{name} is lost: it cannot be stored: {error}. Free space or quota there")
 
     def _record(self, records: Sequence[Record]) -> None:
         if self.recorder is not None and records:
@@ -234,7 +232,7 @@ class Session:
                     self._warn_if_independent()
                 idle_s = DRAIN_BUSY_S if drained else min(idle_s * 1.5, DRAIN_IDLE_S)
                 self._tell_trouble()
-                self.samplers.due(self)
+                self.samplers.start_due()
                 now = time.monotonic()
                 if self.recorder is not None and now - synced >= SYNC_EVERY_S:
                     synced = now
@@ -324,7 +322,8 @@ class Session:
         for end in self._ends:
             end()
         for name in self.aside.close(max(deadline - time.monotonic(), 0.0)):
-            self.lose_item(f"{name} is lost: the time to close was over before it was stored; give exit_timeout= more")
+            text = f"{name} is lost: the time to close was over before it was stored; give exit_timeout= more"
+            self.report(LOST_ITEMS, text)
         self.samplers.close()
         if self._facts is not None:
             self._facts.join(min(FACTS_S, max(deadline - time.monotonic(), 0.0)))
