@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ranklog.backends.base import forms_of
+from ranklog.backends.registry import forms_of
 from ranklog.model.kinds import KINDS
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "kinds.md"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ranklog.backends.base import RunContext
+from ranklog.abc import RunContext
 from ranklog.model.record import Entry, Item, Status
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ranklog.backends.base import RunContext
+from ranklog.abc import RunContext
+from ranklog.backends.contents import RunContents
 from ranklog.journal.layout import store_bytes, write_facts
 from ranklog.journal.writer import JournalWriter
 from ranklog.model import content
@@ -59,6 +60,7 @@ class Run:
             facts=self.facts,
             spec=self.spec,
             run_dir=self.dir,
+            contents=RunContents(self.dir),
             known=known or {},
             attempt=attempt,
             resumed_at=resumed_at,

@@ -16,7 +16,7 @@ from items import T0_NS, Run, metrics, png
 from otlp_receiver import shared
 from wandb_reader import OfflineRun, offline_files
 
-from ranklog.backends.base import create_backend
+from ranklog.backends.registry import create_backend
 from ranklog.delivery.feed import Finish
 from ranklog.delivery.pump import Pump
 from ranklog.journal.cursor import load_cursor, save_cursor

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from items import T0_NS, Run, metrics, png
 
-from ranklog.backends.base import Refused
+from ranklog.abc import Refused
 from ranklog.backends.console.backend import ConsoleBackend
 from ranklog.model.place import Place
 from ranklog.model.record import EVERY_BACKEND, Attempt, Coverage, End, Event, MetricInfo, Metrics, Params, Record

@@ -13,9 +13,9 @@ from items import T0_NS, Run, metrics, png
 from test_conformance import Case
 
 from ranklog import CSVLogger
-from ranklog.backends.base import create_backend
 from ranklog.backends.csv import wide
 from ranklog.backends.csv.backend import CsvBackend
+from ranklog.backends.registry import create_backend
 from ranklog.journal.cursor import load_cursor
 from ranklog.model.record import EVERY_BACKEND, Coverage, End, Event, MetricInfo, Params
 from ranklog.model.spec import BackendSpec

@@ -11,7 +11,7 @@ import pytest
 from custom_backend import install
 from items import Run, metrics
 
-from ranklog.backends.base import create_backend
+from ranklog.backends.registry import create_backend
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import BackendSpec
 
@@ -30,7 +30,9 @@ def lines_of(file: Path) -> list[dict[str, object]]:
 
 
 def test_a_backend_that_is_not_installed_is_named_with_those_that_are() -> None:
-    with pytest.raises(InvalidArgumentError, match=r"backend 'jsonl' is not installed: there are .*console, .*wandb"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"backend 'jsonl' is not installed: choose one of .*console, .*wandb"
+    ):
         create_backend("jsonl")
 
 

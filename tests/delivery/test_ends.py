@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from items import Run, metrics
 
-from ranklog.backends.base import RunContext
+from ranklog.abc import RunContext
 from ranklog.delivery.feed import REDELIVER, Finish
 from ranklog.delivery.pump import Pump
 from ranklog.journal.cursor import load_cursor

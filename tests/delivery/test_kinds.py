@@ -12,7 +12,7 @@ from custom_backend import install
 from items import Run
 from test_conformance import Case
 
-from ranklog.backends.base import forms_of
+from ranklog.backends.registry import forms_of
 from ranklog.items.encode import encode
 from ranklog.model.kinds import KINDS
 from ranklog.model.record import Item

@@ -22,7 +22,7 @@ from mlflow.entities import Metric
 from mlflow_server import serve
 
 from ranklog import MLFlowLogger
-from ranklog.backends.base import Refused
+from ranklog.abc import Refused
 from ranklog.backends.mlflow.backend import MlflowBackend
 from ranklog.backends.mlflow.trouble import MlflowUnavailableError
 from ranklog.model.errors import InvalidArgumentError

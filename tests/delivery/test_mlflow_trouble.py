@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow_server import serve
 from test_mlflow import Opened, make_run
 
-from ranklog.backends.base import Refused
+from ranklog.abc import Refused
 from ranklog.backends.mlflow.backend import MlflowBackend
 from ranklog.backends.mlflow.trouble import MlflowUnavailableError
 from ranklog.delivery.feed import Finish

@@ -15,7 +15,7 @@ from otlp_receiver import Receiver, rejecting, shared
 from test_conformance import Case
 
 from ranklog import OpenTelemetryLogger
-from ranklog.backends.base import Refused
+from ranklog.abc import Refused
 from ranklog.backends.opentelemetry.backend import OpenTelemetryBackend
 from ranklog.backends.opentelemetry.sender import ReceiverError
 from ranklog.delivery.retry import asked_wait, is_throttled

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from items import Run, metrics
 
-from ranklog.backends.base import RunContext
+from ranklog.abc import RunContext
 from ranklog.backends.shared.delivery_log import LOG
 from ranklog.delivery.feed import Finish, Step
 from ranklog.delivery.pump import Pump

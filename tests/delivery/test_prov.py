@@ -28,12 +28,13 @@ from prov.model import (
 )
 
 from ranklog import Prov4MLLogger, create_logger
-from ranklog.backends.base import Refused, RunContext, forms_of
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.prov.backend import ProvBackend
 from ranklog.backends.prov.graph import NO_DOT
 from ranklog.backends.prov.items import VERSIONS
 from ranklog.backends.prov.metrics import MAX_EPOCHS
 from ranklog.backends.prov.terms import Terms
+from ranklog.backends.registry import forms_of
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
 from ranklog.model.facts import Git, JobFacts, RankFacts

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ranklog.backends.base import Backend, Refused, RunContext
+from ranklog.abc import Backend, Refused, RunContext
 from ranklog.backends.shared.delivery_log import LOG
 from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LOCK, LockedError
@@ -341,7 +341,7 @@ def test_a_backend_that_nobody_installed_says_what_there_is(start_attempt, run_d
     pump = Pump(run_dir, console=io.StringIO())
     assert pump.run_once()[0].hopeless
     pump.close()
-    assert "'nope' is not installed: there are" in str(load_cursor(run_dir, 0, "nope").error)
+    assert "'nope' is not installed: choose one of" in str(load_cursor(run_dir, 0, "nope").error)
 
 
 def test_a_cursor_that_cannot_be_saved_stops_nothing_and_is_saved_later(

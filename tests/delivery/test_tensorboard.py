@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
-from ranklog.backends.base import Refused
+from ranklog.abc import Refused
 from ranklog.backends.tensorboard.backend import TensorBoardBackend
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import EVERY_BACKEND, Coverage, Event, Params

@@ -177,7 +177,7 @@ def test_files_of_other_formats_and_references_are_named_in_texts(tmp_path: Path
 
 
 def test_content_of_these_kinds_that_is_broken_is_refused_and_the_rest_goes_on(tmp_path: Path) -> None:
-    from ranklog.backends.base import Refused
+    from ranklog.abc import Refused
 
     opened = Opened(tmp_path)
     broken = [

@@ -17,7 +17,7 @@ from test_conformance import Case
 from trackio_reader import TrackioRun
 
 from ranklog import TrackioLogger
-from ranklog.backends.base import create_backend
+from ranklog.backends.registry import create_backend
 from ranklog.backends.trackio import items
 from ranklog.backends.trackio.backend import TrackioBackend
 from ranklog.backends.trackio.store import ProjectBusyError

@@ -17,7 +17,7 @@ pytest.importorskip("wandb")
 from items import T0_NS, Run, metrics, png
 from wandb_reader import OfflineRun, offline_files
 
-from ranklog.backends.base import Refused
+from ranklog.abc import Refused
 from ranklog.backends.wandb.backend import WandbBackend
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError

@@ -15,7 +15,7 @@ from items import T0_NS, Run, metrics, png
 from test_wandb import children, make_run, service_pid
 from wandb_server import KEY, Api, serve_client
 
-from ranklog.backends.base import Refused
+from ranklog.abc import Refused
 from ranklog.backends.wandb.backend import WandbBackend
 from ranklog.model.record import EVERY_BACKEND, Attempt, Coverage, MetricInfo, Params
 from ranklog.model.spec import BackendSpec

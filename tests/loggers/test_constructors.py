@@ -150,13 +150,9 @@ def test_a_value_of_any_type_is_taken_or_is_an_invalid_argument(constructor: Any
 
 def test_wrong_arguments_of_a_context_are_errors_that_name_what_was_meant() -> None:
     logger = EmptyLogger()
-    with pytest.raises(
-        InvalidArgumentError, match=r"logger_context has no argument runname= \(did you mean run_n"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"logger_context has no argument runname= \(did you mean run_n"):
         logger.create_logger_context(runname="x")  # type: ignore[call-arg]
-    with pytest.raises(
-        InvalidArgumentError, match=r"logging has no argument parent= \(did you mean parent_run_id"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"logging has no argument parent= \(did you mean parent_run_id"):
         logger.start_logging(parent="x")  # type: ignore[call-arg]
     with pytest.raises(InvalidArgumentError, match="parent_run_id=3 is not allowed: give a str"):
         logger.create_logger_context(parent_run_id=3)  # type: ignore[arg-type]

@@ -19,7 +19,8 @@ from typing import TextIO
 
 import msgspec
 
-from ranklog.backends.base import Backend, RunContext
+from ranklog.abc import Backend, RunContext
+from ranklog.backends.contents import RunContents
 from ranklog.backends.shared.delivery_log import describe, details, note
 from ranklog.delivery.handing import Handing
 from ranklog.delivery.lock import LockedError
@@ -262,6 +263,7 @@ class Feed:
             facts=read_facts(self._run_dir),
             spec=self._spec,
             run_dir=self._run_dir,
+            contents=RunContents(self._run_dir),
             known=dict(self.cursor.known),
             attempt=self._supply.attempt.attempt if self._supply.attempt else 0,
             resumed_at=self.cursor.next_ordinal,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from ranklog.backends.base import Backend, Refused
+from ranklog.abc import Backend, Refused
 from ranklog.backends.shared.delivery_log import brief, describe, details, note
 from ranklog.backends.shared.trouble import Trouble, trouble_of
 from ranklog.delivery.contents import lacking_contents

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from ranklog.backends.base import Backend, create_backend
+from ranklog.abc import Backend
+from ranklog.backends.registry import create_backend
 from ranklog.delivery.feed import Feed, Finish, Step
 from ranklog.delivery.lock import DeliveryLock
 from ranklog.journal.cursor import adopt_cursors

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from ranklog.backends.base import Backend, create_backend
+from ranklog.abc import Backend
+from ranklog.backends.registry import create_backend
 from ranklog.backends.shared.delivery_log import details, note
 from ranklog.delivery.feed import Feed, Finish, Step
 from ranklog.delivery.lock import LockedError

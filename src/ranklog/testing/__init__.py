@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ranklog.backends.base import RunContext
+from ranklog.abc import RunContext
 from ranklog.journal.reader import read_run
 from ranklog.logger.logger import Logger
 from ranklog.loggers import BackendLogger

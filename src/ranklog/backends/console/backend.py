@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import msgspec
 
-from ranklog.backends.base import Refused, RunContext
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.console.lines import Line, Meaning, Part, Steps, number, plain
 from ranklog.backends.console.paint import Painter
 from ranklog.backends.shared.delivery_log import describe

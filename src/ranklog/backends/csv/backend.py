@@ -22,7 +22,7 @@ from typing import ClassVar
 
 import msgspec
 
-from ranklog.backends.base import Refused, RunContext
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.csv.file import LineFile, Progress, load_progress, save_progress
 from ranklog.backends.csv.rows import (
     COLUMNS,

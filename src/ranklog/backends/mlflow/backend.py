@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from ranklog.backends.base import Refused, RunContext
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.mlflow.batches import METRICS_A_BATCH, PAIRS_A_BATCH, in_requests
 from ranklog.backends.mlflow.datasets import store_dataset
 from ranklog.backends.mlflow.goals import Goals

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from ranklog.backends.base import Refused, RunContext
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.mlflow.names import to_image_key
 from ranklog.backends.mlflow.run import MAX_TAG_CHARS, MlflowRun
 from ranklog.backends.shared.artifacts import ArtifactPaths, safe_path

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ranklog.backends.base import RunContext
+from ranklog.abc import RunContext
 from ranklog.backends.mlflow.batches import METRICS_A_BATCH, in_requests
 from ranklog.backends.mlflow.items import SCRATCH
 from ranklog.backends.mlflow.names import to_key, to_model_name

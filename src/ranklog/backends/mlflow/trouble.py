@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ranklog.backends.base import Refused
+from ranklog.abc import Refused
 from ranklog.model.record import Entry
 from ranklog.model.redact import mask_text, split_userinfo
 

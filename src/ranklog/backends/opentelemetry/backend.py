@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from ranklog.backends.base import Refused, RunContext
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.opentelemetry.logs import MAX_TEXT_BYTES, Said, say, say_item, say_status
 from ranklog.backends.opentelemetry.points import Attributes, Points, run_attributes
 from ranklog.backends.shared.history import earlier_entries

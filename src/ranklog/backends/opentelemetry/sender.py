@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ranklog.backends.base import Refused
+from ranklog.abc import Refused
 from ranklog.model.redact import mask_text
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from typing import ClassVar
 
 import msgspec
 
-from ranklog.backends.base import Refused, RunContext
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.prov.document import Told, build_document
 from ranklog.backends.prov.entities import ARTIFACTS
 from ranklog.backends.prov.graph import NO_DOT, NoGraphvizError, draw_dot, draw_svg

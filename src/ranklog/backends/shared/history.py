@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ranklog.backends.base import RunContext
+from ranklog.abc import RunContext
 from ranklog.journal.cursor import backends_of
 from ranklog.journal.reader import JournalReader
 from ranklog.journal.targets import is_for

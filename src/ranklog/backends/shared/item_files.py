@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from ranklog.backends.base import Refused, RunContext
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.shared.artifacts import ArtifactPaths
 from ranklog.journal.layout import make_private_dir
 from ranklog.model.content import FOLDER

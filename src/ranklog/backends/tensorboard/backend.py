@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from ranklog.backends.base import Refused, RunContext
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.shared.history import earlier_entries
 from ranklog.backends.tensorboard.file import EventFile, frame
 from ranklog.backends.tensorboard.head import HeadFile

@@ -13,7 +13,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
 
-from ranklog.backends.base import RunContext
+from ranklog.abc import RunContext
 from ranklog.backends.shared.artifacts import safe_path
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.record import Item

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from ranklog.backends.base import Refused, RunContext
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.shared.artifacts import ArtifactPaths, step_path
 from ranklog.backends.tensorboard import events
 from ranklog.backends.tensorboard.events import Moment

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from ranklog.backends.base import Refused, RunContext
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.shared.history import earlier_entries
 from ranklog.backends.shared.owner import owner_of
 from ranklog.backends.shared.run_facts import Marks

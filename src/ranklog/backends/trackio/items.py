@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ranklog.backends.base import Refused, RunContext
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.shared.artifacts import safe_path
 from ranklog.backends.shared.escape import escape
 from ranklog.backends.shared.plotly_page import page_of, read_figure

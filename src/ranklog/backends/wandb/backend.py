@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from ranklog.backends.base import RunContext
+from ranklog.abc import RunContext
 from ranklog.backends.shared.history import earlier_entries
 from ranklog.backends.wandb import offline, service
 from ranklog.backends.wandb.config import attempt_facts, merge_params, run_facts

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ranklog.backends.base import RunContext
+from ranklog.abc import RunContext
 from ranklog.backends.wandb import service
 
 if TYPE_CHECKING:

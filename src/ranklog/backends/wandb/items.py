@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ranklog.backends.base import Refused, RunContext
+from ranklog.abc import Refused, RunContext
 from ranklog.backends.wandb.media import FROM_CONTENT, FROM_FILES, LISTS, MAX_ITEMS, embedding, media_of
 from ranklog.backends.wandb.names import to_artifact_name, to_artifact_path, to_media_column
 from ranklog.journal.layout import blob_path, make_private_dir

@@ -1,5 +1,5 @@
-"""Documented import path of the port for custom backends, which is defined in `ranklog.backends.base`."""
+"""Documented import path of the port for custom backends, which is defined in `ranklog.abc`."""
 
-from ranklog.backends.base import Backend, Refused, RunContext
+from ranklog.abc import Backend, Refused, RunContext
 
 __all__ = ["Backend", "Refused", "RunContext"]

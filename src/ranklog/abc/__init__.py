@@ -1,0 +1,26 @@
+"""The ports of ranklog: the interfaces behind which worlds, backends and other parts can be exchanged. No I/O."""
+
+from ranklog.abc.backends import Backend, Contents, Refused, RunContext
+from ranklog.abc.items import Call, Content, Encoded, Encoder, Job, PendingItem, Room, Sampler, Sink
+from ranklog.abc.worlds import ENDING, Floats, ReduceOp, Strategy, World
+
+__all__ = [
+    "ENDING",
+    "Backend",
+    "Call",
+    "Content",
+    "Contents",
+    "Encoded",
+    "Encoder",
+    "Floats",
+    "Job",
+    "PendingItem",
+    "ReduceOp",
+    "Refused",
+    "Room",
+    "RunContext",
+    "Sampler",
+    "Sink",
+    "Strategy",
+    "World",
+]

@@ -1,0 +1,75 @@
+"""The ports through which ranks talk: a `Strategy` finds this process's place and opens a `World`.
+
+Collectives move flat float64 buffers and bytes; they know nothing about records. Every rank makes the same calls in
+the same order, from one thread per world. Each call blocks for at most about its ``timeout_s``. Any failure raises
+`WorldError`. A world that raised once stays broken: on this rank at once, on the other ranks at their next call.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranklog.model.place import Place
+
+ENDING = threading.Event()
+"""Set when the process ends. Calls in other threads then give up at once: the threads they wait for are stopping."""
+
+Floats = NDArray[np.float64]
+ReduceOp = Literal["sum", "min", "max"]
+
+
+class World(Protocol):
+    """All ranks that log together, as seen from one of them."""
+
+    @property
+    def place(self) -> Place:
+        """Rank and world size of this communicator."""
+
+    def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
+        """Combine vectors of equal length elementwise; returns a new vector, the same on every rank."""
+
+    def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
+        """Return the bytes of every rank, in rank order. Lengths may differ and may be 0."""
+
+    def barrier(self, *, timeout_s: float) -> None:
+        """Return when every rank has called this."""
+
+    def close(self) -> None:
+        """Release the communicator. May be called twice, and after an error."""
+
+
+class Strategy(Protocol):
+    """Finds this process's place and opens a communicator.
+
+    A strategy can have two more members. ``progress`` is a function without arguments, for a communicator that only
+    the training thread may use: the training thread calls it often, and it returns at once. ``prepare`` is a method
+    that the training thread calls when it opens a logger.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name that users give as ``strategy=``."""
+
+    def place(self) -> Place:
+        """This process's place, from the initialised framework or the launcher's variables."""
+
+    def ready(self) -> bool:
+        """Whether `connect` can be called now, for example because torch.distributed is initialised."""
+
+    def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
+        """Open a communicator; blocks until every rank has called with the same channel.
+
+        Args:
+            channel: Name of this communicator, the same on every rank and used once per job.
+            timeout_s: Time limit.
+            stop: Set by another thread to give up early.
+
+        Raises:
+            WorldError: not every rank called in time, or ``stop`` was set; the message names the missing ranks. The
+                caller tries again until the time for the first round is over. After any other exception, rank 0
+                continues alone at once.
+        """
