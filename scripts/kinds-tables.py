@@ -36,8 +36,9 @@ def items() -> str:
     """What each kind takes."""
     rows = []
     for kind in KINDS.values():
-        options = [f"`{option}`" for option in (*(("reduce", "weight") if kind.reducible else ()), *kind.options)]
-        rows.append([f"`{kind.name}`", kind.accepts, ", ".join(options), kind.waits or "nothing"])
+        options = ["reduce", "weight"] * kind.reduces + [option.shown for option in kind.options]
+        shown = ", ".join(f"`{option}`" for option in options)
+        rows.append([f"`{kind.name}`", kind.accepts, shown, kind.waits or "nothing"])
     return table(["kind", "item", "options", "the call waits for"], rows)
 
 

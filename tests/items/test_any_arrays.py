@@ -21,7 +21,7 @@ from ranklog.abc import Encoded
 from ranklog.backends.tensorboard import events
 from ranklog.backends.wandb.media import MAX_BINS, merge_bins
 from ranklog.items.encode import encode
-from ranklog.items.options import plain_options
+from ranklog.items.options import kept_options
 from ranklog.model import content
 from ranklog.model.errors import RanklogError
 from ranklog.values.snapshot import take
@@ -42,7 +42,7 @@ def encoded(item: Any, kind: str, **options: Any) -> Encoded | None:
             assert f"{kind} '" in str(error) or " is not allowed: give" in str(error)
             return None
     assert kind == "torch" or not has_complex(item), "imaginary parts were lost"
-    msgspec.msgpack.encode(made.meta | plain_options(options))
+    msgspec.msgpack.encode(made.meta | kept_options(kind, options))
     assert all(type(each) in (str, int, float, bool, type(None)) for each in made.meta.values())
     return made
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranklog.items.encode import encode, file_name
+from ranklog.items.encode import encode
+from ranklog.items.file_names import file_name
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError
 
 

@@ -26,7 +26,7 @@ from odd_values import (
 )
 
 from ranklog import JournalLogger
-from ranklog.items.result import file_name
+from ranklog.items.file_names import file_name
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError, RanklogError
 from ranklog.model.record import Item, Metrics
 from ranklog.testing import captured, series

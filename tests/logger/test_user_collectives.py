@@ -31,7 +31,7 @@ from ranklog.items.encode import encode
 from ranklog.loggers import JournalLogger
 from ranklog.loggers.base import BackendLogger
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError, RanklogWarning
-from ranklog.model.kinds import COMMON_OPTIONS, KINDS
+from ranklog.model.kinds import KINDS
 from ranklog.model.record import Item, Metrics, Params
 from ranklog.testing import captured, series
 from ranklog.values import cuda as cuda_copies
@@ -261,7 +261,7 @@ def plain_item(kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"param"}))
 def test_an_option_that_is_spread_over_ranks_is_refused(kind: str, logger: JournalLogger) -> None:
-    for option in (*KINDS[kind].options, *COMMON_OPTIONS):
+    for option in KINDS[kind].all_options:
         for placement in PLACEMENTS:
             with pytest.raises(InvalidItemError, match=rf"{option}=.*\.full_tensor\(\)"):
                 logger.log(plain_item(kind), "x", kind=kind, **{option: spread(VECTOR, placement)})

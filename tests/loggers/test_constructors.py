@@ -28,7 +28,7 @@ from ranklog.loggers.arguments import EveryArgument, RunArguments
 from ranklog.model.argument_names import explicit_arguments
 from ranklog.model.errors import InvalidArgumentError, RanklogWarning
 from ranklog.model.kind_options import KindOptions
-from ranklog.model.kinds import COMMON_OPTIONS, KINDS
+from ranklog.model.kinds import KINDS
 from ranklog.testing import MemoryLogger
 
 CLASSES = [
@@ -169,5 +169,5 @@ def test_an_option_that_the_kind_does_not_have_is_a_warning_that_names_what_was_
 
 
 def test_the_types_of_options_are_those_of_the_table_of_kinds() -> None:
-    in_table = {option for kind in KINDS.values() for option in kind.options} | set(COMMON_OPTIONS)
+    in_table = {option for kind in KINDS.values() for option in kind.all_options}
     assert set(KindOptions.__annotations__) == in_table

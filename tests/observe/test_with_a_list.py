@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from list_sink import ListSink
+from list_sink import ListSink, call_of
 
 from ranklog.abc import PendingItem
 from ranklog.model.place import Place
 from ranklog.model.record import Metrics
 from ranklog.model.spec import BackendSpec
-from ranklog.observe.gradients import watch
+from ranklog.observe.gradients import take
 from ranklog.observe.sampler import NodeSamplers, follow_mlflow
 
 
@@ -24,7 +24,7 @@ def names(sink: ListSink) -> list[str]:
 
 def test_a_watched_module_gives_histograms_in_the_background_until_it_is_stopped(tmp_path: Path) -> None:
     sink, module = ListSink(tmp_path), torch.nn.Linear(2, 1)
-    stop = watch(sink, module, "net", first_step=0, to=1, every=1, what="gradients", bins=4)
+    stop = take(call_of(module, "net", "watch", log_freq=1, bins=4), sink)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     module(torch.ones(1, 2)).sum().backward()
     optimizer.step()

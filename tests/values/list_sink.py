@@ -1,9 +1,10 @@
-"""A `ranklog.abc.Sink` that keeps what it gets in lists."""
+"""A `ranklog.abc.Sink` that keeps everything in lists, and calls of `log` for rooms."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ranklog.abc import Content, Job, PendingItem
+from ranklog.abc import Call, Content, Job, PendingItem
 from ranklog.model.place import Place
 from ranklog.model.record import File, Item, Record
 
@@ -34,3 +35,15 @@ class ListSink:
         """Run what was given to the background."""
         while self.jobs:
             self.taken.extend(self.jobs.pop(0)[1]())
+
+
+class NoSampler:
+    """Measures nothing."""
+
+    def measure(self, kind: str, *, step: int, to: int, every_s: float | None) -> None:
+        raise AssertionError(f"kind {kind!r} is not measured here")
+
+
+def call_of(item: Any, name: str, kind: str, *, step: int = 0, **options: Any) -> Call:
+    """A call of `log` for one backend."""
+    return Call(item, name, kind, step, options, 1, 1, 1, (), 0.0, NoSampler(), lambda: None)

@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 
 from ranklog import JournalLogger
+from ranklog.abc import Encoded
 from ranklog.items.encode import encode
-from ranklog.items.result import Encoded
-from ranklog.items.serialize import serialize_to
+from ranklog.logger.serialize import serialize_to
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError, RanklogWarning
 from ranklog.model.record import Event, Item

@@ -1,51 +1,40 @@
-"""Encodes precision-recall curves and embeddings.
-
-Takes numbers as arrays, tensors or lists; a tensor is brought to the CPU, which waits for its device.
-"""
+"""Encoder of precision-recall curves. A tensor is copied to the CPU, which waits for its device."""
 
 from __future__ import annotations
 
-import io
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from ranklog.abc import Content, Encoded
-from ranklog.items.histograms import MAX_BINS
-from ranklog.items.result import file_name
+from ranklog.items.file_names import file_name
 from ranklog.model import content
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.kinds import KINDS
-from ranklog.model.spec import Scalar
-from ranklog.model.text import storable
 from ranklog.values.arrays import real_array
-from ranklog.values.local import text_of
-from ranklog.values.numbers import shown, whole_option
 from ranklog.values.refusing import wrong_item
 
-MAX_SPRITE_PIXELS = 8192
-"""What browsers take as the side of one picture."""
 
+def encode_pr_curve(item: Any, name: str, options: Mapping[str, Any]) -> Encoded:
+    """Counts, precision and recall at equidistant thresholds from 0 to 1.
 
-def encode_pr_curve(item: Any, name: str, num_thresholds: object, weights: Any = None) -> Encoded:
-    """Counts, precision and recall at thresholds of equal distance from 0 to 1.
+    A score at or above the threshold counts as positive, as in TensorBoard's ``pr_curve``.
 
-    A score counts as positive where it is at or above the threshold, as in TensorBoard's ``pr_curve``.
+    Args:
+        item: Labels and scores.
+        name: The identifier.
+        options: ``num_thresholds``, and ``weights`` or None.
 
     Raises:
-        InvalidItemError: labels, scores and weights are not as the kind takes them.
-        InvalidArgumentError: ``num_thresholds`` is no number of thresholds.
+        InvalidItemError: the kind does not allow these labels, scores or weights.
     """
     import numpy as np
 
-    num_thresholds = whole_option(
-        num_thresholds, "num_thresholds", f"an int from 2 to {MAX_BINS}", low=2, high=MAX_BINS
-    )
+    num_thresholds = options["num_thresholds"]
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         raise wrong_item(item, name, "pr_curve")
-    labels, scores, weight = _labelled(item[0], item[1], weights, f"pr_curve {name!r}")
+    labels, scores, weight = _labelled(item[0], item[1], options["weights"], f"pr_curve {name!r}")
     bucket = np.floor(scores * (num_thresholds - 1)).astype(np.int64)
     positive = np.bincount(bucket, weights=weight * labels, minlength=num_thresholds)
     negative = np.bincount(bucket, weights=weight * (1.0 - labels), minlength=num_thresholds)
@@ -87,100 +76,3 @@ def _labelled(labels: Any, scores: Any, weights: Any, what: str) -> tuple[Any, A
     if bad:
         raise InvalidItemError(f"{what} has weights that are negative, NaN or infinite: give finite ones, 0 or above")
     return arrays["labels"], arrays["scores"], weight
-
-
-def encode_embedding(item: Any, name: str, options: Mapping[str, Any]) -> Encoded:
-    """Vectors, with a label a vector where ``metadata`` gives one and a picture a vector where ``label_img`` does."""
-    import numpy as np
-
-    given = real_array(item, f"embedding {name!r}", KINDS["embedding"].accepts)
-    if given.ndim != 2 or 0 in given.shape:
-        raise wrong_item(item, name, "embedding", f" of shape {given.shape}")
-    with np.errstate(over="ignore"):
-        vectors = given.astype(np.float32)
-    file_name(name)
-    out = io.BytesIO()
-    np.save(out, vectors, allow_pickle=False)
-    files = [Content("vectors.npy", out.getvalue())]
-    meta: dict[str, Scalar] = {}
-    changed = _lost_in_float32(given, vectors)
-    if (metadata := options.get("metadata")) is not None:
-        files.append(Content("metadata.tsv", _metadata(metadata, options.get("metadata_header"), len(vectors), name)))
-    if (pictures := options.get("label_img")) is not None:
-        sprite, width, height, clipped = _sprite(pictures, len(vectors), name)
-        files.append(Content("sprite.png", sprite))
-        meta = {"sprite_width": width, "sprite_height": height}
-        changed = "; ".join(filter(None, (changed, clipped)))
-    return Encoded(content.FOLDER, tuple(files), meta, changed)
-
-
-def _lost_in_float32(given: Any, vectors: Any) -> str:
-    import numpy as np
-
-    bad = int((~np.isfinite(vectors)).any(axis=1).sum())
-    if not bad:
-        return ""
-    if np.isfinite(given).all():
-        return f"{bad} of {len(vectors)} vectors have values beyond float32, which are stored as infinite"
-    return f"{bad} of {len(vectors)} vectors have NaN or infinite values: projectors cannot place them"
-
-
-def _metadata(rows: Any, header: Any, count: int, name: str) -> bytes:
-    rows = [row if isinstance(row, (list, tuple)) else [row] for row in _as_list(rows, name)]
-    header = None if header is None else [header] if isinstance(header, str) else _as_list(header, name)
-    width = len(header) if header is not None else 1
-    if len(rows) != count or any(len(row) != width for row in rows):
-        raise InvalidItemError(
-            f"embedding {name!r}: metadata is a label for each of the {count} vectors, or with metadata_header as many "
-            "cells as it has names"
-        )
-    # The projector takes the first line for names where there are several columns, and only there.
-    lines: list[Sequence[object]] = [*([header] if header is not None and width > 1 else []), *rows]
-    return "".join("\t".join(_cell(cell) for cell in line) + "\n" for line in lines).encode()
-
-
-def _as_list(values: Any, name: str) -> list[Any]:
-    """Labels of an array, a tensor, a frame or anything else that can be iterated."""
-    values = getattr(values, "values", values) if hasattr(values, "itertuples") else values
-    values = values.tolist() if hasattr(values, "tolist") else values
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
-        raise InvalidItemError(f"embedding {name!r}: metadata and its header are sequences, not {shown(values)}")
-    return list(values)
-
-
-def _cell(value: object) -> str:
-    # Readers take any of these for the end of a line.
-    return " ".join(storable(text_of(value, "metadata=")).replace("\t", " ").splitlines()) or " "
-
-
-def _sprite(pictures: Any, count: int, name: str) -> tuple[bytes, int, int, str]:
-    """All pictures in a square of rows, as the projector asks for.
-
-    Returns:
-        Its bytes, width and height of one picture, and what was changed.
-    """
-    import numpy as np
-
-    from ranklog.items.images import pillow_for
-    from ranklog.values.pixels import pixels
-
-    pillow = pillow_for("embedding")
-    arrays, changed = pixels(pictures, f"label_img of embedding {name!r}")
-    if len(arrays) != count or len({array.shape for array in arrays}) != 1:
-        raise InvalidItemError(
-            f"embedding {name!r}: label_img is a picture for each of the {count} vectors, all of one size"
-        )
-    height, width = arrays[0].shape[:2]
-    side = math.ceil(math.sqrt(count))
-    if side * max(height, width) > MAX_SPRITE_PIXELS:
-        raise InvalidItemError(
-            f"embedding {name!r}: {count} pictures of {width} by {height} make a square of more than "
-            f"{MAX_SPRITE_PIXELS} pixels: give smaller ones"
-        )
-    square = np.zeros((side * height, side * width, *arrays[0].shape[2:]), dtype=np.uint8)
-    for index, array in enumerate(arrays):
-        top, left = divmod(index, side)
-        square[top * height : (top + 1) * height, left * width : (left + 1) * width] = array
-    out = io.BytesIO()
-    pillow.fromarray(square).save(out, format="PNG")
-    return out.getvalue(), width, height, changed

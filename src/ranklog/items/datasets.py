@@ -1,7 +1,7 @@
-"""Encodes datasets: what identifies data and describes it, never the data itself.
+"""Encoder of datasets: facts that identify and describe data, never the data itself.
 
-A digest is of the content where that is quick: of files up to 64 MiB together, of the first rows of a frame. For larger
-files it is that of their names, sizes and times of change, which is said in `Dataset.digest_of`.
+The digest is computed from the content where that is quick: from files up to 64 MiB together, or the first rows of a
+table. For larger files it is computed from names, sizes and times of change; `Dataset.digest_of` says which.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ranklog.abc import Content, Encoded
-from ranklog.items.result import file_name
+from ranklog.items.file_names import file_name
 from ranklog.items.text import as_json
 from ranklog.model import content
 from ranklog.model.content import Dataset
@@ -35,11 +35,11 @@ MAX_COLUMNS = 1000
 _DIGEST_CHARS = 16
 
 
-def encode_dataset(item: Any, name: str) -> Encoded:
+def encode_dataset(item: Any, name: str, options: Mapping[str, Any]) -> Encoded:
     """Facts of a dataset.
 
     Raises:
-        InvalidItemError: when it is none that can be told of.
+        InvalidItemError: it is not a dataset, or cannot be read.
     """
     with refusing(f"dataset {name!r}"):
         facts = _facts(item, name)
@@ -107,7 +107,7 @@ def _of_array(item: Any, name: str) -> Dataset:
     if array.ndim == 0:
         raise wrong_item(item, name, "dataset", " without dimensions")
     sample = array[:SAMPLE_ROWS]
-    # The bytes of objects are addresses in memory.
+    # The bytes of an array of objects are memory addresses.
     data = as_json(sample, name, "dataset") if array.dtype.hasobject else sample.tobytes()
     return Dataset(
         name=name,
@@ -120,7 +120,7 @@ def _of_array(item: Any, name: str) -> Dataset:
 
 
 def _of_table(item: Any, name: str) -> Dataset | None:
-    """A table of pandas, pyarrow or polars, or what turns into one of pandas; None for anything else."""
+    """A table of pandas, pyarrow or polars, or an object with ``to_pandas``; None for anything else."""
     if hasattr(item, "columns") and hasattr(item, "itertuples"):
         sample = item.head(SAMPLE_ROWS).to_csv(index=False).encode("utf-8", "surrogatepass")
         return _of_columns(name, [key_text(column) for column in item.columns], item.dtypes, len(item), sample)
@@ -145,7 +145,7 @@ def _of_columns(name: str, columns: Sequence[str], types: Iterable[Any], rows: i
 
 
 def _of_mlflow(data: Any, name: str) -> Dataset:
-    """A dataset of ``mlflow.data``: what it says about itself, in the JSON that MLflow has for it."""
+    """A dataset of ``mlflow.data``, from MLflow's own JSON description."""
     told = data.to_dict()
     source, schema, profile = (_decoded(told.get(part)) for part in ("source", "schema", "profile"))
     address = next((source[key] for key in ("uri", "url", "path") if source.get(key)), "")
@@ -170,7 +170,7 @@ def _first_number(*found: object) -> int | None:
 
 
 def _decoded(text: object) -> dict[str, Any]:
-    """A part of MLflow's description; empty where it has none, or one of another form."""
+    """A part of MLflow's description; empty where it is missing or is not a JSON object."""
     try:
         found = json.loads(text) if isinstance(text, str) else text
     except ValueError:

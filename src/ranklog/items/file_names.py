@@ -1,4 +1,4 @@
-"""Names for the files of an item. Pure."""
+"""Names of the files of an item. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from ranklog.model.text import short_part
 
 
 def file_name(name: str, suffix: str = "") -> str:
-    """A safe relative path for an identifier; the suffix is added where the identifier has none like it.
+    """A safe relative path for an identifier. The suffix is added where the identifier has none that fits.
 
-    A part of the path that is too long for a file name is shortened, as `short_part` says.
+    Parts that are too long for a file name are shortened by `short_part`.
+
+    Raises:
+        InvalidArgumentError: the identifier contains ``..`` or is only a slash.
 
     Example:
         >>> file_name("val/report", ".txt"), file_name("notes.md", ".txt"), file_name("v1.2", ".png")

@@ -1,89 +1,99 @@
-"""Takes one item in the training thread: encodes it, and sees to it that what was logged is what is stored.
+"""Files of items: paths that users log, and how contents get from the call into storage.
 
-In: an item, its identifier, kind and options. Out: a parcel in the inbox, at once where the contents are small.
-Files above `READ_AT_ONCE_BYTES` together are copied, linked or hashed by the thread beside
-(`ranklog.pipeline.background`), on the rank that has them, while training goes on; what is logged later under the same
-name comes after. A file that changed before it was copied is said, one that the disk refuses is counted as lost.
+Up to `READ_AT_ONCE_BYTES` per item are read in the call. Larger files are copied, linked or hashed in the background,
+on the rank that has them, while training continues; the policy says which. A file that changed before it was copied
+is reported. A file that the disk refuses counts as lost.
 """
 
 from __future__ import annotations
 
+import mimetypes
 import os
-import re
 import shutil
 import socket
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
 from secrets import token_hex
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from ranklog.abc import Content, Encoded, PendingItem, Sink
-from ranklog.items.encode import encode
-from ranklog.items.options import known_options, plain_options
-from ranklog.items.result import file_name
+from ranklog.items.file_names import file_name
 from ranklog.journal import layout
 from ranklog.model import content
-from ranklog.model.errors import InvalidArgumentError
+from ranklog.model.errors import InvalidArgumentError, InvalidItemError
 from ranklog.model.record import File, Item
-from ranklog.model.text import storable
-from ranklog.values.numbers import shown
-from ranklog.values.refusing import refusing
+from ranklog.model.text import short_part, storable
+from ranklog.values.refusing import wrong_item
 
-Policy = Literal["mutable", "immutable", "reference"]
-POLICIES: tuple[Policy, ...] = ("mutable", "immutable", "reference")
-How = Literal["copy", "link", "move"]
 READ_AT_ONCE_BYTES = 4 * 1024 * 1024
 COPY_LIMIT_GIB = 64.0
+RUN_DIR_TIMEOUT_S = 30.0
+_LONGEST_NAME = 255
+"""In bytes, of a file or folder."""
 
 
-def submit(sink: Sink, item: Any, name: str, kind: str, *, step: int, to: int, options: Mapping[str, Any]) -> None:
-    """Encode one item and hand it on.
+def encode_artifact(item: Any, name: str, options: Mapping[str, Any]) -> Encoded:
+    """Bytes, a file or a folder, as they are.
 
     Raises:
-        InvalidItemError: the kind cannot store such an item, or a file to be logged cannot be read.
-        InvalidArgumentError: an option is not allowed.
+        InvalidItemError: it is none of these, or there is nothing at the path.
     """
-    known = known_options(kind, options)
-    policy = check_policy(known.get("policy", "mutable"))
-    with refusing(f"{kind} {name!r}"):
-        encoded = encode(item, name, kind, known)
-        if encoded.changed:
-            sink.report(
-                f"changed_{kind}",
-                f"{kind} {name!r} is not stored as it was given: {encoded.changed}",
-                about=f"{name}: {re.sub('[0-9]+', '', encoded.changed)}",
-            )
-        ship(sink, as_record(sink, name, kind, step, to, known, encoded), encoded.contents, policy)
+    path = file_name(name)
+    media = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return Encoded(media, (Content(path, bytes(item)),))
+    if not isinstance(item, (str, Path)):
+        raise wrong_item(item, name, "artifact")
+    source = Path(item)
+    if source.is_file():
+        return Encoded(media, (Content(path, source),))
+    if source.is_dir():
+        return Encoded(content.FOLDER, folder_contents(source))
+    raise InvalidItemError(f"artifact {name!r}: no file or folder at {str(source)!r}")
 
 
-def as_record(
-    sink: Sink, name: str, kind: str, step: int, to: int, options: Mapping[str, Any], encoded: Encoded
-) -> Item:
-    """The record of an encoded item, without its files."""
-    meta = {**plain_options(options), **encoded.meta}
-    return Item(kind, name, step, time.time_ns(), to, sink.place.rank, encoded.media, (), meta)
+def own_file(path: Path, name: str, kind: str, usual: str) -> Encoded:
+    """A file of the user's that is kept as it is, with its own suffix.
+
+    Raises:
+        InvalidItemError: there is no such file.
+    """
+    if not path.is_file():
+        raise InvalidItemError(f"{kind} {name!r}: no file at {str(path)!r}")
+    suffix = path.suffix.lower() or usual
+    media = mimetypes.guess_type(f"x{suffix}")[0] or "application/octet-stream"
+    return Encoded(media, (Content(file_name(name, suffix), path),))
+
+
+def folder_contents(folder: Path) -> tuple[Content, ...]:
+    """Every regular file below a folder, by its relative path."""
+    files: Sequence[Path] = sorted(path for path in folder.rglob("*") if path.is_file())
+    return tuple(Content(_member(path.relative_to(folder)), path) for path in files)
+
+
+def _member(path: PurePath) -> str:
+    """Path of a file in a folder. Escaping a name that is not Unicode makes it longer, perhaps too long."""
+    parts = map(storable, path.parts)
+    return "/".join(part if len(part.encode()) <= _LONGEST_NAME else short_part(part) for part in parts)
 
 
 def ship(
-    sink: Sink,
-    record: Item,
-    contents: Sequence[Content],
-    policy: Policy = "mutable",
-    *,
-    ours: Path | None = None,
+    sink: Sink, record: Item, contents: Sequence[Content], policy: str = "mutable", *, ours: Path | None = None
 ) -> None:
-    """Bring a record and its contents into the inbox, by the thread beside where that takes long.
+    """Submit a record with its contents, from the background where that takes long.
 
     Args:
-        sink: Where it goes.
+        sink: Takes the record.
         record: The item without files.
         contents: Its contents.
-        policy: What becomes of files: a copy; a hard link to a file that nobody writes to again; or only their
-            address and digests.
-        ours: A folder of ours in the run directory that has all the files: they are moved out of it.
+        policy: How files are stored: a copy; a hard link to a file that nobody writes to again; or only their address
+            and digests.
+        ours: A folder of ours in the run directory that contains all the files: they are moved out of it.
+
+    Raises:
+        OSError: a file cannot be read.
     """
     sources = [each.source for each in contents if isinstance(each.source, Path)]
     if not sources:
@@ -97,49 +107,59 @@ def ship(
             "where it is, and its address is logged",
         )
         policy = "reference"
-    if policy != "reference" and total <= READ_AT_ONCE_BYTES:
-        read = tuple(
+    if policy == "reference":
+        _submit_later(sink, key, lambda: _reference(record, contents, sources), watched=sources)
+    elif total > READ_AT_ONCE_BYTES:
+        if policy == "immutable":
+            contents, ours = _linked_now(sink, contents)
+        store = layout.adopt_file if ours is not None else layout.link_file if policy == "immutable" else _copy
+        _submit_later(
+            sink, key, lambda: _stored(sink, record, contents, store), watched=() if ours else sources, ours=ours
+        )
+    else:
+        read = [
             each if isinstance(each.source, bytes) else Content(each.path, each.source.read_bytes())
             for each in contents
-        )
+        ]
         if ours is not None:
             shutil.rmtree(ours, ignore_errors=True)
         sink.submit(record, read)
-        return
-    if policy == "immutable":
-        contents, ours = _linked_now(sink, contents)
-    seen = {source: _state(source) for source in sources}
 
-    def carry() -> Iterable[PendingItem]:
+
+def _submit_later(
+    sink: Sink, key: str, make: Callable[[], PendingItem], *, watched: Sequence[Path], ours: Path | None = None
+) -> None:
+    """Have the background thread make an item; report the first watched file that changes meanwhile."""
+    seen = {source: _state(source) for source in watched}
+
+    def job() -> Iterable[PendingItem]:
         try:
-            if policy == "reference":
-                yield PendingItem(*_reference(record, contents, sources))
-            else:
-                how: How = "move" if ours is not None else "link" if policy == "immutable" else "copy"
-                yield PendingItem(record, tuple(_kept(sink, each, how) for each in contents))
+            yield make()
         finally:
             if ours is not None:
                 shutil.rmtree(ours, ignore_errors=True)
-        changed = [source for source, state in seen.items() if ours is None and _state(source) != state]
-        if changed:
+        if changed := [source for source, state in seen.items() if _state(source) != state]:
             sink.report(
                 "changed_files",
-                f"{key}: {changed[0]} was changed while it was stored: log what stays as it is, or call flush() first",
+                f"{key}: {changed[0]} was changed while it was stored: log files that stay as they are, or call "
+                "flush() first",
             )
 
-    sink.background(key, carry)
+    sink.background(key, job)
 
 
-def check_policy(given: object) -> Policy:
-    """What becomes of the files of an item.
+def _stored(
+    sink: Sink, record: Item, contents: Sequence[Content], store: Callable[[Path, str, Path], File]
+) -> PendingItem:
+    run_dir = layout.shared_run_dir(sink.run_dir(RUN_DIR_TIMEOUT_S), sink.place)
+    return PendingItem(
+        record,
+        tuple(store(run_dir, each.path, each.source) if isinstance(each.source, Path) else each for each in contents),
+    )
 
-    Raises:
-        InvalidArgumentError: it is no policy.
-    """
-    for policy in POLICIES:
-        if isinstance(given, str) and given == policy:
-            return policy
-    raise InvalidArgumentError(f"policy={shown(given)} is not allowed: give one of {', '.join(POLICIES)}")
+
+def _copy(run_dir: Path, path: str, source: Path) -> File:
+    return layout.store_file(run_dir, path, source, inline=False)
 
 
 def _copy_limit_bytes() -> float:
@@ -159,9 +179,9 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 
 
 def _linked_now(sink: Sink, contents: Sequence[Content]) -> tuple[Sequence[Content], Path | None]:
-    """Hard links in a folder of ours, so that what is deleted soon, as old checkpoints are, is kept.
+    """Hard links in a folder of ours, which keep files that are deleted soon, such as old checkpoints.
 
-    Where there can be none, the contents as they were.
+    The contents as they were where links are not possible.
     """
     folder = None
     try:
@@ -174,28 +194,15 @@ def _linked_now(sink: Sink, contents: Sequence[Content]) -> tuple[Sequence[Conte
                 linked.append(Content(each.path, folder / str(number)))
             else:
                 linked.append(each)
-    except Exception:  # another file system, or a rank that does not know the run yet: the thread beside copies
+    except Exception:  # another file system, or a rank that does not know the run yet: the background thread copies
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
         return contents, None
     return linked, folder
 
 
-def _kept(sink: Sink, each: Content, how: How) -> Content | File:
-    if not isinstance(each.source, Path):
-        return each
-    run_dir = layout.shared_run_dir(sink.run_dir(30.0), sink.place)
-    if how == "move":
-        return layout.adopt_file(run_dir, each.path, each.source)
-    if how == "link":
-        return layout.link_file(run_dir, each.path, each.source)
-    return layout.store_file(run_dir, each.path, each.source, inline=False)
-
-
-def _reference(
-    record: Item, contents: Sequence[Content], sources: Sequence[Path]
-) -> tuple[Item, tuple[Content | File, ...]]:
-    """The record and the content that stand for files which stay where they are."""
+def _reference(record: Item, contents: Sequence[Content], sources: Sequence[Path]) -> PendingItem:
+    """An item that stands for files which stay where they are."""
     files: list[content.ReferencedFile] = []
     for each, source in zip(contents, sources, strict=True):
         with source.open("rb") as reader:
@@ -209,4 +216,4 @@ def _reference(
         uri=storable(root.absolute().as_uri()), host=socket.gethostname(), is_folder=is_folder, files=files
     )
     body = Content(file_name(record.name, ".reference.json"), msgspec.json.encode(value))
-    return msgspec.structs.replace(record, media=content.REFERENCE), (body,)
+    return PendingItem(msgspec.structs.replace(record, media=content.REFERENCE), (body,))

@@ -1,41 +1,37 @@
-"""Encodes histograms: values are counted, counts and edges are kept. Every number that comes out is finite."""
+"""Encoder of histograms: counts values, or keeps counts and edges. Every number in the result is finite."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from ranklog.abc import Content, Encoded
-from ranklog.items.result import file_name
+from ranklog.items.file_names import file_name
 from ranklog.model import content
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.kinds import KINDS
 from ranklog.values.arrays import check_finite, real_array
-from ranklog.values.numbers import whole_option
 
-MAX_BINS = 10_000
-DEFAULT_BINS = 64
 _NARROWEST = 1e-300
 """Width of a bin below which older numpy divides by zero."""
 
 
-def encode_histogram(item: Any, name: str, bins: object = DEFAULT_BINS) -> Encoded:
+def encode_histogram(item: Any, name: str, options: Mapping[str, Any]) -> Encoded:
     """Counts of values in ``bins`` bins of equal width, or counts and edges as they are given.
 
     A tuple of two sequences is (counts, edges), whatever is in it; anything else is values.
 
     Raises:
         InvalidItemError: it is neither.
-        InvalidArgumentError: ``bins`` is no number of bins.
     """
-    whole = whole_option(bins, "bins", f"an int from 1 to {MAX_BINS}", low=1, high=MAX_BINS)
     what = f"histogram {name!r}"
     if isinstance(item, tuple) and len(item) == 2 and all(_is_sequence(part) for part in item):
         histogram = _given(item[0], item[1], what)
     else:
-        histogram = _counted(real_array(item, what, KINDS["histogram"].accepts), whole)
+        histogram = _counted(real_array(item, what, KINDS["histogram"].accepts), options["bins"])
     body = Content(file_name(name, ".json"), msgspec.json.encode(histogram))
     return Encoded(content.HISTOGRAM, (body,))
 

@@ -1,6 +1,6 @@
-"""Encodes models. Runs in the training process, imports torch (and for models MLflow) at the call only.
+"""Formats of saved models: MLflow's own, or weights with the architecture as text.
 
-Saving a model waits for the device and the disk; `log` says so for these kinds.
+Saving waits for the device and the disk. torch and MLflow are imported at the call only.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ranklog.values.refusing import wrong_item
 
 
 def bare_module(model: Any, name: str, kind: str) -> Any:
-    """The module below wrappers that only train it: DDP, DataParallel, a DeepSpeed engine, what was compiled.
+    """The module inside wrappers: DDP, DataParallel, a DeepSpeed engine, a compiled module.
 
     Raises:
-        InvalidItemError: it is no module.
+        InvalidItemError: it is not a module.
     """
     torch = torch_for(kind)
     if not isinstance(model, torch.nn.Module):
@@ -62,13 +62,13 @@ def save_model(model: Any, name: str, kind: str, folder: Path, *, for_mlflow: bo
         save_state(state, model, folder)
         return
     if "mlflow" not in sys.modules:
-        # Where the user does not use MLflow by himself, it must not report to its makers, nor leave a file at home.
+        # A user who does not use MLflow must get neither its telemetry nor its file in the home directory.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         import mlflow.pytorch
     except ImportError as error:
         raise MissingExtraError('a model for MLflow needs mlflow: pip install "ranklog[mlflow]"') from error
-    # Named by us: left to itself MLflow loads the model in another process to find out, for half a minute.
+    # Named here, because MLflow would load the model in another process to find out, for half a minute.
     needs = [f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}"]
     if input_example is None:
         mlflow.pytorch.save_model(
@@ -88,12 +88,12 @@ def save_model(model: Any, name: str, kind: str, folder: Path, *, for_mlflow: bo
 
 
 def _traced(mlflow: Any, torch: Any, model: Any, example: Any) -> dict[str, Any]:
-    """Example and signature in the form that MLflow's graph format asks for; the first dimension is the batch."""
+    """Example and signature in the form that MLflow's graph format needs; the first dimension is the batch."""
     inputs = tuple(
         torch.as_tensor(local(part, "input_example")).detach().cpu()
         for part in (example if isinstance(example, (tuple, list)) else (example,))
     )
-    # A batch of one would be traced as the only size that there is.
+    # A batch of one would be traced as a fixed size.
     inputs = tuple(torch.cat([part, part]) if part.shape[:1] == (1,) else part for part in inputs)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with torch.no_grad():
@@ -115,7 +115,7 @@ def _traced(mlflow: Any, torch: Any, model: Any, example: Any) -> dict[str, Any]
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Evaluation mode for a while; each module gets its own mode back, frozen ones too."""
+    """Switch to evaluation mode inside; each module gets its own mode back, also frozen modules."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

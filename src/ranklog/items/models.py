@@ -1,112 +1,93 @@
-"""Takes a model in the training thread: a module, which is saved, or the path of one that the training saved itself.
+"""Saves a model in the training thread, or takes the path of one that the training saved itself.
 
-In: kind ``model`` or ``best_model``. Out: a folder in the run directory, whose files go the way of every item
-(`ranklog.items.submit`); a folder of the user's, such as a sharded checkpoint, stays where it is and is logged by
-its address and digests. A module that is sharded over ranks is gathered, for which every rank must call.
+In: kind ``model`` or ``best_model``. Out: a folder in the run directory, whose files are shipped like those of any
+item (`ranklog.items.files`). A folder of the user's, such as a sharded checkpoint, stays where it is; its address and
+digests are logged. A module that is sharded over ranks is gathered, for which every rank must call.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from ranklog.abc import Encoded, Sink
-from ranklog.items.encode import folder_contents
-from ranklog.items.images import own_file
-from ranklog.items.options import known_options
-from ranklog.items.result import file_name
-from ranklog.items.submit import as_record, check_policy, ship
+from ranklog.abc import Call, Encoded, Sink
+from ranklog.items.encode import record_of
+from ranklog.items.file_names import file_name
+from ranklog.items.files import RUN_DIR_TIMEOUT_S, folder_contents, own_file, ship
+from ranklog.items.model_formats import bare_module, save_model, save_state
+from ranklog.items.options import known_options, typed_options
+from ranklog.items.sharded import full_state, is_sharded
 from ranklog.model import content
-from ranklog.model.errors import InvalidArgumentError, ReduceTimeoutError
+from ranklog.model.errors import ReduceTimeoutError
+from ranklog.model.kinds import KINDS
 from ranklog.model.losses import LOST_ITEMS
-from ranklog.values.numbers import shown
 
 _STREAM = re.compile(r"iostream|PytorchStreamWriter|file write failed")
+"""Messages of torch's C++ streams, which it raises when the disk refuses."""
 
 
-def submit_model(
-    sink: Sink,
-    model: Any,
-    name: str,
-    kind: str,
-    *,
-    step: int,
-    to: int,
-    to_if_sharded: int,
-    options: Mapping[str, Any],
-    for_mlflow: bool,
-    meet: Callable[[], None],
-) -> None:
-    """Save a model and hand it on.
-
-    Args:
-        sink: Where it goes.
-        model: A module, or a path.
-        name: The identifier.
-        kind: ``model`` or ``best_model``.
-        step: The user's step.
-        to: Backends for which this rank logs.
-        to_if_sharded: Backends that take the call, whatever the rank.
-        options: Of the call.
-        for_mlflow: Whether the run has an MLflow backend, whose format the model is saved in.
-        meet: Returns when every rank has called it.
+def take(call: Call, sink: Sink) -> None:
+    """Save a model and submit it.
 
     Raises:
-        InvalidItemError: it is no model, or cannot be saved.
-        InvalidArgumentError: ``alias`` or ``registered_model_name`` is no text.
+        InvalidItemError: it is not a model, or cannot be saved.
+        InvalidArgumentError: ``alias``, ``registered_model_name`` or ``policy`` is not allowed.
         ReduceTimeoutError: it is sharded, and not every rank called in time.
     """
-    known = known_options(kind, options)
-    for option in ("registered_model_name", "alias"):
-        if (given := known.get(option)) is not None and not (isinstance(given, str) and given.strip()):
-            raise InvalidArgumentError(f"{option}={shown(given)} is not allowed: give a str that is not empty")
-    policy = check_policy(known.get("policy", "reference"))
-    file_name(name)
-    if isinstance(model, (str, Path)):
-        if to:
-            path = Path(model)
-            encoded = (
-                Encoded(content.FOLDER, folder_contents(path)) if path.is_dir() else own_file(path, name, kind, ".pt")
-            )
-            if "policy" not in known and not path.is_dir():
-                policy = "mutable"
-            ship(sink, as_record(sink, name, kind, step, to, known, encoded), encoded.contents, policy)
+    known = known_options(call.kind, call.options)
+    given = typed_options(KINDS[call.kind], known)
+    file_name(call.name)
+    if isinstance(call.item, (str, Path)):
+        if call.to:
+            _ship_path(call, sink, Path(call.item), known, given["policy"])
         return
-    from ranklog.items.model_formats import bare_module, save_model, save_state
-    from ranklog.items.sharded import full_state, is_sharded
-
-    module = bare_module(model, name, kind)
-    state = None
+    module = bare_module(call.item, call.name, call.kind)
+    to, state = call.to, None
     sharded = sink.place.world_size > 1 and is_sharded(module)
     if sharded:
-        try:
-            meet()
-        except ReduceTimeoutError as error:
-            raise ReduceTimeoutError(
-                f"kind={kind!r} {name!r} is sharded over ranks, so every rank must call log() with it, also those that "
-                f"log nothing: {error}"
-            ) from error
-        to = to_if_sharded if sink.place.is_main else 0
-        state = full_state(module, name, writes=sink.place.is_main)
+        _meet(call)
+        to = call.to_all if sink.place.is_main else 0
+        state = full_state(module, call.name, writes=sink.place.is_main)
     if not to:
         return
-    folder = sink.run_dir(30.0) / f".model-{token_hex(6)}"
+    folder = sink.run_dir(RUN_DIR_TIMEOUT_S) / f".model-{token_hex(6)}"
     try:
         if sharded:
             save_state(state, module, folder)
         else:
-            save_model(module, name, kind, folder, for_mlflow=for_mlflow, input_example=known.get("input_example"))
+            for_mlflow = any(spec.backend == "mlflow" for spec in call.specs)
+            example = given["input_example"]
+            save_model(module, call.name, call.kind, folder, for_mlflow=for_mlflow, input_example=example)
         encoded = Encoded(content.FOLDER, folder_contents(folder))
-        ship(sink, as_record(sink, name, kind, step, to, known, encoded), encoded.contents, ours=folder)
+        ship(sink, record_of(call, known, encoded, sink.place.rank, to), encoded.contents, ours=folder)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        # torch tells of a disk that refuses in the words of its C++ streams.
         if isinstance(error, OSError) or (isinstance(error, RuntimeError) and _STREAM.search(str(error))):
-            text = f"{kind} {name!r} is lost: it cannot be copied to {sink.run_dir(30.0)}: {error}"
+            text = f"{call.what} is lost: it cannot be copied to {folder.parent}: {error}"
             sink.report(LOST_ITEMS, f"{text}. Free space or quota there")
             return
         raise
+
+
+def _ship_path(call: Call, sink: Sink, path: Path, known: Mapping[str, Any], policy: str | None) -> None:
+    """Submit a model that the training saved: a folder as a reference, a file as a copy, unless the policy differs."""
+    is_folder = path.is_dir()
+    encoded = (
+        Encoded(content.FOLDER, folder_contents(path)) if is_folder else own_file(path, call.name, call.kind, ".pt")
+    )
+    policy = policy or ("reference" if is_folder else "mutable")
+    ship(sink, record_of(call, known, encoded, sink.place.rank, call.to), encoded.contents, policy)
+
+
+def _meet(call: Call) -> None:
+    try:
+        call.meet()
+    except ReduceTimeoutError as error:
+        raise ReduceTimeoutError(
+            f"{call.what} is sharded over ranks, so every rank must call log() with it, also ranks that log nothing: "
+            f"{error}"
+        ) from error

@@ -1,7 +1,7 @@
-"""Encodes tensors and structures of tensors: what ``torch.load(..., weights_only=True)`` reads back, and no byte more.
+"""Encoder of tensors and structures of tensors, in a form that ``torch.load(..., weights_only=True)`` reads back.
 
-`torch.save` writes the whole storage of a tensor, of which a view may need one element. Here a view is written without
-the rest, unless other tensors of the same structure need it.
+`torch.save` writes the whole storage of a tensor, although a view may need only one element of it. Here a view is
+written without the rest, unless other tensors of the same structure need it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ranklog.abc import Content, Encoded
+from ranklog.items.file_names import file_name
+from ranklog.model import content
 from ranklog.model.errors import InvalidItemError, MissingExtraError
 from ranklog.model.kinds import KINDS
 from ranklog.values.arrays import has_no_values
@@ -22,10 +25,10 @@ _DEEPEST = 100
 
 
 def torch_for(kind: str) -> Any:
-    """The module torch.
+    """Torch, imported.
 
     Raises:
-        MissingExtraError: it is missing.
+        MissingExtraError: torch is missing.
     """
     try:
         import torch
@@ -34,7 +37,12 @@ def torch_for(kind: str) -> Any:
     return torch
 
 
-def encode_tensors(item: object, name: str) -> bytes:
+def encode_torch(item: Any, name: str, options: Mapping[str, Any]) -> Encoded:
+    """A tensor or a structure of tensors; see `tensor_bytes`."""
+    return Encoded(content.TORCH, (Content(file_name(name, ".pt"), tensor_bytes(item, name)),))
+
+
+def tensor_bytes(item: object, name: str) -> bytes:
     """Bytes of a tensor or a structure of tensors.
 
     Raises:
@@ -46,13 +54,13 @@ def encode_tensors(item: object, name: str) -> bytes:
     out = io.BytesIO()
     try:
         torch.save(without_unused(torch, made), out)
-    except Exception as error:  # torch refuses some layouts and dtypes, each in its own words
+    except Exception as error:  # torch refuses some layouts and dtypes with errors of many types
         raise InvalidItemError(f"{what} cannot be saved by torch: {error}") from error
     return out.getvalue()
 
 
 class _Plain:
-    """Rebuilds a structure of what loads without pickle: no subclasses, no attributes of somebody's own.
+    """Rebuilds a structure from types that load without pickle: no subclasses, no added attributes.
 
     Args:
         torch: The module.
@@ -65,7 +73,7 @@ class _Plain:
         self._known: dict[int, Any] = {}
 
     def of(self, item: Any, depth: int = 0) -> Any:
-        """The same as plain objects; what is in it twice is one object.
+        """The same structure of plain objects. A tensor that it contains twice stays one object.
 
         Raises:
             InvalidItemError: something in it does not load without pickle.
@@ -81,7 +89,7 @@ class _Plain:
             for key, value in item.items():
                 made[self._leaf(key, ", a key,")] = self.of(value, depth + 1)
             if isinstance(item, OrderedDict) and hasattr(item, "_metadata"):
-                # The versions of a state dict, by which modules read old ones.
+                # The versions in a state dict, by which modules read old state dicts.
                 made._metadata = item._metadata  # type: ignore[attr-defined]
             return made
         if isinstance(item, (list, tuple)):
@@ -109,19 +117,19 @@ class _Plain:
             bare = bare.as_subclass(torch.Tensor)
         if isinstance(tensor, torch.nn.Parameter):
             return torch.nn.Parameter(bare, tensor.requires_grad)
-        # Of tensors of one byte torch loads none that requires gradients: what counts is the values.
+        # torch loads no one-byte tensor that requires gradients; the values matter more.
         return bare.requires_grad_() if tensor.requires_grad and tensor.element_size() > 1 else bare
 
 
 def without_unused(torch: Any, item: Any) -> Any:
-    """A structure whose tensors keep no storage that none of them uses."""
+    """The structure, with views copied out of storages that are mostly unused."""
     used: dict[tuple[Any, int], set[tuple[Any, ...]]] = {}
     sizes: dict[tuple[Any, int], int] = {}
     for tensor in _tensors(torch, item):
         if (storage := _storage(torch, tensor)) is not None:
             used.setdefault(storage, set()).add(_place(tensor))
             sizes[storage] = tensor.untyped_storage().nbytes()
-    # What overlaps counts twice: then the storage, once for all, is no longer than the copies.
+    # Overlapping views count twice: then the shared storage is smaller than the copies.
     wasteful = {storage for storage, places in used.items() if sum(map(_needed, places)) < sizes[storage]}
     return _replaced(torch, item, wasteful, {}) if wasteful else item
 
@@ -138,7 +146,7 @@ def _tensors(torch: Any, item: Any) -> Iterator[Any]:
 
 
 def _storage(torch: Any, tensor: Any) -> tuple[Any, int] | None:
-    """Which storage a plain tensor lies in; None for one that has none of its own, or is written by other means."""
+    """The storage of a plain tensor; None for tensors without one, or that torch writes in another way."""
     if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.layout is not torch.strided:
         return None
     if tensor.is_nested or tensor.is_quantized or tensor.is_meta:
@@ -151,7 +159,7 @@ def _place(tensor: Any) -> tuple[Any, ...]:
 
 
 def _needed(place: tuple[Any, ...]) -> int:
-    """Bytes that a copy of a view takes."""
+    """Bytes that a copy of the view needs."""
     _, shape, strides, element_size, _ = place
     count, span = 1, 1
     for length, stride in zip(shape, strides, strict=True):
@@ -170,7 +178,7 @@ def _replaced(torch: Any, item: Any, wasteful: set[tuple[Any, int]], made: dict[
             made[key] = _copied(torch, item)
         return made[key]
     if isinstance(item, Mapping):
-        # In a copy of its own type, which keeps the versions of a state dict.
+        # A copy of its own type keeps the versions in a state dict.
         copied: Any = item.copy() if hasattr(item, "copy") else dict(item)
         for name, value in item.items():
             copied[name] = _replaced(torch, value, wasteful, made)
@@ -187,7 +195,7 @@ def _copied(torch: Any, tensor: Any) -> Any:
     if bare.is_conj() or bare.is_neg():
         copy = bare.resolve_conj().resolve_neg()
     elif _needed(place) < tensor.numel() * tensor.element_size():
-        # One that was expanded: its elements once.
+        # An expanded view: store its elements once.
         span = _needed(place) // tensor.element_size()
         copy = torch.as_strided(bare, (span,), (1,), tensor.storage_offset()).clone().as_strided(*place[1:3], 0)
     else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from ranklog.model.errors import InvalidArgumentError
-from ranklog.model.kinds import check_name
+from ranklog.model.text import check_name
 from ranklog.values.local import reading_number
 from ranklog.values.numbers import shown
 from ranklog.values.plain import NoScalar, keyed, to_scalar
@@ -54,6 +54,22 @@ def below(identifier: str, items: Mapping[Any, Any]) -> dict[str, Any]:
             check_name(f"{identifier}/{str.__str__(name)}")  # before it is escaped
     with refusing(f"metric {identifier!r}"):
         return {check_name(f"{identifier}/{name}"): value for name, value in keyed(items.items()).items()}
+
+
+def pairs(items: Any, identifiers: Any) -> Iterator[tuple[Any, str]]:
+    """Items with their identifiers, where a call logs a sequence of both.
+
+    Raises:
+        InvalidArgumentError: they are not two sequences of one length.
+    """
+    if isinstance(items, (str, bytes)) or not isinstance(items, Sequence) or not isinstance(identifiers, Sequence):
+        raise InvalidArgumentError(
+            f"identifier={identifiers!r} is a {type(identifiers).__name__}: give a str, or a sequence "
+            "of str with a sequence of as many items"
+        )
+    if len(items) != len(identifiers):
+        raise InvalidArgumentError(f"{len(items)} items with {len(identifiers)} identifiers: give as many of both")
+    return zip(items, map(check_name, identifiers), strict=True)
 
 
 def check_step(step: object) -> int:

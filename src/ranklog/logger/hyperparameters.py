@@ -11,14 +11,17 @@ import hashlib
 import json
 import math
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ranklog.abc import Call, Sink
 from ranklog.model.errors import InvalidItemError
-from ranklog.model.kinds import check_name
+from ranklog.model.record import Params
 from ranklog.model.spec import Scalar
-from ranklog.model.text import storable
+from ranklog.model.text import check_name, storable
 from ranklog.values.fields import fields_of
+from ranklog.values.local import reading
 from ranklog.values.numbers import shown
 from ranklog.values.plain import Inside, NoScalar, NotPlain, key_text, to_plain, to_scalar
 from ranklog.values.refusing import refusing
@@ -31,6 +34,37 @@ MAX_ELEMENTS = 20_000
 MAX_TOTAL_CHARS = 8 * 1024 * 1024
 _HEAD_CHARS = 200
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def take(call: Call, sink: Sink) -> None:
+    """Submit one parameter, or several as a mapping or config object.
+
+    Raises:
+        InvalidItemError: see `flatten`.
+        InvalidArgumentError: a name is not allowed.
+    """
+    submit_params({call.name: call.item} if fields_of(call.item) is None else call.item, call.lead, sink)
+
+
+def submit_params(params: Any, to: int, sink: Sink | None) -> None:
+    """Flatten parameters, also on ranks that submit nothing, and submit them.
+
+    Args:
+        params: A mapping, or an object with named fields.
+        to: Backends for which this rank gives the parameters; 0 for none.
+        sink: Takes them; None where the logger logs nothing.
+
+    Raises:
+        InvalidItemError: see `flatten`.
+        InvalidArgumentError: a name is not allowed.
+    """
+    changes: list[str] = []
+    with reading("a parameter"):
+        values = flatten(params, changes.append)
+    if values and to and sink is not None:
+        for text in changes:
+            sink.report("changed_param", text)
+        sink.submit(Params(time.time_ns(), to, values))
 
 
 def flatten(params: Any, tell: Callable[[str], None] = lambda _: None) -> dict[str, Scalar]:

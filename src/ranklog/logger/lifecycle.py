@@ -19,8 +19,9 @@ from ranklog.logger.steps import StepCounts
 from ranklog.model.argument_names import named_arguments
 from ranklog.model.config import SessionConfig
 from ranklog.model.errors import NotStartedError, RanklogError
-from ranklog.model.kinds import KINDS, check_name
+from ranklog.model.kinds import KINDS
 from ranklog.model.spec import LogFreq, check_log_freq
+from ranklog.model.text import check_name
 from ranklog.pipeline.gate import Gate, freq_takes
 from ranklog.process import exits
 from ranklog.world.place.current import place
@@ -296,7 +297,7 @@ class OpenLogger:
 
         Ranks: any may call; waits for the disk.
         """
-        from ranklog.items.serialize import serialize_to
+        from ranklog.logger.serialize import serialize_to
 
         return str(serialize_to(obj, check_name(name), Path(self.savedir)))
 

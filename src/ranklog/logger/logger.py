@@ -1,28 +1,28 @@
-"""The one `Logger`: the calls users make, in the training thread.
+"""The logging calls of the one `Logger`, in the training thread.
 
-Guarantees: a call never waits for a network, a disk, a device or another rank, except `flush`, `wait_delivered`,
-`reduce_now`, closing, and logging a file or a model (which reads it). A wrong call raises at once; trouble
-elsewhere does not. What is logged is a snapshot. The life cycle is in `ranklog.logger.lifecycle`.
+Guarantees: a call never waits for a network, a disk, a device or another rank, except for kinds that read files or save
+models. A wrong call raises at once; trouble elsewhere does not. Each call stores a snapshot of the item.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ranklog.abc import Call
 from ranklog.items.options import known_options
-from ranklog.logger import open_loggers
-from ranklog.logger.arguments import STEP_LIMIT, below, check_context, check_goal, check_step
-from ranklog.logger.hyperparameters import flatten
-from ranklog.logger.lifecycle import OpenLogger
+from ranklog.logger.arguments import STEP_LIMIT, below, check_context, check_goal, check_step, pairs
+from ranklog.logger.collective import WEIGHT, CollectiveLogger
+from ranklog.logger.dispatch import measure_of, room_of
+from ranklog.logger.hyperparameters import submit_params
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError
-from ranklog.model.kinds import check_kind, check_name, check_op
-from ranklog.model.record import MetricInfo, Params
+from ranklog.model.kinds import check_kind
+from ranklog.model.record import MetricInfo
+from ranklog.model.spec import check_op
+from ranklog.model.text import check_name
 from ranklog.pipeline.gate import Gate
-from ranklog.pipeline.pace import reduce_timeouts
 from ranklog.values.fields import fields_of
-from ranklog.values.local import reading
 from ranklog.values.numbers import number_option
 from ranklog.values.snapshot import Value, take, take_mapping
 
@@ -32,13 +32,12 @@ if TYPE_CHECKING:
     from ranklog.model.kind_options import KindOptions
     from ranklog.pipeline.session import Session
 
-WEIGHT = "a finite number of 0 or above"
 RESUMED_WITHOUT_STEP = (
     "metrics without step= count from 0 again in a resumed run, and supersede what was logged before: give step="
 )
 
 
-class Logger(OpenLogger):
+class Logger(CollectiveLogger):
     """Logs to one or several backends; made by the classes in `ranklog.loggers`.
 
     Args:
@@ -125,7 +124,7 @@ class Logger(OpenLogger):
         weight: float | None,
     ) -> None:
         if not isinstance(identifier, str):
-            for each, name in self._pairs(item, identifier):
+            for each, name in pairs(item, identifier):
                 self._log_metric(gate, mask, each, name, step, reduce, weight)
             return
         identifier = check_name(identifier)
@@ -242,18 +241,34 @@ class Logger(OpenLogger):
         if identifier is None and found.nameless:
             identifier = kind
         if not isinstance(identifier, str):
-            for each, name in self._pairs(item, identifier):
+            for each, name in pairs(item, identifier):
                 self._log_item(gate, mask, each, name, kind, step, None, options)
             return
         identifier, kind = check_name(identifier), found.name
-        if kind == "param":
-            self._log_params(gate, mask, {identifier: item} if fields_of(item) is None else item)
-            return
-        steps = self._steps.take([f"{kind}:{identifier}"], mask) if step is None else {check_step(step): mask}
-        from ranklog.logger.dispatch import Call, route
-
+        room, measure = room_of(found), measure_of(found)
+        if found.steps and step is None:
+            steps = self._steps.take([f"{kind}:{identifier}"], mask)
+        else:
+            steps = {check_step(step) if found.steps else 0: mask}
         for own, to in steps.items():
-            route(Call(session, gate, item, identifier, kind, own, to, options, self._meet))
+            call = Call(
+                item,
+                identifier,
+                kind,
+                own,
+                options,
+                to & gate.write,
+                to,
+                to & gate.lead,
+                session.config.specs,
+                session.opened_s,
+                session.samplers,
+                self._meet,
+            )
+            if measure is not None:
+                session.inbox.append(({identifier: measure(call)}, own, time.time_ns(), call.to, None, None))
+            elif room is not None and (stop := room(call, session)) is not None:
+                session.at_close(stop)
         if found.becomes == "metric":
             self._describe(session, identifier, mask & gate.write, options)
 
@@ -263,24 +278,6 @@ class Logger(OpenLogger):
         if to and said != self._said.get(name, (None, None)):
             self._said[name] = said
             session.inbox.append(MetricInfo(time.time_ns(), to, name, *said))
-
-    def _meet(self) -> None:
-        """Wait until every rank has come here, for what is collective by contract."""
-        timeout_s = reduce_timeouts()[0]
-        if self._now is None:
-            self._now = open_loggers.connect_now(self._session, self._config, timeout_s)
-        self._now.reduce(1.0, "sum", 1.0, timeout_s)
-
-    @staticmethod
-    def _pairs(items: Any, identifiers: Any) -> Iterator[tuple[Any, str]]:
-        if isinstance(items, (str, bytes)) or not isinstance(items, Sequence) or not isinstance(identifiers, Sequence):
-            raise InvalidArgumentError(
-                f"identifier={identifiers!r} is a {type(identifiers).__name__}: give a str, or a sequence "
-                "of str with a sequence of as many items"
-            )
-        if len(items) != len(identifiers):
-            raise InvalidArgumentError(f"{len(items)} items with {len(identifiers)} identifiers: give as many of both")
-        return zip(items, map(check_name, identifiers), strict=True)
 
     def save_hyperparameters(self, params: Any) -> None:
         """Log hyper-parameters, whatever ``log_freq`` is; what is nested is flattened with dots.
@@ -303,42 +300,4 @@ class Logger(OpenLogger):
             raise InvalidItemError(
                 f"save_hyperparameters takes a mapping or an object with named fields, not a {type(params).__name__}"
             )
-        self._log_params(gate, gate.every, params)
-
-    def _log_params(self, gate: Gate, mask: int, params: Any) -> None:
-        session, mask = self._session, mask & gate.lead
-        said: list[str] = []
-        with reading("a parameter"):
-            values = flatten(params, said.append)
-        if values and mask and session is not None:
-            for text in said:
-                session.health.warn("changed_param", text)
-            session.inbox.append(Params(time.time_ns(), mask, values))
-
-    def reduce_now(
-        self, value: Any, op: str = "mean", weight: float | None = None, timeout: float | None = None
-    ) -> float:
-        """Reduce one scalar over all ranks and return the result on each, for early stopping and the like.
-
-        Args:
-            value: This rank's scalar.
-            op: ``"mean"``, ``"sum"``, ``"min"``, ``"max"`` or ``"std"``.
-            weight: Weight of this rank's value.
-            timeout: Seconds to wait for the others; 60 by default.
-
-        Raises:
-            InvalidArgumentError: the reduction is not one of these.
-            ReduceTimeoutError: not every rank called in time.
-
-        Ranks: all must call, in the same order; waits for all of them.
-        """
-        session = self._live("reduce_now")
-        taken = take(value, "reduce_now")
-        number = taken if isinstance(taken, float) else taken.resolve()
-        if self._forked:
-            return number
-        timeout_s = 60.0 if timeout is None else timeout
-        weight_ = 1.0 if weight is None else number_option(weight, "weight", WEIGHT, low=0.0)
-        if self._now is None:
-            self._now = open_loggers.connect_now(session, self._config, timeout_s)
-        return self._now.reduce(number, op, weight_, timeout_s)
+        submit_params(params, gate.lead, self._session)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ranklog.items.result import file_name
+from ranklog.items.file_names import file_name
 from ranklog.items.text import as_json
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.errors import InvalidItemError, RanklogError
@@ -55,9 +55,9 @@ def _in_safe_format(obj: Any, name: str) -> bytes:
     try:
         with refusing("it"):
             if (torch := loaded("torch")) is not None and _has_tensor(torch, obj):
-                from ranklog.items.tensors import encode_tensors
+                from ranklog.items.tensors import tensor_bytes
 
-                return encode_tensors(obj, name)
+                return tensor_bytes(obj, name)
             return as_json(obj, name, "JSON")
     except InvalidItemError as error:
         raise InvalidItemError(

@@ -12,7 +12,6 @@ from ranklog.logger.logger import Logger
 from ranklog.model.argument_names import named_arguments
 from ranklog.model.config import SessionConfig
 from ranklog.model.errors import InvalidArgumentError
-from ranklog.model.kinds import check_op
 from ranklog.model.spec import (
     JOURNAL,
     BackendSpec,
@@ -23,6 +22,7 @@ from ranklog.model.spec import (
     check_forward,
     check_log_freq,
     check_log_on_workers,
+    check_op,
     check_resume,
     check_run_id,
 )

@@ -131,3 +131,21 @@ def _one_of(argument: str, value: object, allowed: tuple[Name, ...]) -> Name:
         if value == name:
             return name
     raise InvalidArgumentError(f"{argument}={value!r} is not allowed: give one of {', '.join(allowed)}")
+
+
+OPS = ("mean", "sum", "min", "max", "std", "median", "p99", "stats", "per_rank")
+"""Reductions, the values of ``reduce=``."""
+
+
+def check_op(op: object) -> str | None:
+    """Return ``op`` when it is a reduction or None.
+
+    Raises:
+        InvalidArgumentError: for anything else; lists the reductions.
+    """
+    if op is None:
+        return None
+    for known in OPS:
+        if isinstance(op, str) and op == known:
+            return known
+    raise InvalidArgumentError(f"reduce={op!r} is not known: give None or one of {', '.join(OPS)}")

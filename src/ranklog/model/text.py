@@ -1,8 +1,10 @@
-"""Text as the journal and file systems can store it: pure."""
+"""Text as the journal and file systems can store it, and the rule for names of items. Pure."""
 
 from __future__ import annotations
 
 import hashlib
+
+from ranklog.model.errors import InvalidArgumentError
 
 MAX_PART_BYTES = 200
 """Longest name of one file or folder. File systems take 255 bytes; the rest is for prefixes and suffixes."""
@@ -35,3 +37,19 @@ def short_part(part: str, given: str | None = None) -> str:
     # The end is kept for its suffix, the digest keeps long names apart.
     digest = hashlib.sha256((part if given is None else given).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{raw[:120].decode(errors='ignore')}~{digest}~{raw[-40:].decode(errors='ignore')}"
+
+
+def check_name(name: object) -> str:
+    """Return ``name``, as an exact ``str``, if it may be an identifier.
+
+    Raises:
+        InvalidArgumentError: it is not a str of 1 to 512 printable characters.
+    """
+    if not isinstance(name, str):
+        raise InvalidArgumentError(f"identifier={name!r} is not allowed: give a str, not {type(name).__name__}")
+    if not name or len(name) > 512 or not name.isprintable():
+        shown = ascii(name if len(name) <= 60 else name[:60] + "…")
+        raise InvalidArgumentError(
+            f"identifier={shown} is not allowed: give 1 to 512 printable characters (no newline, NUL or lone surrogate)"
+        )
+    return str.__str__(name)

@@ -1,10 +1,10 @@
-"""Watches a module: its gradients and parameters become histograms, at every n-th step of its optimizer.
+"""Turns gradients and parameters of a module into histograms, at every n-th step of its optimizer.
 
 In: a module, once. Out: items of kind ``histogram`` named ``gradients/<identifier>.<parameter>`` and
 ``parameters/<identifier>.<parameter>``, and the metric ``grad_norm/<identifier>``. They are taken as an optimizer's
-step begins, when gradients are averaged over ranks, unscaled and clipped; in between it costs a comparison a step.
-Counts are made where the tensors lie, from CUDA devices they are copied without waiting, and the thread beside
-reads them. Of what is sharded over ranks this rank's part is shown, said so in the meta ``part``, and there is no norm.
+step begins, when gradients are averaged over ranks, unscaled and clipped. Other steps cost one comparison each.
+Values are counted on the device of each tensor and copied without waiting; the background thread reads the counts.
+Of a tensor that is sharded over ranks this rank's part is shown, marked by the meta ``part``, and there is no norm.
 """
 
 from __future__ import annotations
@@ -17,44 +17,67 @@ from weakref import ref
 
 import msgspec
 
-from ranklog.abc import Content, PendingItem, Sink
+from ranklog.abc import Call, Content, PendingItem, Sink
+from ranklog.items.file_names import file_name
 from ranklog.items.histograms import finite_or_none
-from ranklog.items.result import file_name
+from ranklog.items.model_formats import bare_module
+from ranklog.items.options import known_options, typed_options
 from ranklog.model import content
-from ranklog.model.errors import InvalidArgumentError
+from ranklog.model.kinds import KINDS
 from ranklog.model.record import Item, Metrics
 from ranklog.model.spec import Scalar
 from ranklog.values.local import no_collectives, part_of
-from ranklog.values.numbers import shown, whole_option
 
 DEFAULT_EVERY = 1000
-"""As W&B's own watch has it."""
-_WHAT = {"gradients": ("gradients",), "parameters": ("parameters",), "all": ("gradients", "parameters")}
+"""Matches the default of `wandb.watch`."""
+_SHOWS = {"gradients": ("gradients",), "parameters": ("parameters",), "all": ("gradients", "parameters")}
 _FACTS = 5
 _SQUARES = 3
 _AT_ONCE = 1 << 24
 """Elements whose bins are computed together: the indices of these take 128 MiB."""
 
 
-def watch(
-    sink: Sink, module: Any, name: str, *, first_step: int, to: int, every: int, what: str, bins: int
-) -> Callable[[], None]:
-    """Begin to watch; returns a function that ends it.
+def take(call: Call, sink: Sink) -> Callable[[], None]:
+    """Watch a module from now on; returns the function that ends it.
 
     Raises:
+        InvalidItemError: it is not a module.
         InvalidArgumentError: an option is not allowed.
     """
-    if not isinstance(what, str) or what not in _WHAT:
-        raise InvalidArgumentError(f"log={shown(what)} is not allowed: give one of {', '.join(_WHAT)}")
-    every = whole_option(every, "log_freq", "a number of optimizer steps above 0", low=1)
-    bins = whole_option(bins, "bins", "an int from 1 to 512", low=1, high=512)
-    file_name(name)
-    watcher = Watcher(sink, module, name, first_step=first_step, to=to, every=every, kinds=_WHAT[what], bins=bins)
-    return watcher.stop
+    given = typed_options(KINDS[call.kind], known_options(call.kind, call.options))
+    module = bare_module(call.item, call.name, call.kind)
+    file_name(call.name)
+    return Watcher(
+        sink,
+        module,
+        call.name,
+        first_step=call.step,
+        to=call.to,
+        every=given["log_freq"] or _every_by_default(call),
+        shows=_SHOWS[given["log"]],
+        bins=given["bins"],
+    ).stop
+
+
+def _every_by_default(call: Call) -> int:
+    """The smallest ``log_freq`` of the backends that take the call; every step for ``"batch"``."""
+    given = {spec.log_freq for bit, spec in enumerate(call.specs) if call.to >> bit & 1}
+    return min((freq for freq in given if isinstance(freq, int)), default=1 if "batch" in given else DEFAULT_EVERY)
 
 
 class Watcher:
-    """One watched module; see the module's text."""
+    """Watches one module until `stop`.
+
+    Args:
+        sink: Takes the records.
+        module: The module.
+        name: The identifier.
+        first_step: Step of the optimizer's next step.
+        to: Backends, as a bit mask.
+        every: Number of optimizer steps between two samples.
+        shows: ``"gradients"``, ``"parameters"`` or both.
+        bins: Bins of each histogram.
+    """
 
     def __init__(
         self,
@@ -65,7 +88,7 @@ class Watcher:
         first_step: int,
         to: int,
         every: int,
-        kinds: tuple[str, ...],
+        shows: tuple[str, ...],
         bins: int,
     ) -> None:
         from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -76,7 +99,7 @@ class Watcher:
         self._step = first_step
         self._to = to
         self._every = every
-        self._kinds = kinds
+        self._shows = shows
         self._bins = bins
         self._mine: dict[int, tuple[ref[Any], bool]] = {}
         self._hook = register_optimizer_step_pre_hook(self._before_step)
@@ -111,7 +134,7 @@ class Watcher:
         time_ns = time.time_ns()
         taken: list[tuple[str, str, bool, int, Any]] = []
         for name, parameter in self._module.named_parameters():
-            for kind in self._kinds:
+            for kind in self._shows:
                 tensor = parameter.grad if kind == "gradients" else parameter
                 if tensor is None:
                     continue
@@ -119,7 +142,7 @@ class Watcher:
                 here = _real_and_dense(here)
                 if here.numel():  # a rank may have no part of a small one
                     taken.append((kind, name, part, here.numel(), counts_of(here, self._bins)))
-        if "gradients" in self._kinds and not any(kind == "gradients" for kind, *_ in taken):
+        if "gradients" in self._shows and not any(kind == "gradients" for kind, *_ in taken):
             self._sink.report(
                 "watch",
                 f"watch {self._name!r}: no parameter has a gradient when its optimizer steps (DeepSpeed keeps them to "
@@ -145,7 +168,7 @@ class Watcher:
             meta: dict[str, Scalar] = {"part": f"rank {rank}"} if part else {}
             record = Item("histogram", name, step, time_ns, self._to, rank, content.HISTOGRAM, (), meta)
             yield PendingItem(record, (Content(file_name(name, ".json"), msgspec.json.encode(histogram)),))
-        if squares is not None and "gradients" in self._kinds:
+        if squares is not None and "gradients" in self._shows:
             yield Metrics(step, time_ns, self._to, {f"grad_norm/{self._name}": math.sqrt(squares)})
 
 

@@ -1,16 +1,17 @@
-"""Traces one forward of a module as a graph of the functions it calls.
+"""Traces one forward of a module as a graph of the functions that it calls.
 
-In: a module; with an example its forward is run here, without one the next forward of the training is listened to.
-Out: a `content.Graph` in the order of the calls, each node in the scope of the modules around it. Results are known
-by identity, and held no longer than the forward runs. What was compiled runs uncompiled in that one forward; what a
-scripted part does inside is one node of that module.
+In: a module. With an example its forward is run here; without one the next forward of the training is traced. Out: a
+`content.Graph` in the order of the calls, each node in the scope of the modules around it. Results are recognised by
+identity, and held only while the forward runs. Compiled modules run uncompiled in that one forward. A scripted part is
+one node.
 
-The module is not touched: hooks that are common to all modules find it, so that it can be copied, pickled, scripted
+Nothing is put on the module: hooks that are common to all modules find it, so that it can be copied, pickled, scripted
 and compiled at any time.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import warnings
@@ -19,15 +20,58 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+import msgspec
+
+from ranklog.abc import Call, Content, Encoded, Sink
+from ranklog.items.encode import record_of
+from ranklog.items.file_names import file_name
+from ranklog.items.files import ship
+from ranklog.items.model_formats import bare_module, evaluating
+from ranklog.items.options import known_options
+from ranklog.items.sharded import refuse_forward
+from ranklog.model import content
 from ranklog.model.content import Graph
 from ranklog.model.errors import InvalidItemError
 from ranklog.observe.graph_nodes import Tracer, tensors_in
-from ranklog.values.local import local
+from ranklog.values.local import local, no_collectives
 
 _SKIPPED = frozenset(
     {"__get__", "__set__", "size", "dim", "is_floating_point", "is_complex", "requires_grad_", "__len__"}
 )
 _TORCH_WARNS = r"Using `torch\.compile\(module\)` when there are global hooks"
+
+
+def take(call: Call, sink: Sink) -> Callable[[], None] | None:
+    """Trace a forward with ``input_example``, or listen to the next forward until it comes or logging ends.
+
+    Raises:
+        InvalidItemError: it is not a module, or cannot be run with the example.
+    """
+    known = known_options(call.kind, call.options)
+    module = bare_module(call.item, call.name, call.kind)
+    path = file_name(call.name, ".json")
+
+    def keep(graph: Graph) -> None:
+        encoded = Encoded(content.GRAPH, (Content(path, msgspec.json.encode(graph)),))
+        ship(sink, record_of(call, known, encoded, sink.place.rank, call.to), encoded.contents)
+
+    if (example := known.get("input_example")) is not None:
+        refuse_forward(module, call.what, "leave input_example out, and the next forward of the training is traced")
+        with no_collectives(call.what):
+            keep(trace_now(module, call.name, example))
+        return None
+    listener = Listener(module, keep)
+    pid = os.getpid()
+
+    def stop() -> None:
+        if listener.stop() and os.getpid() == pid:
+            sink.report(
+                "graph",
+                f"{call.what}: no forward of the module was seen until logging ended (inside torch.compile none can "
+                "be seen): give input_example",
+            )
+
+    return stop
 
 
 def trace_now(module: Any, name: str, example: Any) -> Graph:
@@ -37,8 +81,6 @@ def trace_now(module: Any, name: str, example: Any) -> Graph:
         InvalidItemError: the module cannot be run with the example.
     """
     import torch
-
-    from ranklog.items.model_formats import evaluating
 
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     given = example if isinstance(example, (tuple, list)) else (example,)

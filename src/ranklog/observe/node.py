@@ -58,6 +58,9 @@ class SystemSampler:
         }
         return values | self._of_gpus()
 
+    def close(self) -> None:
+        """Nothing runs in the background."""
+
     def _traffic(self) -> tuple[float, float]:
         with suppress(OSError, AttributeError):  # AttributeError: a container may show no network at all
             counters = self._psutil.net_io_counters()

@@ -9,27 +9,53 @@ step, so that a resumed run continues the axis.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Protocol
 
-from ranklog.abc import Sink
+from ranklog.abc import Call, Sink
+from ranklog.items.options import known_options, typed_option, typed_options
 from ranklog.journal.layout import read_facts
 from ranklog.journal.liveness import this_host
+from ranklog.model import options
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError, RanklogError
+from ranklog.model.kinds import KINDS
 from ranklog.model.record import Metrics
 from ranklog.model.spec import BackendSpec
 from ranklog.observe.energy import CarbonSampler
 from ranklog.observe.node import SystemSampler
-from ranklog.values.numbers import number_option
 
 MLFLOW_EVERY_S = 10.0
 """MLflow's own default interval."""
 
 
-class _Source(Protocol):
+class Meter(Protocol):
+    """Measures one node."""
+
     def sample(self) -> dict[str, float]:
-        """Names to numbers."""
+        """Names to numbers, as of now."""
+
+    def close(self) -> None:
+        """Stop everything that measures in the background."""
+
+
+METERS: dict[str, tuple[str, Callable[[int], Meter]]] = {
+    "system": ("psutil", SystemSampler),
+    "carbon": ("codecarbon", CarbonSampler),
+}
+"""Kinds to the package that each needs, and the class that measures."""
+
+
+def take(call: Call, sink: Sink) -> None:
+    """Measure this node once, or periodically from now on, where this rank is the one that does.
+
+    Raises:
+        InvalidArgumentError: ``every`` is not a number of seconds.
+        MissingExtraError: the package of this kind is missing.
+    """
+    given = typed_options(KINDS[call.kind], known_options(call.kind, call.options))
+    call.sampler.measure(call.kind, step=call.step, to=call.to_all, every_s=given["every"])
 
 
 class _Schedule:
@@ -54,7 +80,7 @@ class NodeSamplers:
     def __init__(self, sink: Sink, opened_s: float) -> None:
         self._sink = sink
         self._opened_s = opened_s
-        self._made: dict[str, _Source] = {}
+        self._made: dict[str, Meter] = {}
         self._schedules: dict[str, _Schedule] = {}
 
     def measure(self, kind: str, *, step: int, to: int, every_s: float | None) -> None:
@@ -65,7 +91,7 @@ class NodeSamplers:
         """
         if self._sink.place.local_rank != 0:
             return
-        package = {"system": "psutil", "carbon": "codecarbon"}[kind]
+        package, _ = METERS[kind]
         if find_spec(package) is None:
             raise MissingExtraError(f'kind={kind!r} needs {package}: pip install "ranklog[{kind}]"')
         if every_s is not None:
@@ -87,7 +113,7 @@ class NodeSamplers:
             if schedule.next_s <= now_s:
                 schedule.next_s = now_s + schedule.every_s
             schedule.busy = True
-            self._sink.background(kind, lambda kind=kind, schedule=schedule: self._next(kind, schedule))  # type: ignore[misc]
+            self._sink.background(kind, partial(self._next, kind, schedule))
 
     def stop(self) -> None:
         """Stop periodic sampling."""
@@ -95,9 +121,9 @@ class NodeSamplers:
 
     def close(self) -> None:
         """Stop the measurements that run in the background."""
-        carbon = self._made.pop("carbon", None)
-        if isinstance(carbon, CarbonSampler):
-            carbon.close()
+        for meter in self._made.values():
+            meter.close()
+        self._made.clear()
 
     def _next(self, kind: str, schedule: _Schedule) -> Iterable[Metrics]:
         try:
@@ -116,20 +142,11 @@ class NodeSamplers:
 
     def _sample(self, kind: str, *, step: int, time_ns: int, to: int) -> Metrics:
         if kind not in self._made:
-            made = SystemSampler if kind == "system" else CarbonSampler
-            self._made[kind] = made(self._sink.place.local_world_size)
+            _, make = METERS[kind]
+            self._made[kind] = make(self._sink.place.local_world_size)
         prefix = f"{kind}/{this_host()}/" if self._sink.place.node_count > 1 else f"{kind}/"
         values = self._made[kind].sample()
         return Metrics(step, time_ns, to, {prefix + name: value for name, value in values.items()})
-
-
-def interval(given: object) -> float:
-    """Check the option ``every``.
-
-    Raises:
-        InvalidArgumentError: it is no number of seconds from 1.
-    """
-    return number_option(given, "every", "seconds, 1 or more", low=1.0)
 
 
 def follow_mlflow(samplers: NodeSamplers, sink: Sink, specs: Sequence[BackendSpec], environ: Mapping[str, str]) -> None:
@@ -143,6 +160,6 @@ def follow_mlflow(samplers: NodeSamplers, sink: Sink, specs: Sequence[BackendSpe
     except ValueError:
         every = given
     try:
-        samplers.measure("system", step=0, to=to, every_s=interval(every))
+        samplers.measure("system", step=0, to=to, every_s=typed_option(options.EVERY, every))
     except (InvalidArgumentError, MissingExtraError) as error:
         sink.report("system", f"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING is set, but {error}")

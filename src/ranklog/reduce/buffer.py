@@ -194,7 +194,7 @@ class Buffer:
         Args:
             values: Name to value; not empty.
             step: The user's step, a signed 64-bit number.
-            op: A name of `ranklog.model.kinds.OPS`.
+            op: A name of `ranklog.model.spec.OPS`.
             to: Backends, as a bit mask.
             time_ns: When the call was made.
             weight: Of this sample; finite, 0 or above.
