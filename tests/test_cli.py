@@ -17,7 +17,7 @@ import pytest
 
 from ranklog import __version__
 from ranklog.cli import main
-from ranklog.cli.sync_to import parse_destination
+from ranklog.cli.sync.destinations import parse_destination
 from ranklog.delivery.lock import DeliveryLock
 from ranklog.journal.cursor import Cursor, load_cursors, save_cursor
 from ranklog.journal.layout import read_facts, segment_name, write_facts

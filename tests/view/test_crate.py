@@ -20,7 +20,7 @@ from ranklog.model.errors import InvalidArgumentError, MissingExtraError
 from ranklog.model.facts import Git, JobFacts, RankFacts
 from ranklog.model.record import EVERY_BACKEND, End, Params
 from ranklog.model.spec import BackendSpec
-from ranklog.view.crate import write_crate
+from ranklog.view.ro_crate import write_crate
 
 S = 10**9
 

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from ranklog.cli import watch as watching
-from ranklog.cli.describe import efficiency_text, outlook_text
+from ranklog.cli.run_text import outlook_text
 from ranklog.model.facts import JobFacts
 from ranklog.model.record import End, Metrics
-from ranklog.view.efficiency import Efficiency, efficiency
+from ranklog.view.efficiency import Efficiency, efficiency, efficiency_text
 from ranklog.view.outlook import outlook
 from ranklog.view.query import RunView
 

@@ -11,7 +11,7 @@ import os
 import sys
 
 from ranklog.cli.app import app
-from ranklog.cli.output import complain
+from ranklog.cli.console import print_error
 from ranklog.model.errors import RanklogError
 
 
@@ -24,5 +24,5 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (RanklogError, OSError) as error:
-        complain(error)
+        print_error(error)
         sys.exit(2)

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from ranklog.cli.output import complain, runs_directory
-from ranklog.view.crate import write_crate
+from ranklog.cli.console import print_error, runs_directory
 from ranklog.view.export import write_csv, write_jsonl, write_parquet
 from ranklog.view.find import find_run
+from ranklog.view.ro_crate import write_crate
 
 
 class Format(str, Enum):
@@ -58,7 +58,7 @@ def export(
             raise typer.BadParameter("an RO-Crate is a folder: name it with -o")
         missing = write_crate(run_dir, output, license)
         for line in missing:
-            complain(f"not in the crate: {line}")
+            print_error(f"not in the crate: {line}")
         raise typer.Exit(1 if missing else 0)
     if format is Format.parquet:
         if output is None:

@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ranklog.cli.output import age, clean, complain, count, out, runs_directory, status_text, table
+from ranklog.cli.console import clean, out, print_error, runs_directory, status_text, table
+from ranklog.cli.delivery_text import delivery_text, trouble_texts
 from ranklog.journal.layout import find_runs
 from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
 from ranklog.view.deliveries import Delivery
 from ranklog.view.summary import RunSummary, summarise
+from ranklog.view.units import age
 
 
 def ls(
@@ -38,12 +40,12 @@ def ls(
         try:
             runs.append(summarise(run_dir))
         except RunNotFoundError as error:
-            complain(error)
+            print_error(error)
     runs.sort(key=lambda run: run.facts.created_ns)
     if as_json:
         typer.echo(to_json(runs, indent=1))
     elif not runs:
-        complain(f"there are no runs below {root}")
+        print_error(f"there are no runs below {root}")
     else:
         _print(runs)
 
@@ -81,44 +83,3 @@ def _backends_text(deliveries: Sequence[Delivery]) -> Text:
     if done:
         parts.append(Text(f"{len(done)} complete" if parts or len(done) > 1 else f"{done[0].backend} complete"))
     return Text("; ").join(parts) or Text("-")
-
-
-def delivery_text(delivery: Delivery) -> Text:
-    """One backend's state in a few words."""
-    if delivery.error:
-        state, style = f"failing, {delivery.waiting:,} waiting", "red"
-    elif delivery.waiting:
-        state, style = f"{delivery.waiting:,} waiting", "yellow"
-    elif delivery.damage:
-        state, style = "incomplete: the journal is damaged", "red"
-    else:
-        state, style = "complete" if delivery.status else "up to date", "green"
-    refused = f", {len(delivery.refused)} refused" if delivery.refused else ""
-    return Text.assemble(f"{clean(delivery.backend)} ", (state + refused, style))
-
-
-def trouble_texts(deliveries: Sequence[Delivery], run_id: str) -> list[Text]:
-    """What keeps backends from taking more, and what of the journal none of them can get."""
-    lines: dict[str, str] = {}
-    for delivery in deliveries:
-        if delivery.error:
-            tries = count(delivery.failures, "failed try", "failed tries")
-            lines[f"{run_id}, {clean(delivery.backend)} ({tries}): "] = clean(delivery.error)
-        if warning := delivery.known.get("warning"):
-            lines[f"{run_id}, {clean(delivery.backend)}: "] = clean(warning)
-        if delivery.refused:
-            records = count(len(delivery.refused), "record", "records")
-            latest = clean(next(reversed(delivery.refused.values())))
-            lines[f"{run_id}, {clean(delivery.backend)} ({records} set aside): "] = (
-                f"{latest}; `ranklog show` lists them"
-            )
-        for segment, reason in delivery.damage.items():
-            what = f"cannot be read {reason}; what stands there is not delivered (`ranklog verify` tells more)"
-            lines[f"{run_id}, {clean(segment)}: "] = clean(what)
-    return [Text.assemble((where, "bold"), what) for where, what in lines.items()]
-
-
-def amount_text(delivery: Delivery) -> Text:
-    """As `delivery_text`, with how many records of how many."""
-    total = delivery.accepted + delivery.waiting
-    return delivery_text(delivery).append(f" ({delivery.accepted:,} of {total:,} records)")

@@ -12,8 +12,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ranklog.cli.outcome import OVER
-from ranklog.cli.output import age, clean, complain, count, out, runs_directory, size_text, table
+from ranklog.cli.console import clean, out, print_error, runs_directory, table
+from ranklog.cli.sync.outcome import OVER
 from ranklog.delivery.lock import DeliveryLock, LockedError
 from ranklog.journal.layout import find_runs
 from ranklog.journal.reader import read_run
@@ -22,6 +22,7 @@ from ranklog.model.errors import RunNotFoundError
 from ranklog.pipeline.merge import unmerged
 from ranklog.view.query import RunView
 from ranklog.view.summary import RunSummary
+from ranklog.view.units import age, count, size_text
 
 _DAY_S = 86400.0
 
@@ -128,7 +129,7 @@ def _has_spills(run: RunSummary) -> bool:
 
 def _agreed(going: Sequence[Candidate]) -> bool:
     if not sys.stdin.isatty():
-        complain("nothing is deleted: confirm with --yes")
+        print_error("nothing is deleted: confirm with --yes")
         return False
     size = size_text(sum(each.size for each in going))
     return typer.confirm(f"Delete {count(len(going), 'run')}, {size}, for good?")
@@ -150,14 +151,14 @@ def _delete(candidate: Candidate) -> Candidate:
     except LockedError:
         return msgspec.structs.replace(candidate, kept="another process delivers it")
     except OSError as error:
-        complain(error)
+        print_error(error)
         return msgspec.structs.replace(candidate, kept=str(error))
     return msgspec.structs.replace(candidate, deleted=True)
 
 
 def _print(found: Sequence[Candidate]) -> None:
     if not found:
-        complain("there are no runs")
+        print_error("there are no runs")
         return
     listing = table("RUN", "LAST", "SIZE", "", right=("LAST", "SIZE"))
     for each in found:

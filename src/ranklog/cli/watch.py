@@ -17,13 +17,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ranklog.cli.describe import efficiency_text, ends_text, outlook_text, place_text
-from ranklog.cli.outcome import OVER
-from ranklog.cli.output import age, clean, number, out, runs_directory, status_text, table
-from ranklog.view.efficiency import efficiency
+from ranklog.cli.console import clean, out, runs_directory, status_text, table
+from ranklog.cli.run_text import ends_text, outlook_text, place_text
+from ranklog.cli.sync.outcome import OVER
+from ranklog.view.efficiency import efficiency, efficiency_text
 from ranklog.view.find import find_run
 from ranklog.view.outlook import outlook
 from ranklog.view.query import MetricRow, RunView
+from ranklog.view.units import age, number
 
 _REST = 10.0
 _NEWEST = 5

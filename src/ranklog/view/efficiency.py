@@ -11,6 +11,7 @@ import msgspec
 
 from ranklog.model.facts import JobFacts
 from ranklog.view.query import Point, RunView
+from ranklog.view.units import count, duration
 
 _FIRST_STEPS = ("", "0")
 
@@ -95,3 +96,23 @@ def _queued_s(view: RunView) -> float | None:
         if job.submitted_ns is not None and job.started_ns is not None
     }
     return sum(wait for _, wait in waits) / 1e9 if waits else None
+
+
+def describe_run(view: RunView) -> str:
+    """Return the efficiency line of a run, as ``ranklog show --efficiency`` prints it."""
+    return f"run {view.summary.facts.run_id} {view.summary.status}: {efficiency_text(efficiency(view))}"
+
+
+def efficiency_text(found: Efficiency) -> str:
+    """Format the result as one line."""
+    parts = [count(found.attempts, "attempt")]
+    if found.queued_s is not None:
+        parts.append(f"{duration(found.queued_s)} in the queue")
+    parts.append(f"{duration(found.whole_s)} running, {duration(found.startup_s)} before the first metrics")
+    if found.lost_steps:
+        parts.append(f"{found.lost_steps:,} of {found.steps + found.lost_steps:,} steps done twice")
+    if found.lost_s >= 1:
+        parts.append(f"{duration(found.lost_s)} lost")
+    if found.goodput is not None:
+        parts.append(f"goodput {found.goodput:.0%}")
+    return "; ".join(parts)

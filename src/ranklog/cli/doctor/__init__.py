@@ -15,10 +15,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from ranklog.cli.console import clean, out, print_error, runs_directory
 from ranklog.cli.doctor.check import Bounded, Check, Level, worst
-from ranklog.cli.output import clean, complain, count, out, runs_directory
 from ranklog.model.as_json import to_json, to_plain
 from ranklog.model.place import Place
+from ranklog.view.units import count
 
 PROBE_S = 10.0
 IMPORT_S = 10.0
@@ -69,7 +70,7 @@ def doctor(
             _print(checks, place.world_size, as_json=as_json)
         elif at_once:  # else rank 0 has what this rank found
             reasons = [f"{check.name}: {check.text}" for check in checks if check.level == "bad"]
-            complain(f"{place}: {'; '.join(reasons)}")
+            print_error(f"{place}: {'; '.join(reasons)}")
         sys.stdout.flush()
         if at_once:
             os._exit(1)

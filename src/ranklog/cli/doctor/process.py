@@ -11,14 +11,14 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 
-from ranklog.cli.describe import SOON_S, device_text, place_text, versions_text
 from ranklog.cli.doctor.check import Check
-from ranklog.cli.output import date, duration, size_text
+from ranklog.cli.run_text import SOON_S, device_text, place_text, versions_text
 from ranklog.job.facts import rank_facts, versions_of
 from ranklog.job.scheduler import job_times
 from ranklog.model.errors import LaunchError
 from ranklog.model.place import Place
 from ranklog.model.redact import is_secret_name
+from ranklog.view.units import date, duration, size_text
 from ranklog.world.place.containers import launched_place
 from ranklog.world.place.detect import STRATEGY_VARIABLE, independent_tasks, other_places, stands_alone
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ranklog.cli.doctor.check import Check
-from ranklog.cli.output import duration, size_text
 from ranklog.journal.layout import create_private, make_private_dir
 from ranklog.journal.liveness import this_host
+from ranklog.view.units import duration, size_text
 
 NETWORK = frozenset(
     (

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from ranklog.cli.outcome import OVER, Outcome, labels_of, merge_kept, outcome_of, targets_for
-from ranklog.cli.output import clean
-from ranklog.cli.sync_to import Destination
+from ranklog.cli.console import clean
+from ranklog.cli.sync.destinations import Destination
+from ranklog.cli.sync.outcome import OVER, Outcome, labels_of, merge_kept, outcome_of, targets_for
 from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
@@ -92,7 +92,7 @@ class Followed:
             left = [feed for feed, step in steps if step.moved]
             for feed, step in steps:
                 if step.failed:
-                    self._say(f"{feed.target.label} does not accept yet: {feed.cursor.error}")
+                    self._say(f"cannot deliver to {feed.target.label}: {feed.cursor.error}")
         self._settled = over and not stop.is_set() and all(feed.step(finish).done for feed in self._pump.feeds)
         if self._settled:
             self._say(f"{self._status}, delivered")

@@ -24,9 +24,9 @@ from ranklog.model.as_json import to_json
 from ranklog.model.content import DATASET, FOLDER, REFERENCE, Dataset, Reference
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
 from ranklog.model.record import File, Item
-from ranklog.view.crate_action import describe_run, to_iso
 from ranklog.view.export import write_csv
 from ranklog.view.query import RunView
+from ranklog.view.ro_crate_action import describe_run, to_iso
 
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from ranklog.cli.follow import follow
-from ranklog.cli.ls import amount_text, trouble_texts
-from ranklog.cli.outcome import Outcome, labels_of, merge_kept, outcome_of, targets_for
-from ranklog.cli.output import clean, complain, out, runs_directory, status_text, table
-from ranklog.cli.sync_to import Destination, parse_destinations
+from ranklog.cli.console import clean, out, print_error, runs_directory, status_text, table
+from ranklog.cli.delivery_text import amount_text, trouble_texts
+from ranklog.cli.sync.destinations import Destination, parse_destinations
+from ranklog.cli.sync.outcome import Outcome, labels_of, merge_kept, outcome_of, targets_for
+from ranklog.cli.sync.watch import follow
 from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
@@ -117,7 +117,7 @@ def _deliver(run_dir: Path, destinations: Sequence[Destination], progress: Progr
 
 def _print(outcomes: list[Outcome]) -> None:
     if not outcomes:
-        complain("there are no runs to sync")
+        print_error("there are no runs to sync")
         return
     listing = table("RUN", "STATUS", "BACKENDS")
     for outcome in outcomes:

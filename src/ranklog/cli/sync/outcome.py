@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from ranklog.cli.sync_to import Destination
+from ranklog.cli.sync.destinations import Destination
 from ranklog.journal.targets import Target
 from ranklog.model.errors import RanklogError
 from ranklog.pipeline.merge import append_merged

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from rich.text import Text
 
-from ranklog.cli.output import clean, count, date, duration, size_text
+from ranklog.cli.console import clean
 from ranklog.model.facts import JobFacts, RankFacts
 from ranklog.model.place import Place
-from ranklog.view.efficiency import Efficiency
 from ranklog.view.outlook import Outlook
+from ranklog.view.units import count, date, duration, size_text
 
 SOON_S = 600.0
 """A job that ends in less than this is worth a look."""
@@ -79,18 +79,3 @@ def outlook_text(found: Outlook) -> Text | None:
     if found.fit:
         return Text(f"{text}; {found.fit:,} more before the job ends")
     return Text(f"{text}, after the job ends: save a checkpoint before", style="yellow")
-
-
-def efficiency_text(found: Efficiency) -> str:
-    """What a run cost, in a line."""
-    parts = [count(found.attempts, "attempt")]
-    if found.queued_s is not None:
-        parts.append(f"{duration(found.queued_s)} in the queue")
-    parts.append(f"{duration(found.whole_s)} running, {duration(found.startup_s)} before the first metrics")
-    if found.lost_steps:
-        parts.append(f"{found.lost_steps:,} of {found.steps + found.lost_steps:,} steps done twice")
-    if found.lost_s >= 1:
-        parts.append(f"{duration(found.lost_s)} lost")
-    if found.goodput is not None:
-        parts.append(f"goodput {found.goodput:.0%}")
-    return "; ".join(parts)

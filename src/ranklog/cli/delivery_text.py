@@ -1,0 +1,52 @@
+"""Text about the state of delivery, for ``ls``, ``show`` and ``sync``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from ranklog.cli.console import clean
+from ranklog.view.deliveries import Delivery
+from ranklog.view.units import count
+
+
+def delivery_text(delivery: Delivery) -> Text:
+    """One backend's state in a few words."""
+    if delivery.error:
+        state, style = f"failing, {delivery.waiting:,} waiting", "red"
+    elif delivery.waiting:
+        state, style = f"{delivery.waiting:,} waiting", "yellow"
+    elif delivery.damage:
+        state, style = "incomplete: the journal is damaged", "red"
+    else:
+        state, style = "complete" if delivery.status else "up to date", "green"
+    refused = f", {len(delivery.refused)} refused" if delivery.refused else ""
+    return Text.assemble(f"{clean(delivery.backend)} ", (state + refused, style))
+
+
+def trouble_texts(deliveries: Sequence[Delivery], run_id: str) -> list[Text]:
+    """What keeps backends from taking more, and what of the journal none of them can get."""
+    lines: dict[str, str] = {}
+    for delivery in deliveries:
+        if delivery.error:
+            tries = count(delivery.failures, "failed try", "failed tries")
+            lines[f"{run_id}, {clean(delivery.backend)} ({tries}): "] = clean(delivery.error)
+        if warning := delivery.known.get("warning"):
+            lines[f"{run_id}, {clean(delivery.backend)}: "] = clean(warning)
+        if delivery.refused:
+            records = count(len(delivery.refused), "record", "records")
+            latest = clean(next(reversed(delivery.refused.values())))
+            lines[f"{run_id}, {clean(delivery.backend)} ({records} set aside): "] = (
+                f"{latest}; `ranklog show` lists them"
+            )
+        for segment, reason in delivery.damage.items():
+            what = f"cannot be read {reason}; what stands there is not delivered (`ranklog verify` tells more)"
+            lines[f"{run_id}, {clean(segment)}: "] = clean(what)
+    return [Text.assemble((where, "bold"), what) for where, what in lines.items()]
+
+
+def amount_text(delivery: Delivery) -> Text:
+    """As `delivery_text`, with how many records of how many."""
+    total = delivery.accepted + delivery.waiting
+    return delivery_text(delivery).append(f" ({delivery.accepted:,} of {total:,} records)")
