@@ -18,7 +18,7 @@ PAUSE_S = 0.005
 def main(savedir: str, tracking_uri: str, steps: int) -> None:
     """Log ``steps`` steps; the limits of reviving a forwarder are those of a long run, scaled down."""
     supervisor.CHECK_EVERY_S = 0.1
-    supervisor.REVIVE_EVERY_S = 0.5
+    supervisor.RESTART_EVERY_S = 0.5
     logger = LoggersCollection(
         [
             MLFlowLogger(savedir, tracking_uri=tracking_uri, run_id="beside"),

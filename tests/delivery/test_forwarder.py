@@ -18,7 +18,16 @@ from ranklog.backends.shared.delivery_log import LOG
 from ranklog.delivery import __main__ as forwarder_main
 from ranklog.delivery.lock import LOCK
 from ranklog.delivery.supply import BATCH_ENTRIES
-from ranklog.forwarding.forwarder import ALL, ENOUGH, LEFT, MORE, SENT_TO_ALL, start_forwarder
+from ranklog.forwarding.forwarder import (
+    ALL,
+    DELIVERED,
+    EFFICIENCY,
+    ENOUGH,
+    LEFT,
+    MORE,
+    SENT_TO_ALL,
+    start_forwarder,
+)
 from ranklog.journal.cursor import load_cursor
 from ranklog.model.record import End, File, Item, Metrics
 from ranklog.model.spec import BackendSpec
@@ -318,7 +327,7 @@ def test_no_signal_ends_it_while_it_starts(start_attempt, forwarder):
             process.send_signal(number)
         time.sleep(0.005)
     writer.append([*metrics(0), End("FINISHED", 0)])
-    assert child.close(60) == "delivered"
+    assert child.close(60).outcome == "delivered"
     assert forwarder.lines("close") == ["FINISHED"]
     assert not SENT_TO_ALL & signal.pthread_sigmask(signal.SIG_BLOCK, ()), "the trainer takes signals as before"
 
@@ -359,8 +368,12 @@ def test_a_second_forwarder_of_a_run_waits_until_the_first_is_gone(start_attempt
 
 
 def test_both_sides_agree_on_what_is_said_and_done():
-    assert (ord(ALL), ord(ENOUGH)) == (forwarder_main._ALL, forwarder_main._ENOUGH)
-    assert LEFT == forwarder_main.LEFT
+    assert [ord(each) for each in (ALL, ENOUGH, EFFICIENCY)] == [
+        forwarder_main._ALL,
+        forwarder_main._ENOUGH,
+        forwarder_main._EFFICIENCY,
+    ]
+    assert (LEFT, DELIVERED) == (forwarder_main.LEFT, forwarder_main.DELIVERED)
     assert {*forwarder_main.IGNORED, signal.SIGTERM} == SENT_TO_ALL
 
 
@@ -403,4 +416,4 @@ def test_a_wrong_call_is_refused(tmp_path, environ):
         check=False,
     )
     assert done.returncode == 2
-    assert b"is no directory" in done.stderr
+    assert b"is not a directory" in done.stderr

@@ -273,7 +273,7 @@ def test_the_password_or_token_of_the_environment_is_sent_and_in_no_error(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*does not accept yet")
+@pytest.mark.filterwarnings("ignore:.*cannot deliver to")
 def test_a_password_inside_the_uri_is_sent_by_the_forwarder_and_in_no_file(
     asks: tuple[str, list[str]], tmp_path: Path
 ) -> None:

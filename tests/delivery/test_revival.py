@@ -61,7 +61,7 @@ def test_one_that_dies_again_and_again_is_not_started_without_end(
 ) -> None:
     monkeypatch.setattr(supervisor, "CHECK_EVERY_S", 0.05)
     logger = TensorBoardLogger(tmp_path)
-    with pytest.warns(RanklogWarning, match="another one goes on"), logger.start_logging(exit_timeout=5):
+    with pytest.warns(RanklogWarning, match="restarting it"), logger.start_logging(exit_timeout=5):
         killed = set()
         while len(killed) < 2:
             for process in forwarders():
@@ -123,6 +123,6 @@ def test_closing_says_why_it_starts_no_third_one(
         logger.log(1.0, "loss", step=0)
     told = [str(warning.message) for warning in said]
     assert any("another one delivers the rest" in text for text in told), told
-    assert any("it ended as well" in text and "delivery.log" in text for text in told), told
+    assert any("second forwarder process died as well" in text and "delivery.log" in text for text in told), told
     assert "ranklog sync" in capsys.readouterr().err
     assert not forwarders()

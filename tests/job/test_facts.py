@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ranklog import JournalLogger
-from ranklog.forwarding import efficiency
-from ranklog.job import facts
+from ranklog import CSVLogger, JournalLogger
+from ranklog.job import efficiency, facts
 from ranklog.job.scheduler import JobTimes, ask_slurm, parse_times
 from ranklog.model.place import Place
 from ranklog.view.query import RunView
@@ -148,19 +147,60 @@ def test_an_answer_of_squeue_that_tells_nothing_is_no_trouble(answer):
     assert (times.submitted_s, times.started_s, times.ends_s) == (None, None, None)
 
 
-def test_at_the_end_of_a_schedulers_job_one_line_tells_what_it_cost_and_not_for_each_of_many_short_runs(
-    monkeypatch, tmp_path, capsys
-):
-    monkeypatch.setattr(efficiency, "_told_s", float("-inf"))
-    logged(tmp_path)
-    assert "attempt" not in capsys.readouterr().err, "without a scheduler nothing is said"
+_interpreters: list[str] = []
+
+
+def _note_interpreter(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "subprocess.Popen" and arguments[0] == sys.executable:
+        _interpreters.append(" ".join(map(str, arguments[1])))  # type: ignore[call-overload]
+
+
+sys.addaudithook(_note_interpreter)
+
+
+@pytest.fixture
+def in_a_slurm_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(efficiency, "_last_s", float("-inf"))
     monkeypatch.setenv("SLURM_JOB_ID", "41")
     monkeypatch.setattr(facts, "job_times", lambda _: JobTimes())
+    _interpreters.clear()
+
+
+def test_at_the_end_of_a_schedulers_job_one_line_tells_what_it_cost_and_not_for_each_of_many_short_runs(
+    in_a_slurm_job, monkeypatch, tmp_path, capsys
+):
+    with monkeypatch.context() as outside:
+        outside.delenv("SLURM_JOB_ID")
+        logged(tmp_path)
+    assert "attempt" not in capsys.readouterr().err, "without a scheduler nothing is said"
     first = logged(tmp_path).summary.facts.run_id
     logged(tmp_path)
     told = [line for line in capsys.readouterr().err.splitlines() if "attempt" in line]
     assert len(told) == 1
     assert told[0].startswith(f"ranklog: run {first} FINISHED: 1 attempt; ")
+    assert _interpreters == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("forward", "interpreters"), [("process", 1), ("thread", 0)])
+def test_the_line_on_what_a_job_cost_needs_no_interpreter_beside_the_forwarder(
+    forward, interpreters, in_a_slurm_job, tmp_path, capsys
+):
+    logger = CSVLogger(tmp_path, forward=forward)
+    with logger.start_logging(exit_timeout=60):
+        logger.log(1.0, "loss", step=0)
+        run_id = logger.ranklog_run_id
+    told = [line for line in capsys.readouterr().err.splitlines() if "attempt" in line]
+    assert len(told) == 1
+    assert told[0].startswith(f"ranklog: run {run_id} FINISHED: 1 attempt; ")
+    assert len(_interpreters) == interpreters, _interpreters
+
+
+def test_a_run_that_failed_ends_without_a_line_on_what_it_cost(in_a_slurm_job, tmp_path, capsys):
+    logger = JournalLogger(tmp_path)
+    with pytest.raises(ZeroDivisionError), logger.start_logging():
+        raise ZeroDivisionError
+    assert "attempt" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def test_a_wake_up_after_the_pipe_was_closed_with_an_error_writes_nowhere(
 ) -> None:
     start_attempt().close()
     forwarder = start_forwarder("process", tmp_path / "run-a", secrets={}, console=False, health=Health())
-    number: int = forwarder._write_end.number  # type: ignore[attr-defined]
+    number: int = forwarder._orders.number  # type: ignore[attr-defined]
     real = os.close
 
     def close(fd: int) -> None:

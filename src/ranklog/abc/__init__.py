@@ -1,6 +1,7 @@
 """The ports of ranklog: the interfaces behind which worlds, backends and other parts can be exchanged. No I/O."""
 
 from ranklog.abc.backends import Backend, Contents, Refused, RunContext
+from ranklog.abc.forwarding import Forwarder, ForwarderEnd, ForwarderOutcome
 from ranklog.abc.items import Call, Content, Encoded, Encoder, Job, PendingItem, Room, Sampler, Sink
 from ranklog.abc.worlds import ENDING, Floats, ReduceOp, Strategy, World
 
@@ -13,6 +14,9 @@ __all__ = [
     "Encoded",
     "Encoder",
     "Floats",
+    "Forwarder",
+    "ForwarderEnd",
+    "ForwarderOutcome",
     "Job",
     "PendingItem",
     "ReduceOp",

@@ -1,17 +1,19 @@
 """The forwarder process: ``python -m ranklog.delivery RUN_DIR [--console-fd FD]``, started by rank 0.
 
-Standard input is a pipe from the trainer: ``.`` says that the journal has grown, ``A`` that the trainer has closed the
-run, ``S`` that it waits no longer, and the end of the pipe that the trainer is gone. After ``A`` or the end, what is
-journaled is delivered and the run closed in its backends, with the status in the journal or, without one, as KILLED.
-After ``S`` the batch in hand is the last one. Client libraries' noise goes to ``delivery.log`` in the run directory.
+Standard input is a pipe from the trainer with one-byte messages: ``.`` the journal has grown, ``E`` the trainer wants
+the efficiency line, ``A`` the run is closed, ``S`` the trainer stops waiting. End of file means that the trainer is
+gone. After ``A`` or end of file, the forwarder delivers the rest of the journal. It then closes the run in its backends
+with the status in the journal, or as KILLED when there is none. After ``S`` it finishes the current batch and ends.
 
-Exit status: 0 all delivered; 2 wrong call; 3 something is left for ``ranklog sync``.
+Standard output gets ``delivered`` when every backend has everything, then the efficiency line if it was asked for.
+Output of client libraries goes to ``delivery.log`` in the run directory.
 
-Schedulers, launchers and terminals send signals to every process of a job. While the trainer lives, none ends the
-forwarder: SIGHUP, SIGINT, SIGUSR1, SIGUSR2 and SIGXCPU are ignored, and SIGTERM only cuts the time for what is left
-after the run is over to `STOP_S`, so that the run is not left open. Once the trainer is gone, a second SIGTERM ends the
-forwarder after the batch in hand. Processes that backends start inherit this: what is ignored stays ignored,
-and SIGTERM is blocked.
+Exit status: 0 everything is delivered; 2 wrong arguments; 3 something is left for ``ranklog sync``.
+
+Schedulers, launchers and terminals send signals to every process of a job. While the trainer lives, none of them ends
+the forwarder. It ignores SIGHUP, SIGINT, SIGUSR1, SIGUSR2 and SIGXCPU. After SIGTERM, it has `STOP_S` seconds from the
+end of the run, so that backends do not show the run as running forever. Once the trainer is gone, a second SIGTERM ends
+the forwarder after the current batch. Child processes of backends inherit the ignored signals and have SIGTERM blocked.
 """
 
 from __future__ import annotations
@@ -25,20 +27,23 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
 from ranklog.backends.shared.delivery_log import note, open_log
+from ranklog.delivery.efficiency import efficiency_line
 from ranklog.delivery.thread import ForwardThread
 
 LINGER = "RANKLOG_LINGER_S"
 LINGER_S = 300.0
 STOP_S = 20.0
-TIDY_S = 5.0
+CLEAN_UP_S = 5.0
 LEFT = 3
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 _OVER = b"\0"
-_ALL, _ENOUGH = b"AS"
+_ALL, _ENOUGH, _EFFICIENCY = b"ASE"
+DELIVERED = b"delivered\n"
 
 
 def main(argv: list[str]) -> int:
@@ -49,34 +54,47 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     run_dir: Path = args.run_dir.absolute()
     if not run_dir.is_dir():
-        parser.error(f"{run_dir} is no directory")
+        parser.error(f"{run_dir} is not a directory")
     _yield_to_training()
     signals = _catch_signals()
+    report = os.dup(1)
     console = _redirect(run_dir, args.console_fd)
     thread = ForwardThread(run_dir, console)
     _report_end(thread, signals[1])
     # In this thread only: the others, and the processes that they start, keep SIGTERM blocked.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, *IGNORED))
-    _serve(thread, signals[0])
+    wants_efficiency = _serve(thread, signals[0])
+    if thread.delivered:
+        _answer(report, run_dir, efficiency=wants_efficiency)
     if thread.over:
-        _tidy()
+        _clean_up()
     if thread.delivered:
         return 0
-    note(run_dir, f"something is left: run `ranklog sync {run_dir}`")
+    note(run_dir, f"records are left: deliver them with `ranklog sync {run_dir}`")
     return LEFT
+
+
+def _answer(report: int, run_dir: Path, *, efficiency: bool) -> None:
+    """Tell the trainer that everything is delivered, before anything that takes time."""
+    with suppress(OSError):  # the trainer is gone
+        os.write(report, DELIVERED)
+        if efficiency:
+            os.write(report, efficiency_line(run_dir).encode())
 
 
 def _yield_to_training() -> None:
     try:
         os.nice(19)
     except OSError:
-        pass  # the priority is a courtesy
+        pass  # a normal priority costs training little
 
 
 def _redirect(run_dir: Path, console_fd: int | None) -> TextIO:
     """Send this process's output to the log; returns the stream for the console backend."""
-    console = os.dup(console_fd if console_fd is not None else 1)
-    if console_fd is not None:
+    if console_fd is None:
+        console = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    else:
+        console = os.dup(console_fd)
         os.close(console_fd)
     try:
         log = open_log(run_dir)
@@ -89,7 +107,7 @@ def _redirect(run_dir: Path, console_fd: int | None) -> TextIO:
 
 
 def _catch_signals() -> tuple[int, int]:
-    """Make signals into bytes of a pipe, each its number; returns both ends. SIGTERM is blocked from here on."""
+    """Turn each signal into a byte of a pipe; returns both ends. SIGTERM is blocked from here on."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -100,7 +118,7 @@ def _catch_signals() -> tuple[int, int]:
 
 
 def _report_end(thread: ForwardThread, writer: int) -> None:
-    """Write a byte that is no signal when the thread comes to its end."""
+    """Write a byte that is no signal number when the thread ends."""
 
     def report() -> None:
         thread.join()
@@ -109,25 +127,26 @@ def _report_end(thread: ForwardThread, writer: int) -> None:
     threading.Thread(target=report, name="ranklog-end", daemon=True).start()
 
 
-def _serve(thread: ForwardThread, signals: int) -> None:
-    """Pass on what the trainer says until the run is over, then wait for the rest; shorter after SIGTERM."""
-    terminated = terminated_alone = over = False
+def _serve(thread: ForwardThread, signals: int) -> bool:
+    """Act on messages until the run is over, then wait for delivery; returns whether efficiency was asked for."""
+    terminated = terminated_alone = over = wants_efficiency = False
     inputs = [signals, 0]
     deadline_s = math.inf
     while not (thread.over and over):
         left_s = None if deadline_s == math.inf else max(0.0, deadline_s - time.monotonic())
         readable, _, _ = select.select(inputs, [], [], left_s)
         if not readable:
-            return
+            break
         if 0 in readable:
-            said = os.read(0, 65536)
-            if _ENOUGH in said:
+            messages = os.read(0, 65536)
+            wants_efficiency = wants_efficiency or _EFFICIENCY in messages
+            if _ENOUGH in messages:
                 thread.stop(STOP_S)
-                return
+                break
             thread.wake()
-            if not said:
+            if not messages:
                 inputs.remove(0)
-            if not over and (not said or _ALL in said):
+            if not over and (not messages or _ALL in messages):
                 over = True
                 thread.end("KILLED")
                 deadline_s = time.monotonic() + (STOP_S if terminated else _linger_s())
@@ -138,8 +157,9 @@ def _serve(thread: ForwardThread, signals: int) -> None:
             if 0 not in inputs:
                 if terminated_alone:
                     thread.stop(STOP_S)
-                    return
+                    break
                 terminated_alone = True
+    return wants_efficiency
 
 
 def _linger_s() -> float:
@@ -149,15 +169,15 @@ def _linger_s() -> float:
         return LINGER_S
 
 
-def _tidy() -> None:
-    """Let client libraries put away their temporary files, which they do at an exit that this process does not make."""
-    tidy = threading.Thread(target=atexit._run_exitfuncs, name="ranklog-tidy", daemon=True)
-    tidy.start()
-    tidy.join(TIDY_S)
+def _clean_up() -> None:
+    """Run exit handlers, in which client libraries delete temporary files: `os._exit` would skip them."""
+    cleaner = threading.Thread(target=atexit._run_exitfuncs, name="ranklog-cleanup", daemon=True)
+    cleaner.start()
+    cleaner.join(CLEAN_UP_S)
 
 
 if __name__ == "__main__":
     status = main(sys.argv[1:])
     sys.stdout.flush()
-    # Not sys.exit: a client library's threads that hang must not keep this process alive.
+    # Not sys.exit: it would wait for threads of client libraries, which may hang.
     os._exit(status)

@@ -1,1 +1,1 @@
-"""Runs the forwarder process from rank 0: start, supervise, report progress, stop."""
+"""Delivery as rank 0 sees it: the forwarder, its supervisor, and the progress line at close."""

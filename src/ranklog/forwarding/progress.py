@@ -1,8 +1,8 @@
-"""Says how delivery goes while closing waits for it.
+"""Progress line on stderr while `close()` waits for delivery.
 
-In: the run directory and the number of records in its journal. Out: lines on the standard error of rank 0, from a
-second on: on a terminal one that is written over, in a file one every five seconds. A thread of its own, which
-reads the backends' cursors; ends with `stop`.
+In: the run directory and the number of records in its journal. Out: on rank 0, after one second, how many records each
+unfinished backend has. A terminal shows one line that is overwritten; a file gets a new line every five seconds. Runs
+in its own thread, which reads the backends' cursors, until `ProgressLine.stop`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ TERMINAL_EVERY_S = 1.0
 FILE_EVERY_S = 5.0
 
 
-class Waiting:
-    """Tells until it is stopped.
+class ProgressLine:
+    """Prints the progress of delivery until it is stopped.
 
     Args:
         run_dir: The run directory.
-        records: Records in the journal.
-        timeout_s: For how long closing waits.
+        records: Number of records in the journal.
+        timeout_s: Seconds that closing waits at most.
     """
 
     def __init__(self, run_dir: Path, records: int, timeout_s: float) -> None:
@@ -36,13 +36,13 @@ class Waiting:
         self._records = records
         self._deadline = time.monotonic() + timeout_s
         self._stopped = threading.Event()
-        self._over = False
+        self._unfinished = False
         self._terminal = _is_terminal()
-        self._thread = threading.Thread(target=self._run, name="ranklog-waiting", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="ranklog-progress", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Say no more."""
+        """Stop printing."""
         self._stopped.set()
         self._thread.join(1.0)
 
@@ -50,31 +50,31 @@ class Waiting:
         pause_s = FIRST_S
         while not self._stopped.wait(pause_s):
             pause_s = TERMINAL_EVERY_S if self._terminal else FILE_EVERY_S
-            behind = describe((cursor for _, cursor in load_cursors(self._run_dir)), self._records)
+            behind = unfinished_backends((cursor for _, cursor in load_cursors(self._run_dir)), self._records)
             if behind:
                 left_s = max(self._deadline - time.monotonic(), 0.0)
                 self._write(f"ranklog: delivering to {behind}; waiting {left_s:.0f} s at most")
-        if self._over:
-            self._say("\n")
+        if self._unfinished:
+            self._print("\n")
 
     def _write(self, text: str) -> None:
         # \x1b[K clears what a longer line left behind.
-        self._say(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
-        self._over = self._terminal
+        self._print(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
+        self._unfinished = self._terminal
 
     @staticmethod
-    def _say(text: str) -> None:
+    def _print(text: str) -> None:
         with suppress(OSError, ValueError, AttributeError):
             sys.stderr.write(text)
             sys.stderr.flush()
 
 
-def describe(cursors: Iterable[Cursor], records: int) -> str:
-    """Which backends are behind, and how far; empty where none is.
+def unfinished_backends(cursors: Iterable[Cursor], records: int) -> str:
+    """Name the backends that lack records, with how many they have; empty when all are done.
 
     Example:
         >>> done = Cursor(backend="console", next_ordinal=40, status="FINISHED")
-        >>> describe([Cursor(backend="mlflow", next_ordinal=12), done], 40)
+        >>> unfinished_backends([Cursor(backend="mlflow", next_ordinal=12), done], 40)
         'mlflow (12 of 40 records)'
     """
     return ", ".join(

@@ -17,8 +17,7 @@ from pathlib import Path
 import msgspec
 
 from ranklog.abc import Content, Job, PendingItem
-from ranklog.forwarding.efficiency import tell_efficiency
-from ranklog.forwarding.supervisor import Outlet
+from ranklog.forwarding.supervisor import Supervisor
 from ranklog.job.facts import job_facts, rank_facts
 from ranklog.job.requeue import choose_run_id, new_run_id
 from ranklog.job.runs import claim_run
@@ -46,7 +45,6 @@ SYNC_EVERY_S = 1.0
 BEAT_EVERY_S = 60.0
 RANKS_SHARE = 0.7
 FACTS_S = 1.0
-FAREWELL_S = 5.0
 MERGE_AT_CLOSE_BYTES = 32 * 1024 * 1024
 RANKS_AFTER_FAILURE_S = 3.0
 
@@ -77,7 +75,7 @@ class Session:
         self.samplers = NodeSamplers(self, self.opened_s)
         self.aside = Aside(self.inbox.extend, self._lose)
         self._ends: list[Callable[[], None]] = [self.samplers.stop]
-        self._outlet: Outlet | None = None
+        self._supervisor: Supervisor | None = None
         self._lost_told = 0
         self._lost_items = 0
         self._run_id = config.run_id
@@ -136,7 +134,7 @@ class Session:
         )
         self.resumed = attempt.attempt > 0
         self.recorder = Recorder(run_dir, attempt, self._wake, self.health)
-        self._outlet = Outlet(self.config, run_dir, self.health)
+        self._supervisor = Supervisor(self.config, run_dir, self.health)
 
     def _note_job(self) -> None:
         try:
@@ -148,8 +146,8 @@ class Session:
             self.health.warn("facts", f"{self.place}: what the job is could not be noted: {error!r}")
 
     def _wake(self) -> None:
-        if self._outlet is not None:
-            self._outlet.wake()
+        if self._supervisor is not None:
+            self._supervisor.wake()
 
     def run_id(self, timeout_s: float) -> str:
         """Id of the run, on every rank; on others than 0 it comes through the communicator.
@@ -240,8 +238,8 @@ class Session:
                 if self.recorder is not None and now - beaten >= BEAT_EVERY_S:
                     beaten = now
                     self.recorder.beat()
-                if self._outlet is not None:
-                    self._outlet.look(now)
+                if self._supervisor is not None:
+                    self._supervisor.check(now)
             except Exception as error:  # this thread must live as long as the run
                 self.health.warn("drain", f"{self.place}: {error!r}")
 
@@ -295,8 +293,8 @@ class Session:
         """In a forked child: let go of what belongs to the parent, without a trace."""
         for end in self._ends:
             end()
-        if self._outlet is not None:
-            self._outlet.forget()
+        if self._supervisor is not None:
+            self._supervisor.forget()
 
     def close(self, status: Status, *, timeout_s: float, reason: str = "") -> bool:
         """End the run in this process; whether all was delivered within the time."""
@@ -307,14 +305,12 @@ class Session:
             self._collect(time.monotonic() + ranks_s, reason)
         finally:
             delivered = self._end(status, reason, deadline)
-        if not delivered and self.recorder is not None and self._outlet is not None:
-            self._outlet.tell_trouble()
+        if not delivered and self.recorder is not None and self._supervisor is not None:
+            self._supervisor.report_errors()
             sys.stderr.write(
                 f"ranklog: run {self._run_id} is journaled, but not delivered to every backend within {timeout_s:g} s. "
                 f"Deliver the rest with:  ranklog sync {self.recorder.run_dir}\n"
             )
-        if self.recorder is not None and status == "FINISHED":
-            tell_efficiency(self.recorder.run_dir, os.environ, min(deadline - time.monotonic(), FAREWELL_S))
         return delivered
 
     def _collect(self, deadline: float, reason: str) -> None:
@@ -367,10 +363,12 @@ class Session:
             self.health.warn("spill", f"what other ranks kept in {run_dir} cannot be merged: {error}")
 
     def _end(self, status: Status, reason: str, deadline: float) -> bool:
-        if self.recorder is None or self._outlet is None:
+        if self.recorder is None or self._supervisor is None:
             return True
         if self.recorder.lost:
             self.health.warn(LOST_RECORDS, f"{self.recorder.lost} records could not be journaled")
         self._record([*self.health.news(last=True), End(status, time.time_ns(), reason)])
         self.recorder.close()
-        return self._outlet.close(max(deadline - time.monotonic(), 0.0), records=self.recorder.ordinal)
+        return self._supervisor.close(
+            max(deadline - time.monotonic(), 0.0), records=self.recorder.ordinal, status=status
+        )
