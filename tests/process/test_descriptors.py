@@ -17,7 +17,7 @@ from ranklog.journal.descriptor import Descriptor
 from ranklog.journal.writer import JournalWriter
 from ranklog.process.earlier_wakeup import EarlierWakeup
 from ranklog.process.health import Health
-from ranklog.process.signals import Watch
+from ranklog.process.signals import SignalWatch
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_signals_do_not_reach_a_file_that_got_the_number_of_an_earlier_wake_up_d
     earlier.pass_on(signal.SIGTERM)
     assert os.read(reader, 10) == bytes([signal.SIGTERM]), "its reader still hears"
     before = signal.set_wakeup_fd(-1)
-    earlier.put_back()
+    earlier.restore()
     assert signal.set_wakeup_fd(before) == -1, "what means another file now is not put back"
     earlier.close()
     os.close(reader)
@@ -108,7 +108,7 @@ def test_an_earlier_wake_up_descriptor_that_is_still_there_is_put_back() -> None
     reader, writer = os.pipe2(os.O_NONBLOCK)
     earlier = EarlierWakeup(writer)
     before = signal.set_wakeup_fd(-1)
-    earlier.put_back()
+    earlier.restore()
     assert signal.set_wakeup_fd(before) == writer
     earlier.close()
     os.close(reader)
@@ -142,7 +142,7 @@ def test_in_a_forked_child_a_lock_that_another_thread_held_does_not_hold_up_the_
 
 def test_a_wakeup_descriptor_that_another_library_puts_back_later_means_no_file_of_the_program(tmp_path: Path) -> None:
     before = signal.set_wakeup_fd(-1)
-    watch = Watch(lambda number: None)
+    watch = SignalWatch(lambda number: None)
     watch.add(signal.SIGUSR1, lambda: None)
     reader, writer = socket.socketpair()
     writer.setblocking(False)

@@ -24,6 +24,7 @@ from ranklog.model.spec import LogFreq, check_log_freq
 from ranklog.model.text import check_name
 from ranklog.pipeline.gate import Gate, freq_takes
 from ranklog.process import exits
+from ranklog.process.signals import on_signals
 from ranklog.world.place.current import place
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class OpenLogger:
         try:
             yield
         except BaseException as error:
-            status, reason = exits.ending(error)
+            status, reason = exits.status_of_exception(error)
             self._close(status, exit_timeout, reason)
             raise
         self._close("FINISHED", exit_timeout)
@@ -216,7 +217,7 @@ class OpenLogger:
         Ranks: any may call; each process gets its own signals.
         """
         self._live("on_preempt")
-        open_loggers.on_preempt(callback, signals)
+        on_signals(callback, signals)
 
     def time_left(self) -> float | None:
         """Seconds until the scheduler ends the job, None where no scheduler tells; below 0 once it is over.

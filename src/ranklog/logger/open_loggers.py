@@ -1,21 +1,16 @@
-"""What concerns all open loggers of a process: forks, signals, exits, exceptions, and questions to the delivery side.
+"""Hooks and helpers that all open loggers of a process share.
 
-An exit without `destroy_logger_context` closes what is open, with the status that the process exits with
-(`ranklog.process.exits`). A signal that announces the end brings what was logged into the journal
-(`ranklog.process.signals`). A forked child, for example a DataLoader worker, finds its loggers inert.
+When the program exits with an open logger, the logger is closed with the exit status (`ranklog.process.exits`). When a
+signal announces the end, everything logged is journaled (`ranklog.process.signals`). In a forked child, for example a
+DataLoader worker, loggers are inert (`ranklog.process.forks`).
 """
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
-import threading
-import time
 import warnings
-from collections.abc import Iterable, Mapping
-from signal import Signals
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -29,8 +24,7 @@ from ranklog.model.record import Event, Status
 from ranklog.model.spec import LogFreq
 from ranklog.model.text import storable
 from ranklog.pipeline.gate import Gate
-from ranklog.process import blackbox, exits
-from ranklog.process.signals import FLUSH_S, Callback, Watch, check_signals
+from ranklog.process import blackbox, exits, forks, signals
 from ranklog.values.numbers import shown
 
 if TYPE_CHECKING:
@@ -39,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Closable(Protocol):
-    """An open logger, as this module sees it."""
+    """An open logger, as seen from this module."""
 
     def _close(self, status: Status, exit_timeout: float, reason: str = "") -> None: ...
 
@@ -48,93 +42,23 @@ class Closable(Protocol):
     def _fork(self) -> None: ...
 
 
-# Strong references: a logger that a function opened and left is closed at exit, not collected.
-_open: set[Any] = set()
 _opened: dict[str, int] = {}
-_hooked = False
-_watch: Watch | None = None
 
 
 def register(logger: Closable) -> None:
-    """Remember an open logger."""
-    global _hooked  # noqa: PLW0603 - hooks of the process are set once
-    _open.add(logger)
-    if not _hooked:
-        _hooked = True
-        atexit.register(_close_all)
-        os.register_at_fork(after_in_child=_fork_all)
-    if len(_open) == 1:
-        exits.watch()
-    blackbox.listen()
-    if threading.current_thread() is threading.main_thread():
-        _watched()
+    """Close a logger at exit, secure it at signals, and disable it in forked children. Keeps a reference to it."""
+    forks.register(logger._fork)
+    exits.register(logger._close)
+    signals.register(logger._secure)
+    blackbox.listen(logger)
 
 
 def unregister(logger: Closable) -> None:
-    """Forget a logger that is closed."""
-    global _watch  # noqa: PLW0603 - there is one watch a process
-    _open.discard(logger)
-    if not _open:
-        blackbox.stop_listening()
-        exits.rest()
-    if not _open and _watch is not None and threading.current_thread() is threading.main_thread():
-        _watch.stop()
-        _watch = None
-
-
-def _watched() -> Watch:
-    global _watch  # noqa: PLW0603 - there is one watch a process
-    if _watch is None:
-        _watch = Watch(_secure_all)
-    return _watch
-
-
-def on_preempt(callback: Callback, names: Iterable[str]) -> None:
-    """Call ``callback`` in the main thread at these signals, as long as a logger is open.
-
-    Raises:
-        InvalidArgumentError: a name is none of the signals that announce an end, or ``callback`` cannot be called.
-        RanklogError: this is not the main thread.
-    """
-    if not callable(callback):
-        raise InvalidArgumentError(
-            f"on_preempt(callback={callback!r}) is not allowed: give a function without arguments"
-        )
-    numbers = check_signals(names)
-    for number in numbers:
-        _watched().add(number, callback)
-
-
-def _secure_all(number: Signals) -> None:
-    exits.note_signal(number.name)
-    for logger in list(_open):
-        try:
-            event = Event("warning", "signal", f"{number.name} received", time.time_ns())
-            logger._secure(event, FLUSH_S)
-        except Exception as error:
-            sys.stderr.write(f"ranklog: at {number.name}: {error!r}\n")
-
-
-def _close_all() -> None:
-    status, reason = exits.at_exit()
-    for logger in list(_open):
-        try:
-            logger._close(status, 30.0, reason)
-        except Exception as error:
-            sys.stderr.write(f"ranklog: closing at exit failed: {error!r}\n")
-
-
-def _fork_all() -> None:
-    global _watch
-    watch, _watch = _watch, None
-    if watch is not None:
-        watch.leave_in_child()
-    blackbox.stop_listening()
-    if _open:
-        exits.rest()
-    for logger in list(_open):
-        logger._fork()
-    _open.clear()
+    """Undo `register` for a logger that is closed."""
+    blackbox.stop_listening(logger)
+    exits.unregister(logger._close)
+    signals.unregister(logger._secure)
+    forks.unregister(logger._fork)
 
 
 def inert_gate() -> Gate:

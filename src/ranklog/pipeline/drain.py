@@ -107,7 +107,7 @@ class Drain:
             except Exception as error:  # a device may fail in any way
                 self._health.warn(VALUE, f"values of {', '.join(raw)} at step {step} cannot be read: {error}")
                 continue
-            self._last.note(values, step)
+            self._last.add(values, step)
             if op is not None:
                 weight = 1.0 if weight is None else weight
                 self._rows.add(values, step=step, op=op, to=to, time_ns=time_ns, weight=weight)

@@ -1,1 +1,1 @@
-"""This process as a whole: signals, exit status, forks, last output, warnings."""
+"""Handling of this process as a whole: signals, exit status, forks, last output, warnings."""

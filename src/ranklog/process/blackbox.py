@@ -1,11 +1,11 @@
-"""The black box of a process: its last lines of output and its last metrics, kept in memory until something ends badly.
+"""Black box of a process: its last lines of output and its last metrics, kept in memory in case the run ends badly.
 
-In: what Python code of this process writes to standard output and error while a logger is open (not what C code
-writes), and the values that this rank logged. Out: one small text for the run, when the process fails, gets a signal
-or loses the other ranks. Bounded in memory and in the run: `SIZE_CHARS` a rank, less where there are many ranks.
+In: output of Python code on stdout and stderr while a logger is open (not output of C code), and the values that this
+rank logged. Out: one small text for the run when the process fails, receives a signal or loses the other ranks. Memory
+and text are bounded: `SIZE_CHARS` per rank, less when there are many ranks.
 
-Output is listened to by a ``write`` of its own on the stream objects, taken away again when the last logger closes;
-the streams, their descriptors and what they show stay as they are.
+While a logger is open, the stream objects have a ``write`` method of ours that records the text and passes it on. The
+streams, their descriptors and their output do not change.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ranklog.model.place import Place
 from ranklog.model.record import EVERY_BACKEND, LAST_LINES, File, Item
 from ranklog.model.redact import MASK, is_secret_name, mask_text
 from ranklog.model.text import storable
+from ranklog.process import forks
 
 SIZE_CHARS = 16_000
 WORLD_CHARS = 4_000_000
@@ -36,16 +37,16 @@ STACKS = "RANKLOG_STACKS"
 
 
 class Listener:
-    """Listens to the standard streams of this process; for the main thread to start and stop."""
+    """Records output on the standard streams of this process. Start and stop it in the main thread."""
 
     def __init__(self) -> None:
         self._pieces: deque[str] = deque(maxlen=PIECES)
-        self._listened: list[tuple[TextIO, Callable[[str], int], Callable[[str], int] | None]] = []
+        self._replaced: list[tuple[TextIO, Callable[[str], int], Callable[[str], int] | None]] = []
         for stream in (sys.stdout, sys.stderr):
             self._listen(stream)
 
     def _listen(self, stream: TextIO | None) -> None:
-        if stream is None:  # as under pythonw
+        if stream is None:  # under pythonw, for example
             return
         before, pieces = stream.write, self._pieces
 
@@ -57,13 +58,13 @@ class Listener:
         try:
             others = vars(stream).get("write")
             stream.write = write  # type: ignore[method-assign]
-        except (AttributeError, TypeError):  # an object that takes no attributes is not listened to
+        except (AttributeError, TypeError):  # an object without settable attributes cannot be recorded
             return
-        self._listened.append((stream, write, others))
+        self._replaced.append((stream, write, others))
 
     def stop(self) -> None:
-        """Let the streams be as they were, unless somebody else has changed them since."""
-        for stream, write, others in self._listened:
+        """Restore the original write methods unless someone replaced them since."""
+        for stream, write, others in self._replaced:
             if vars(stream).get("write") is not write:
                 continue
             if others is None:
@@ -72,19 +73,19 @@ class Listener:
                 stream.write = others  # type: ignore[method-assign]
 
     def lines(self) -> list[str]:
-        """The last lines; of one that was written over, as a progress bar is, what stood there last."""
+        """Return the last lines. Of a line that was overwritten, as by a progress bar, return the last version."""
         text = "".join(tuple(self._pieces))
         return [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
 
 
 class LastValues:
-    """The newest value of each of the metrics that this rank logged last."""
+    """Newest values of the metrics that this rank logged most recently."""
 
     def __init__(self) -> None:
         self._values: dict[str, tuple[int, float]] = {}
 
-    def note(self, values: Mapping[str, float], step: int) -> None:
-        """Take notice of values."""
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """Remember values."""
         for name, value in values.items():
             self._values.pop(name, None)
             self._values[name] = (step, value)
@@ -92,34 +93,34 @@ class LastValues:
             del self._values[next(iter(self._values))]
 
     def lines(self) -> list[str]:
-        """A line a metric, the newest last."""
+        """Return one line per metric, the newest last."""
         return [f"{name} = {value:.6g} at step {step}" for name, (step, value) in list(self._values.items())]
 
 
 class BlackBox:
-    """Makes the texts of one session.
+    """Makes the black-box texts of one session.
 
     Args:
         place: This process.
 
     Attributes:
-        values: The newest values of this rank.
+        values: Newest values of this rank.
     """
 
     def __init__(self, place: Place) -> None:
         self.values = LastValues()
         self._place = place
-        self._told: list[str] = []
+        self._causes: list[str] = []
 
-    def items(self, why: str) -> list[Item]:
-        """The text as an item; none when it was made for the same cause before."""
-        import hashlib  # here and below: a script that ends well need not wait for these
+    def items(self, cause: str) -> list[Item]:
+        """Return the text as an item, or nothing when there is one for this cause already."""
+        import hashlib  # here and below: a script that ends well never needs these
 
-        if why in self._told:
+        if cause in self._causes:
             return []
-        self._told.append(why)
+        self._causes.append(cause)
         text = compose(
-            why,
+            cause,
             last_lines(),
             self.values.lines(),
             stacks_if_asked(os.environ),
@@ -129,36 +130,49 @@ class BlackBox:
         name = f"{LAST_LINES}rank_{self._place.rank:03d}"
         data = text.encode()
         file = File(f"{name}.txt", len(data), hashlib.sha256(data).hexdigest(), data)
-        step = len(self._told) - 1
+        step = len(self._causes) - 1
         media = "text/plain; charset=utf-8"
         return [Item("text", name, step, time.time_ns(), EVERY_BACKEND, self._place.rank, media, (file,))]
 
 
 _listener: Listener | None = None
+_users: list[object] = []
 
 
-def listen() -> None:
-    """Begin to listen to this process's output; without effect while that goes on."""
+def listen(user: object) -> None:
+    """Record this process's output until each user has called `stop_listening`."""
     global _listener  # noqa: PLW0603 - a process has one standard output
+    if user not in _users:
+        _users.append(user)
     if _listener is None:
         _listener = Listener()
+        forks.register(_forget)
 
 
-def stop_listening() -> None:
-    """Forget the output, and listen no more."""
+def stop_listening(user: object) -> None:
+    """End one user's recording. After the last one, the recorded output is dropped."""
+    if user in _users:
+        _users.remove(user)
+        if not _users:
+            forks.unregister(_forget)
+            _forget()
+
+
+def _forget() -> None:
     global _listener  # noqa: PLW0603 - a process has one standard output
+    _users.clear()
     if _listener is not None:
         _listener.stop()
         _listener = None
 
 
 def last_lines() -> list[str]:
-    """The last lines of this process's output; none where nobody listens."""
+    """Return the last lines of this process's output; nothing while it is not recorded."""
     return [] if _listener is None else _listener.lines()
 
 
 def cause_of(reason: str) -> str:
-    """The reason of a failure, with the traceback of the exception that is being handled, if one is."""
+    """Return the reason of a failure, with the traceback of the exception that is being handled, if any."""
     error = sys.exception() if sys.version_info >= (3, 11) else sys.exc_info()[1]
     if error is None:
         return reason
@@ -168,7 +182,7 @@ def cause_of(reason: str) -> str:
 
 
 def share_chars(world_size: int) -> int:
-    """Characters that one rank may keep in the run.
+    """Return how many characters one rank may keep in the run.
 
     Example:
         >>> share_chars(8), share_chars(1000), share_chars(100_000)
@@ -178,9 +192,9 @@ def share_chars(world_size: int) -> int:
 
 
 def compose(
-    why: str, lines: list[str], metrics: list[str], stacks: str, *, size: int, environ: Mapping[str, str]
+    cause: str, lines: list[str], metrics: list[str], stacks: str, *, size: int, environ: Mapping[str, str]
 ) -> str:
-    """The text of a black box: at most ``size`` characters, secrets masked; pure.
+    """Build the text of a black box: at most ``size`` characters, secrets masked. Pure.
 
     Example:
         >>> print(compose("SIGTERM", ["epoch 1", "key abcdef"], ["loss = 1 at step 3"], "", size=200,
@@ -192,7 +206,7 @@ def compose(
         epoch 1
         key ***
     """
-    parts = [why]
+    parts = [cause]
     if metrics:
         parts += ["--- last metrics", *metrics]
     if stacks:
@@ -212,7 +226,7 @@ def _masked(text: str, environ: Mapping[str, str]) -> str:
 
 
 def stacks_if_asked(environ: Mapping[str, str]) -> str:
-    """The stacks of all threads, where ``RANKLOG_STACKS=1`` asks for them."""
+    """Return the stacks of all threads if ``RANKLOG_STACKS=1`` is set."""
     if environ.get(STACKS, "0") in ("", "0"):
         return ""
     import tempfile

@@ -1,15 +1,16 @@
 """Signals that announce the end of a job: SIGTERM, and SIGUSR1 or SIGUSR2 where the user asks for them.
 
-In: signals of this process, while a logger is open. Out: what was logged is in the journal within `FLUSH_S`, the
-user's callbacks are called in the main thread, and then happens what would have happened without ranklog: an earlier
-handler runs, or the signal's default ends the process. Python's handlers do not run while the main thread is inside a
-collective (see the signal module, "Execution of Python signal handlers"), so the work is done by a thread that the
-wake-up descriptor wakes. A descriptor that was set before gets its bytes as well. Nothing here talks to a network.
+While a logger is open, a signal leads to three steps. Everything logged is journaled within `FLUSH_S`. The user's
+callbacks run in the main thread. Then the process continues as it would without ranklog: an earlier handler runs, or
+the default action ends the process.
 
-The thread has one way to stop, `Watch.stop`, which also puts back what was there before. Forked children get the same:
-an earlier handler, or the default. Schedulers send USR1 and USR2 to every process of a job at any time, so one that the
-program asked for ends neither a child, nor the program after the last logger was closed. With `signal.signal` it would
-be the same. SIGTERM ends a child, as a DataLoader needs it.
+Python's handlers do not run while the main thread is inside a collective (see the signal module, "Execution of Python
+signal handlers"). So a thread does the work, woken through the wake-up descriptor. A wake-up descriptor that was set
+before still gets its bytes. Nothing here uses a network.
+
+`SignalWatch.stop` restores the earlier handlers, and a forked child does the same. Schedulers send SIGUSR1 and SIGUSR2
+to every process of a job at any time. A signal that the user asked for therefore ends neither a child, nor the program
+after the last logger was closed, as with `signal.signal`. SIGTERM ends a child, because a DataLoader relies on it.
 """
 
 from __future__ import annotations
@@ -18,33 +19,105 @@ import os
 import signal
 import socket
 import struct
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 from ranklog.model.errors import InvalidArgumentError, RanklogError
+from ranklog.model.record import Event
+from ranklog.process import exits, forks
 from ranklog.process.earlier_wakeup import EarlierWakeup
 
 FLUSH_S = 1.8
-"""Seconds for bringing what was logged into the journal: within 2 s it has to be there."""
+"""Seconds for writing everything logged to the journal. The promise is 2 s."""
 
 ALLOWED = {each.name: each for each in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
 _STOP = 0
-"""A byte that is no signal."""
+"""A byte that is no signal number."""
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 Callback = Callable[[], object]
-_kept: list[Watch] = []
-"""Stopped, but another library still has their wake-up descriptor."""
+Secure = Callable[[Event, float], object]
+"""Writes everything logged and the event to the journal, within a number of seconds."""
+
+_secure_callbacks: list[Secure] = []
+_watch: SignalWatch | None = None
+_kept: list[SignalWatch] = []
+"""Stopped watches whose wake-up descriptor another library may still put back."""
+
+
+def register(secure: Secure) -> None:
+    """Call ``secure`` in a thread when a signal announces the end; without effect when it is registered already.
+
+    Signals can be watched from the main thread only. A logger that is opened in another thread is secured as well once
+    some logger is opened in the main thread.
+    """
+    if secure not in _secure_callbacks:
+        _secure_callbacks.append(secure)
+    if threading.current_thread() is threading.main_thread():
+        _running_watch()
+
+
+def unregister(secure: Secure) -> None:
+    """Remove a callback; after the last one, the earlier signal handlers are restored."""
+    global _watch  # noqa: PLW0603 - there is one watch per process
+    if secure in _secure_callbacks:
+        _secure_callbacks.remove(secure)
+    if not _secure_callbacks and _watch is not None and threading.current_thread() is threading.main_thread():
+        forks.unregister(_forget)
+        _watch.stop()
+        _watch = None
+
+
+def on_signals(callback: Callback, names: Iterable[str]) -> None:
+    """Call ``callback`` in the main thread at these signals, for as long as a logger is open.
+
+    Raises:
+        InvalidArgumentError: a name is not one of the signals that announce an end, or ``callback`` is not callable.
+        RanklogError: this is not the main thread.
+    """
+    if not callable(callback):
+        raise InvalidArgumentError(
+            f"on_preempt(callback={callback!r}) is not allowed: give a function without arguments"
+        )
+    for number in check_signals(names):
+        _running_watch().add(number, callback)
+
+
+def _running_watch() -> SignalWatch:
+    global _watch  # noqa: PLW0603 - there is one watch per process
+    if _watch is None:
+        _watch = SignalWatch(_secure_all)
+        forks.register(_forget)
+    return _watch
+
+
+def _secure_all(number: signal.Signals) -> None:
+    exits.record_signal(number.name)
+    for secure in tuple(_secure_callbacks):
+        try:
+            secure(Event("warning", "signal", f"{number.name} received", time.time_ns()), FLUSH_S)
+        except Exception as error:
+            sys.stderr.write(f"ranklog: at {number.name}: {error!r}\n")
+
+
+def _forget() -> None:
+    global _watch
+    _secure_callbacks.clear()
+    watch, _watch = _watch, None
+    if watch is not None:
+        watch.leave_in_child()
 
 
 def check_signals(names: Iterable[str]) -> tuple[signal.Signals, ...]:
-    """Signals from their names.
+    """Return signals by name.
 
     Raises:
-        InvalidArgumentError: one is not among those that announce an end.
+        InvalidArgumentError: a signal is not one of those that announce an end.
 
     Example:
         >>> check_signals(["SIGUSR1"])
@@ -58,14 +131,14 @@ def check_signals(names: Iterable[str]) -> tuple[signal.Signals, ...]:
 
 
 def _pass(number: int, frame: FrameType | None) -> None:
-    """Do nothing. Unlike SIG_IGN, other programs do not inherit that."""
+    """Do nothing. Unlike SIG_IGN, child programs do not inherit this."""
 
 
-class Watch:
-    """Watches for signals in this process; made and stopped in the main thread.
+class SignalWatch:
+    """Watches for signals in this process. Create and stop it in the main thread.
 
     Args:
-        secure: Called in a thread beside the watching one after each signal: brings what was logged into the journal.
+        secure: Called after each signal, in a thread of its own: writes everything logged to the journal.
 
     Raises:
         RanklogError: this is not the main thread.
@@ -82,7 +155,7 @@ class Watch:
         self._terminated = False
         self._leaving = False
         self._stopped = False
-        # A child that was forked without Python's knowledge writes here, too: the kernel says who wrote.
+        # A child that was forked from C writes here as well, so the kernel has to name the writer.
         self._reader, self._writer = socket.socketpair()
         self._reader.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._writer.setblocking(False)
@@ -92,33 +165,33 @@ class Watch:
         self.add(signal.SIGTERM)
 
     def add(self, number: signal.Signals, callback: Callback | None = None) -> None:
-        """Watch for a signal as well, and call ``callback`` in the main thread when it comes."""
+        """Watch for one more signal, and call ``callback`` in the main thread when it arrives."""
         if callback is not None:
             self._callbacks.setdefault(number, []).append(callback)
         if number not in self._before:
             before = signal.getsignal(number)
-            # None: a handler that was set from C. It cannot be called from here, so it stays, and ours does not come.
-            # SIG_IGN: programs that this one starts inherit it, so it stays until a callback asks for the signal.
+            # None is a handler that was set from C. It cannot be called from Python, so it must not be replaced.
+            # SIG_IGN is inherited by child programs, so it stays until a callback asks for the signal.
             if before is not None and (before != signal.SIG_IGN or callback is not None):
                 self._before[number] = before
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        """In the main thread, once Python comes to it: the user's callbacks, then the handler from before."""
+        """Run the user's callbacks in the main thread, then the earlier handler."""
         which = signal.Signals(number)
         if os.getpid() != self._pid:
-            # A child in which no fork hook has run, or not yet.
-            signal.signal(number, self._left(which))
+            # In a child before its fork hooks have run, or without any.
+            signal.signal(number, self._handler_after(which))
             signal.raise_signal(number)
             return
-        self._wake_if_passed_over(number)
+        self._wake_if_missed(number)
         leaving = True
         try:
             for callback in tuple(self._callbacks.get(which, ())):
                 callback()
             leaving = False
         finally:
-            # A callback that raises, for example SystemExit, ends the program in its own way.
+            # A callback that raises, for example SystemExit, decides how the program ends.
             with self._changed:
                 self._leaving = self._leaving or leaving
                 self._terminated = self._terminated or which == signal.SIGTERM
@@ -127,22 +200,22 @@ class Watch:
         if callable(before):
             before(number, frame)
         elif self._stopped and which == signal.SIGTERM and before == signal.SIG_DFL:
-            # A callback closed the last logger, which put the default back: what is left is to let it happen.
+            # A callback closed the last logger, which restored the default action. Let it happen.
             os.kill(self._pid, number)
 
-    def _wake_if_passed_over(self, number: int) -> None:
-        """Another owner of the wake-up descriptor, for example asyncio, does not pass its bytes on."""
+    def _wake_if_missed(self, number: int) -> None:
+        """Wake the thread if another library owns the wake-up descriptor: asyncio, for one, passes no bytes on."""
         current = signal.set_wakeup_fd(-1)
         if current >= 0:
             signal.set_wakeup_fd(current, warn_on_full_buffer=False)
         if current != self._writer.fileno() and not self._stopped:
-            with suppress(BlockingIOError):  # full: the thread has not yet come to what is there
+            with suppress(BlockingIOError):  # full: the thread has bytes to read already
                 self._writer.send(bytes([number]))
 
     def _watch(self) -> None:
         while True:
-            numbers, said, _, _ = self._reader.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
-            if not any(_CREDENTIALS.unpack(data)[0] == self._pid for _, _, data in said):
+            numbers, ancillary, _, _ = self._reader.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
+            if not any(_CREDENTIALS.unpack(data)[0] == self._pid for _, _, data in ancillary):
                 continue
             for number in numbers:
                 if number == _STOP:
@@ -152,40 +225,40 @@ class Watch:
                     self._act(signal.Signals(number))
 
     def _act(self, number: signal.Signals) -> None:
-        self._bring_in(number)
+        self._secure_in_thread(number)
         if number != signal.SIGTERM or self._before[number] != signal.SIG_DFL:
             return
         if signal.getsignal(number) != self._handle:
-            return  # the program has set a handler since
+            return  # the program has set a handler meanwhile
         if self._callbacks.get(number):
             with self._changed:
                 self._changed.wait_for(lambda: self._terminated or self._stopped)
                 if self._leaving or self._stopped:
                     return
-            self._bring_in(number)
-        import ctypes  # here: scripts that are never ended so need not pay for it
+            self._secure_in_thread(number)
+        import ctypes  # here, so that `import ranklog` stays fast
 
-        # What would have happened without ranklog. signal.signal is for the main thread, which may hang in a
-        # collective: so the C library is asked.
+        # Restore the default action and send the signal again. signal.signal works in the main thread only, which may
+        # hang in a collective, so this calls the C library.
         ctypes.CDLL(None).signal(int(number), None)
         os.kill(self._pid, number)
 
-    def _bring_in(self, number: signal.Signals) -> None:
+    def _secure_in_thread(self, number: signal.Signals) -> None:
         worker = threading.Thread(target=self._secure, args=(number,), name="ranklog-secure", daemon=True)
         worker.start()
         worker.join(FLUSH_S)
 
     def stop(self) -> None:
-        """Put back what `_left` says, unless somebody has replaced it since; in the main thread."""
+        """Restore the earlier handlers, unless the program replaced ours meanwhile. Call it in the main thread."""
         ours = self._restore()
         with self._changed:
-            # Perhaps by a callback, which the thread waits for.
+            # A callback may have called this, and the thread waits for the callback.
             self._stopped = True
             self._changed.notify_all()
         self._writer.setblocking(True)
         self._writer.send(bytes([_STOP]))
         self._thread.join()
-        if ours:  # else somebody may put the number back later, which must not mean another file by then
+        if ours:  # else another library may put the number back later, and it must not mean another file by then
             self._reader.close()
             self._writer.close()
         else:
@@ -193,24 +266,24 @@ class Watch:
             self._writer.setblocking(False)
 
     def leave_in_child(self) -> None:
-        """In a forked child: signals are its own again; the sockets stay the parent's."""
+        """In a forked child: restore the earlier handlers. The sockets belong to the parent."""
         self._restore()
 
     def _restore(self) -> bool:
-        """Put signals and the wake-up descriptor back; whether that was still ours."""
+        """Restore handlers and wake-up descriptor; returns whether the descriptor was still ours."""
         for number in self._before:
             if signal.getsignal(number) == self._handle:
-                signal.signal(number, self._left(number))
+                signal.signal(number, self._handler_after(number))
         current = signal.set_wakeup_fd(-1)
         if current == self._writer.fileno():
-            self._earlier.put_back()
+            self._earlier.restore()
         elif current >= 0:
             signal.set_wakeup_fd(current, warn_on_full_buffer=False)
         self._earlier.close()
         return current == self._writer.fileno()
 
-    def _left(self, number: signal.Signals) -> Any:
-        """What a signal does where it is not watched any more, or not by this process."""
+    def _handler_after(self, number: signal.Signals) -> Any:
+        """Return the handler of a signal once it is not watched, or in a child."""
         before = self._before[number]
         asked_for = number in self._callbacks and number != signal.SIGTERM
         return _pass if asked_for and not callable(before) else before
