@@ -17,7 +17,8 @@ import numpy as np
 
 from ranklog.abc import RunContext
 from ranklog.backends.contents import RunContents
-from ranklog.journal.layout import store_bytes, write_facts
+from ranklog.journal.layout import write_facts
+from ranklog.journal.store import store_bytes
 from ranklog.journal.writer import JournalWriter
 from ranklog.model import content
 from ranklog.model.place import Place

@@ -19,7 +19,8 @@ from ranklog.delivery.supply import BATCH_ENTRIES
 from ranklog.delivery.thread import ForwardThread
 from ranklog.journal.cursor import Cursor, load_cursor, save_cursor
 from ranklog.journal.frame import encode_frame
-from ranklog.journal.layout import blob_path, segment_name, store_bytes
+from ranklog.journal.layout import segment_name
+from ranklog.journal.store import blob_path, store_bytes
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.errors import MissingExtraError
 from ranklog.model.record import Attempt, End, Entry, Event, Item, Metrics, Status

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ranklog import JournalLogger
-from ranklog.journal import layout
+from ranklog.journal import store
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError, RanklogWarning
 from ranklog.model.record import Item
@@ -88,7 +88,7 @@ def test_what_nobody_writes_to_again_is_linked_and_may_be_deleted_at_once(
         file.unlink()
     held.set()
     stored = items(logger)["data"]
-    assert layout.read_file(Path(logger.run_dir), stored.files[0]) == b"a" * 3 * MIB
+    assert store.read_file(Path(logger.run_dir), stored.files[0]) == b"a" * 3 * MIB
     assert {blob.stat().st_ino for blob in blobs(logger)} <= inodes
     assert not list(Path(logger.run_dir).glob(".links-*"))
 
@@ -100,7 +100,7 @@ def test_a_reference_holds_addresses_and_digests_and_no_content(logger: JournalL
     found = items(logger)
     for name in ("data", "checkpoint"):
         assert found[name].media == content.REFERENCE
-        body = layout.read_file(Path(logger.run_dir), found[name].files[0])
+        body = store.read_file(Path(logger.run_dir), found[name].files[0])
         reference = msgspec.json.decode(body, type=content.Reference)
         assert reference.uri == path.as_uri() and reference.is_folder
         digest = hashlib.sha256(b"a" * 3 * MIB).hexdigest()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from launch import torchrun
 
-from ranklog.journal import layout
+from ranklog.journal import store
 from ranklog.model.record import Item
 from ranklog.testing import captured, series
 
@@ -50,4 +50,4 @@ def test_a_flat_parameter_is_an_error_and_the_whole_is_taken_inside_summon_full_
     run_dir = tmp_path / "logs" / "runs" / "sharded"
     (item,) = [record for record in captured(run_dir) if isinstance(record, Item)]
     (file,) = item.files
-    assert torch.load(io.BytesIO(layout.read_file(run_dir, file)), weights_only=True).shape == (4, 4)
+    assert torch.load(io.BytesIO(store.read_file(run_dir, file)), weights_only=True).shape == (4, 4)

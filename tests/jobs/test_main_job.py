@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from launch import job_environment, torchrun
 
-from ranklog.journal import layout
+from ranklog.journal import layout, store
 from ranklog.model.record import Coverage, End, Event, Item, Metrics
 from ranklog.testing import captured, series
 
@@ -201,7 +201,7 @@ with logger.start_logging():
     records = captured(run)
     assert series(records, "m/rank_000") == {0: 0.0}
     assert series(records, "m/rank_001") == {0: 1.0}
-    notes = {r.name: layout.read_file(run, r.files[0]) for r in records if isinstance(r, Item)}
+    notes = {r.name: store.read_file(run, r.files[0]) for r in records if isinstance(r, Item)}
     assert notes == {"rank_000/note": b"from 0", "rank_001/note": b"from 1"}
 
 

@@ -8,7 +8,7 @@ import torch
 from launch import torchrun
 from sharded_job import network
 
-from ranklog.journal import layout
+from ranklog.journal import store
 from ranklog.model.record import Item
 from ranklog.testing import captured
 
@@ -25,7 +25,7 @@ def test_its_full_weights_are_stored_once(how: str, tmp_path: Path) -> None:
     run_dir = tmp_path / "logs" / "runs" / "sharded"
     (item,) = [record for record in captured(run_dir) if isinstance(record, Item)]
     (weights,) = [file for file in item.files if file.path == "state_dict.pt"]
-    state = torch.load(io.BytesIO(layout.read_file(run_dir, weights)), weights_only=True)
+    state = torch.load(io.BytesIO(store.read_file(run_dir, weights)), weights_only=True)
     expected = network().state_dict()
     assert state.keys() == expected.keys()
     for name, value in expected.items():

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ranklog.journal.descriptor import Descriptor
-from ranklog.journal.layout import read_file, segments, store_bytes, store_file, write_private
+from ranklog.journal.layout import segments, write_private
 from ranklog.journal.reader import JournalReader, read_run
 from ranklog.journal.spill_file import SpillWriter, read_spill, spill_files
+from ranklog.journal.store import read_file, store_bytes, store_file
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, Metrics

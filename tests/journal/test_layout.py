@@ -12,20 +12,16 @@ import pytest
 from ranklog.journal.cursor import Cursor, cursor_path, load_cursor, load_cursors, save_cursor
 from ranklog.journal.layout import (
     FACTS,
-    INLINE_BYTES,
-    blob_path,
     create_private,
     find_runs,
     make_private_dir,
     read_facts,
-    read_file,
     segment_name,
     segments,
-    store_bytes,
-    store_file,
     write_facts,
     write_private,
 )
+from ranklog.journal.store import INLINE_BYTES, blob_path, read_file, store_bytes, store_file
 from ranklog.model.errors import RunNotFoundError
 from ranklog.model.record import RunFacts
 

@@ -10,7 +10,7 @@ from cluster import wait_until
 from torch import nn
 
 from ranklog import JournalLogger, LoggersCollection, MLFlowLogger, TensorBoardLogger
-from ranklog.journal import layout
+from ranklog.journal import layout, store
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError, RanklogWarning
 from ranklog.model.record import Event, Item, MetricInfo, Metrics
@@ -30,9 +30,7 @@ def logger(tmp_path: Path) -> JournalLogger:
 def histograms(logger: JournalLogger, name: str) -> dict[int, content.Histogram]:
     assert logger.flush(60)
     return {
-        record.step: msgspec.json.decode(
-            layout.read_file(Path(logger.run_dir), record.files[0]), type=content.Histogram
-        )
+        record.step: msgspec.json.decode(store.read_file(Path(logger.run_dir), record.files[0]), type=content.Histogram)
         for record in captured(logger)
         if isinstance(record, Item) and record.name == name
     }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ranklog import JournalLogger
-from ranklog.journal import layout
+from ranklog.journal import layout, store
 from ranklog.model.errors import InvalidArgumentError, RanklogWarning
 from ranklog.model.record import End, Event, Item, Metrics, Params
 from ranklog.process.health import MOST_ABOUT
@@ -78,7 +78,7 @@ def test_a_folder_of_many_small_files_is_not_one_huge_record(tmp_path: Path) -> 
         logger.flush()
         (item,) = [r for r in captured(logger) if isinstance(r, Item)]
         assert all(file.data is None for file in item.files)
-        assert layout.read_file(logger.run_dir, item.files[0]) == bytes([0]) * 2000
+        assert store.read_file(logger.run_dir, item.files[0]) == bytes([0]) * 2000
 
 
 def test_a_logger_left_open_in_a_function_keeps_its_data(tmp_path: Path) -> None:

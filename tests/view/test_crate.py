@@ -15,7 +15,7 @@ from items import T0_NS, Run, metrics
 from rocrate.rocrate import ROCrate
 
 from ranklog.cli import main
-from ranklog.journal.layout import blob_path
+from ranklog.journal.store import blob_path
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
 from ranklog.model.facts import Git, JobFacts, RankFacts
 from ranklog.model.record import EVERY_BACKEND, End, Params

@@ -14,7 +14,8 @@ import pytest
 
 from ranklog import JournalLogger
 from ranklog.journal.cursor import Cursor, save_cursor
-from ranklog.journal.layout import FACTS, find_runs, segment_name, store_bytes
+from ranklog.journal.layout import FACTS, find_runs, segment_name
+from ranklog.journal.store import store_bytes
 from ranklog.model.as_json import to_json, to_plain
 from ranklog.model.errors import InvalidArgumentError, RunNotFoundError
 from ranklog.model.record import Coverage, End, Event, Item, Metrics, Params

@@ -8,7 +8,8 @@ import pytest
 
 from ranklog.journal.cursor import Cursor, save_cursor
 from ranklog.journal.frame import encode_frame
-from ranklog.journal.layout import FACTS, blob_path, segment_name, store_bytes
+from ranklog.journal.layout import FACTS, segment_name
+from ranklog.journal.store import blob_path, store_bytes
 from ranklog.model.errors import RunNotFoundError
 from ranklog.model.record import End, Item, Metrics
 from ranklog.view.verify import verify_run

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from ranklog.journal.layout import copy_out, make_private_dir, read_file
+from ranklog.journal.layout import make_private_dir
+from ranklog.journal.store import copy_out, read_file
 from ranklog.model.record import File
 
 

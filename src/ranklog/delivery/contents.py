@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ranklog.journal.layout import blob_path
+from ranklog.journal.store import blob_path
 from ranklog.model.record import Entry, File, Item
 
 

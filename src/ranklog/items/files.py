@@ -20,7 +20,7 @@ import msgspec
 
 from ranklog.abc import Content, Encoded, PendingItem, Sink
 from ranklog.items.file_names import file_name
-from ranklog.journal import layout
+from ranklog.journal import layout, store
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError
 from ranklog.model.record import File, Item
@@ -112,9 +112,9 @@ def ship(
     elif total > READ_AT_ONCE_BYTES:
         if policy == "immutable":
             contents, ours = _linked_now(sink, contents)
-        store = layout.adopt_file if ours is not None else layout.link_file if policy == "immutable" else _copy
+        keep = store.adopt_file if ours is not None else store.link_file if policy == "immutable" else _copy
         _submit_later(
-            sink, key, lambda: _stored(sink, record, contents, store), watched=() if ours else sources, ours=ours
+            sink, key, lambda: _stored(sink, record, contents, keep), watched=() if ours else sources, ours=ours
         )
     else:
         read = [
@@ -159,7 +159,7 @@ def _stored(
 
 
 def _copy(run_dir: Path, path: str, source: Path) -> File:
-    return layout.store_file(run_dir, path, source, inline=False)
+    return store.store_file(run_dir, path, source, inline=False)
 
 
 def _copy_limit_bytes() -> float:
@@ -206,7 +206,7 @@ def _reference(record: Item, contents: Sequence[Content], sources: Sequence[Path
     files: list[content.ReferencedFile] = []
     for each, source in zip(contents, sources, strict=True):
         with source.open("rb") as reader:
-            size, digest = layout.digest_of(reader)
+            size, digest = store.digest_of(reader)
         files.append(content.ReferencedFile(each.path, size, digest))
     is_folder = record.media == content.FOLDER
     root = sources[0]

@@ -21,7 +21,7 @@ from ranklog.forwarding.supervisor import Supervisor
 from ranklog.job.facts import job_facts, rank_facts
 from ranklog.job.requeue import choose_run_id, new_run_id
 from ranklog.job.runs import claim_run
-from ranklog.journal import layout
+from ranklog.journal import layout, store
 from ranklog.model.config import SessionConfig
 from ranklog.model.errors import RanklogError
 from ranklog.model.losses import LATE_DISK, LOST, LOST_ITEMS, LOST_RECORDS
@@ -178,12 +178,12 @@ class Session:
             OSError: the disk refuses.
         """
         source = content.source
-        if inline and isinstance(source, bytes) and len(source) <= layout.INLINE_BYTES:
-            return layout.store_bytes(Path(), content.path, source)
+        if inline and isinstance(source, bytes) and len(source) <= store.INLINE_BYTES:
+            return store.store_bytes(Path(), content.path, source)
         run_dir = layout.shared_run_dir(self.run_dir(timeout_s), self.place)
         if isinstance(source, Path):
-            return layout.store_file(run_dir, content.path, source, inline=inline)
-        return layout.store_bytes(run_dir, content.path, source, inline=inline)
+            return store.store_file(run_dir, content.path, source, inline=inline)
+        return store.store_bytes(run_dir, content.path, source, inline=inline)
 
     def at_close(self, end: Callable[[], None]) -> None:
         """Have something ended with the session."""

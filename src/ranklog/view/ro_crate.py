@@ -18,8 +18,9 @@ from typing import Any
 import msgspec
 
 from ranklog.backends.shared.artifacts import artifact_path, step_path
-from ranklog.journal.layout import copy_out, make_private_dir, read_facts, read_file, write_private
+from ranklog.journal.layout import make_private_dir, read_facts, write_private
 from ranklog.journal.reader import JournalReader
+from ranklog.journal.store import copy_out, read_file
 from ranklog.model.as_json import to_json
 from ranklog.model.content import DATASET, FOLDER, REFERENCE, Dataset, Reference
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError

@@ -14,8 +14,9 @@ from pathlib import Path
 import msgspec
 
 from ranklog.journal.cursor import load_cursors
-from ranklog.journal.layout import FACTS, blob_path, read_facts, segment_name, segments
+from ranklog.journal.layout import FACTS, read_facts, segment_name, segments
 from ranklog.journal.reader import JournalReader
+from ranklog.journal.store import blob_path
 from ranklog.model.errors import RunNotFoundError
 from ranklog.model.record import Entry, File, Item
 

@@ -20,7 +20,8 @@ import msgspec
 from ranklog.abc import Refused, RunContext
 from ranklog.backends.wandb.media import FROM_CONTENT, FROM_FILES, LISTS, MAX_ITEMS, embedding, media_of
 from ranklog.backends.wandb.names import to_artifact_name, to_artifact_path, to_media_column
-from ranklog.journal.layout import blob_path, make_private_dir
+from ranklog.journal.layout import make_private_dir
+from ranklog.journal.store import blob_path
 from ranklog.model import content
 from ranklog.model.record import File, Item
 from ranklog.model.spec import Scalar
