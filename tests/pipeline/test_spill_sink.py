@@ -10,7 +10,7 @@ from ranklog.journal.layout import FACTS
 from ranklog.journal.spill_file import read_spill, spill_files
 from ranklog.model.place import Place
 from ranklog.pipeline.merge import SpillSink
-from ranklog.reduce.spill.merge import SpillHead, unpack
+from ranklog.reduce.spill.format import SpillHead, pack, unpack
 
 
 def test_a_sync_that_fails_says_so_and_the_next_one_writes_again(
@@ -20,7 +20,7 @@ def test_a_sync_that_fails_says_so_and_the_next_one_writes_again(
     sink = SpillSink(Place(rank=1, world_size=2), lambda: tmp_path)
     assert sink.sync(), "nothing is kept yet"
     head = SpillHead(1, 2, "broken", 0, (0, 0))
-    sink.write("abc", [head])
+    sink.write("abc", pack([head]))
 
     def refuse(fd: int) -> None:
         os.ftruncate(fd, 0)  # as where the kernel drops what it had

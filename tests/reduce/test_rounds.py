@@ -15,7 +15,7 @@ from ranklog.model.losses import UNSENT
 from ranklog.model.place import Place
 from ranklog.model.record import Coverage, Event, Metrics
 from ranklog.reduce.buffer import Buffer, PerRank
-from ranklog.reduce.handshake import Hello
+from ranklog.reduce.handshake import Handshake
 from ranklog.reduce.round import Rounds
 from ranklog.world.fake import FakeWorld
 from ranklog.world.single import SeveredWorld, SingleWorld
@@ -378,7 +378,7 @@ def test_a_record_that_cannot_be_encoded_takes_no_other_with_it(size: int) -> No
 
 @pytest.mark.parametrize("limit_bytes", [1, 7, 100])
 def test_large_mail_arrives_in_order_over_several_rounds(monkeypatch: pytest.MonkeyPatch, limit_bytes: int) -> None:
-    monkeypatch.setattr("ranklog.reduce.round.MAIL_BYTES", limit_bytes)
+    monkeypatch.setattr("ranklog.reduce.round.CHUNK_BYTES", limit_bytes)
 
     def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
         if rank:
@@ -442,7 +442,7 @@ def test_different_versions_are_refused_with_both_hosts() -> None:
         """A rank of another version."""
 
         def step(self, timeout_s: float) -> list[object]:
-            worlds[1].all_gather(msgspec.msgpack.encode(Hello(0, "", "", "node-b", 1, 1)), timeout_s=timeout_s)
+            worlds[1].all_gather(msgspec.msgpack.encode(Handshake(0, "", "", "node-b", 1, 1)), timeout_s=timeout_s)
             return []
 
     rounds = Rounds(worlds[0], Buffer(0), run_id="run-a")
@@ -528,7 +528,7 @@ def test_a_value_of_its_own_that_comes_just_before_closing_is_sent() -> None:
                 rounds[1].request_close()
             return taken
 
-    rounds[1]._buffer = Late(1)
+    rounds[1]._buffer = rounds[1]._outgoing._buffer = Late(1)
     rounds[0].request_close()
     records = []
     while not all(r.finished for r in rounds):
@@ -572,19 +572,19 @@ def watched_job(size: int) -> tuple[list[Buffer], list[Rounds], list[Watched]]:
 
 
 def test_one_large_record_travels_in_bounded_messages_between_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ranklog.reduce.round.MAIL_BYTES_ALL_RANKS", 3000)
+    monkeypatch.setattr("ranklog.reduce.round.CHUNK_BYTES_ALL_RANKS", 3000)
     _, rounds, worlds = watched_job(3)
     for rank in (1, 2):
         texts = ["first", str(rank) * 20_000, "last"]
         rounds[rank].post([Event("info", "mail", text, 0, rank=rank) for text in texts])
     records = step_all(rounds, 10)
-    assert rounds[1].mail_pending
+    assert rounds[1].records_pending
     records += step_all(rounds, 15)
     for rank in (1, 2):
         got = [r.text for r in records if isinstance(r, Event) and r.rank == rank]
         assert got == ["first", str(rank) * 20_000, "last"]
     assert max(world.largest for world in worlds) <= 1000
-    assert not any(r.mail_pending for r in rounds)
+    assert not any(r.records_pending for r in rounds)
 
 
 def test_mail_is_pending_until_the_round_that_carries_it_is_over() -> None:
@@ -592,21 +592,21 @@ def test_mail_is_pending_until_the_round_that_carries_it_is_over() -> None:
     seen: list[bool] = []
     for rank in (0, 1):
         rounds[rank].post([Metrics(0, 0, -1, {f"posted_{rank}": 1.0})])
-    worlds[0].before = lambda call: seen.append(rounds[0].mail_pending)
-    worlds[1].before = lambda call: seen.append(rounds[1].mail_pending)
+    worlds[0].before = lambda call: seen.append(rounds[0].records_pending)
+    worlds[1].before = lambda call: seen.append(rounds[1].records_pending)
     assert len(step_all(rounds)) == 2
     assert len(seen) == 6
     assert all(seen)
-    assert not any(r.mail_pending for r in rounds)
-    sent, delivered = rounds[1]._mail.sent, threading.Event()
+    assert not any(r.records_pending for r in rounds)
+    sent, delivered = rounds[1]._outgoing.queue.sent, threading.Event()
     rounds[1].post([Metrics(0, 0, -1, {"again": 1.0})])
 
     def sent_and_looked() -> None:
         sent()
-        seen.append(rounds[1].mail_pending)
+        seen.append(rounds[1].records_pending)
         delivered.set()
 
-    rounds[1]._mail.sent = sent_and_looked  # type: ignore[method-assign]
+    rounds[1]._outgoing.queue.sent = sent_and_looked  # type: ignore[method-assign]
     step_all(rounds)
     assert delivered.is_set()
     assert seen[-1]
@@ -687,7 +687,7 @@ def test_a_row_that_makes_no_record_is_counted_and_takes_no_other_with_it(size: 
 def test_the_event_about_a_broken_connection_says_what_is_lost_where_nothing_can_be_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ranklog.reduce.round.MAIL_BYTES", 50)
+    monkeypatch.setattr("ranklog.reduce.round.CHUNK_BYTES", 50)
     buffers, rounds = job(2)
     rounds[1].post([Event("info", "mail", "x" * 200, 0)])
     log(buffers[0], 0, op="per_rank", own=np.float32(1.0))  # type: ignore[arg-type]
@@ -697,7 +697,7 @@ def test_the_event_about_a_broken_connection_says_what_is_lost_where_nothing_can
     rounds[1]._world.close()
     records = rounds[0].step(1.0)
     (event,) = [r for r in records if isinstance(r, Event)]
-    assert "what other ranks had not sent is lost, and 1 values of rank 0" in event.text
+    assert "values that other ranks had not sent are lost, and 1 values of rank 0" in event.text
     rounds[1].step(1.0)
     assert (rounds[0].lost, rounds[1].lost) == (1, 2)
 

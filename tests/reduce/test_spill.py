@@ -15,22 +15,23 @@ from ranklog.model.losses import UNSENT
 from ranklog.model.record import Coverage, Event, Metrics, Record
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.round import Rounds
-from ranklog.reduce.spill.merge import SpillItem, Spills, pack, unpack
+from ranklog.reduce.spill.format import SpillItem, unpack
+from ranklog.reduce.spill.merge import Spills
 from ranklog.world.fake import FakeWorld
 
 LIMIT_S = 0.3
 
 
 class Kept:
-    """Stands for a rank's spill file; what goes in is packed and unpacked."""
+    """Stands for a rank's spill file."""
 
     def __init__(self) -> None:
         self.items: list[SpillItem] = []
         self.ended = False
 
-    def write(self, meeting: str, items: Sequence[SpillItem]) -> None:
+    def write(self, meeting: str, packet: bytes) -> None:
         assert meeting
-        self.items += unpack(pack(items))
+        self.items += unpack(packet)
 
     def end(self) -> None:
         self.ended = True
@@ -85,7 +86,7 @@ class Job:
         worlds: list[World] = list(FakeWorld(size).ranks())
         self.breaking = worlds[rank] = Breaking(worlds[rank], at, after=after)
         self.rounds = [
-            Rounds(worlds[each], self.buffers[each], run_id="run-a", keep=self.kept[each]) for each in range(size)
+            Rounds(worlds[each], self.buffers[each], run_id="run-a", store=self.kept[each]) for each in range(size)
         ]
 
     def step(self) -> None:
@@ -211,12 +212,12 @@ def test_without_rank_0_what_the_others_kept_is_all_there_is() -> None:
 
 def test_what_cannot_be_kept_is_counted_and_rank_0_says_why() -> None:
     class Full(Kept):
-        def write(self, meeting: str, items: Sequence[SpillItem]) -> None:
+        def write(self, meeting: str, packet: bytes) -> None:
             raise OSError("no space left")
 
     job = Job(2, 1, 3, after=False)
     for rounds, full in zip(job.rounds, (Full(), Full()), strict=True):
-        rounds._keeper._keep = full
+        rounds._spill._store = full
     job.log(0)
     job.step()
     job.step()

@@ -3,10 +3,9 @@
 from ranklog.abc.backends import Backend, Contents, Refused, RunContext
 from ranklog.abc.forwarding import Forwarder, ForwarderEnd, ForwarderOutcome
 from ranklog.abc.items import Call, Content, Encoded, Encoder, Job, PendingItem, Room, Sampler, Sink
-from ranklog.abc.worlds import ENDING, Floats, ReduceOp, Strategy, World
+from ranklog.abc.worlds import Floats, RankProvider, ReduceOp, SpillStore, Strategy, World
 
 __all__ = [
-    "ENDING",
     "Backend",
     "Call",
     "Content",
@@ -19,12 +18,14 @@ __all__ = [
     "ForwarderOutcome",
     "Job",
     "PendingItem",
+    "RankProvider",
     "ReduceOp",
     "Refused",
     "Room",
     "RunContext",
     "Sampler",
     "Sink",
+    "SpillStore",
     "Strategy",
     "World",
 ]

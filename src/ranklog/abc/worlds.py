@@ -8,15 +8,12 @@ the same order, from one thread per world. Each call blocks for at most about it
 from __future__ import annotations
 
 import threading
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranklog.model.place import Place
-
-ENDING = threading.Event()
-"""Set when the process ends. Calls in other threads then give up at once: the threads they wait for are stopping."""
 
 Floats = NDArray[np.float64]
 ReduceOp = Literal["sum", "min", "max"]
@@ -40,6 +37,17 @@ class World(Protocol):
 
     def close(self) -> None:
         """Release the communicator. May be called twice, and after an error."""
+
+
+@runtime_checkable
+class RankProvider(Protocol):
+    """An object of another library that knows its rank, as itwinai's strategies do."""
+
+    def global_rank(self) -> int:
+        """Rank of this process."""
+
+    def global_world_size(self) -> int:
+        """Number of processes."""
 
 
 class Strategy(Protocol):
@@ -73,3 +81,18 @@ class Strategy(Protocol):
                 caller tries again until the time for the first round is over. After any other exception, rank 0
                 continues alone at once.
         """
+
+
+class SpillStore(Protocol):
+    """Where a rank keeps what it can no longer send to rank 0: its spill file."""
+
+    def write(self, meeting: str, packet: bytes) -> None:
+        """Append a packet; may raise any error if it cannot.
+
+        Args:
+            meeting: Name of the connection between the ranks that broke; equal on all ranks.
+            packet: Encoded values, opaque to the store.
+        """
+
+    def end(self) -> None:
+        """Close the file; nothing more will be written."""

@@ -30,10 +30,10 @@ from ranklog.world.place.current import place
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ranklog.logger.reduce_now import ReduceNow
     from ranklog.model.record import Event
     from ranklog.pipeline.session import Session
     from ranklog.process.signals import Callback
+    from ranklog.reduce.reduce_now import ReduceNow
 
 EXIT_TIMEOUT_S = 30.0
 ASK_TIMEOUT_S = 30.0

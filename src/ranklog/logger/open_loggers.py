@@ -28,8 +28,8 @@ from ranklog.process import blackbox, exits, forks, signals
 from ranklog.values.numbers import shown
 
 if TYPE_CHECKING:
-    from ranklog.logger.reduce_now import ReduceNow
     from ranklog.pipeline.session import Session
+    from ranklog.reduce.reduce_now import ReduceNow
 
 
 class Closable(Protocol):
@@ -129,7 +129,7 @@ def connect_now(session: Session | None, config: SessionConfig, timeout_s: float
     Raises:
         ReduceTimeoutError: the other ranks did not come in time.
     """
-    from ranklog.logger.reduce_now import ReduceNow
+    from ranklog.reduce.reduce_now import ReduceNow
     from ranklog.world.strategies import resolve_strategy
 
     if session is None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from ranklog.model.spec import Forward, Resume
 
 if TYPE_CHECKING:
-    from ranklog.abc import Strategy
-    from ranklog.world.adapters import RanksTeller
+    from ranklog.abc import RankProvider, Strategy
 
 
 class RunArguments(TypedDict, total=False):
@@ -19,7 +18,7 @@ class RunArguments(TypedDict, total=False):
     Use it to type a function that makes a logger: ``def make(**run: Unpack[RunArguments]) -> Logger``.
     """
 
-    strategy: str | Strategy | RanksTeller
+    strategy: str | Strategy | RankProvider
     reduce: str | None
     run_id: str | None
     resume: Resume

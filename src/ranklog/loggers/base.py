@@ -30,8 +30,7 @@ from ranklog.values.numbers import shown
 from ranklog.values.plain import NoScalar, to_scalar
 
 if TYPE_CHECKING:
-    from ranklog.abc import Strategy
-    from ranklog.world.adapters import RanksTeller
+    from ranklog.abc import RankProvider, Strategy
 
 DEFAULT_EXPERIMENT = "Default experiment"
 
@@ -70,7 +69,7 @@ class BackendLogger(Logger):
         savedir: str | os.PathLike[str] = "mllogs",
         log_freq: LogFreq = "epoch",
         log_on_workers: int | Sequence[int] = 0,
-        strategy: str | Strategy | RanksTeller = "auto",
+        strategy: str | Strategy | RankProvider = "auto",
         reduce: str | None = None,
         run_id: str | None = None,
         resume: Resume = "allow",

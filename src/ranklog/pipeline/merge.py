@@ -19,7 +19,8 @@ from ranklog.journal.writer import JournalWriter
 from ranklog.model.errors import RanklogError
 from ranklog.model.place import Place
 from ranklog.model.record import End, Event, Record
-from ranklog.reduce.spill.merge import SpillItem, Spills, pack, unpack
+from ranklog.reduce.spill.format import unpack
+from ranklog.reduce.spill.merge import Spills
 
 MERGED = "spill_merged"
 """Code of the event that says what was merged."""
@@ -39,8 +40,8 @@ class SpillSink:
         self._writer: SpillWriter | None = None
         self._lock = threading.Lock()
 
-    def write(self, meeting: str, items: Sequence[SpillItem]) -> None:
-        """Write items.
+    def write(self, meeting: str, packet: bytes) -> None:
+        """Append a packet.
 
         Raises:
             RanklogError: the run directory is not there: another file system.
@@ -55,7 +56,7 @@ class SpillSink:
                         " on a file system that all ranks share"
                     )
                 self._writer = SpillWriter(run_dir, meeting, self._place.rank)
-            self._writer.append(pack(items))
+            self._writer.append(packet)
 
     def sync(self) -> bool:
         """Put all on disk; whether that worked."""

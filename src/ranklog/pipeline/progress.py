@@ -1,7 +1,7 @@
 """Moves communication on from the training thread, for strategies whose communicator needs that (see `Strategy`).
 
 In: the strategy's ``progress`` function, or None where a thread of its own communicates. `TellingInbox` calls it at
-each log call, `wait` and `run` while the training thread waits anyway.
+each log call, `wait` while the training thread waits anyway.
 """
 
 from __future__ import annotations
@@ -12,18 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from ranklog.abc import Strategy
+from ranklog.world.progress import PAUSE_S, Progress
 
 T = TypeVar("T")
-Progress = Callable[[], None]
-
-PAUSE_S = 0.002
-
-
-def progress_of(strategy: Strategy) -> Progress | None:
-    """The function that the training thread must call, None where there is none."""
-    found: Progress | None = getattr(strategy, "progress", None)
-    return found
 
 
 class TellingInbox(deque[T]):
@@ -55,26 +46,3 @@ def wait(
             if time.monotonic() >= end_s:
                 return False
             changed.wait(PAUSE_S)
-
-
-def run(work: Callable[[], T], progress: Progress | None) -> T:
-    """Do work that communicates; where the training thread must help, in a thread beside it."""
-    if progress is None:
-        return work()
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def one() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=one, name="ranklog-now", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        progress()
-        thread.join(PAUSE_S)
-    if errors:
-        raise errors[0]
-    return results[0]

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ranklog.abc import ENDING, Strategy, World
+from ranklog.abc import Strategy, World
 from ranklog.model.errors import WorldError
 from ranklog.model.facts import RankFacts
 from ranklog.model.losses import LOST, SILENT
@@ -22,10 +22,12 @@ from ranklog.model.place import Place
 from ranklog.model.record import Record
 from ranklog.pipeline.merge import SpillSink, silent_ranks
 from ranklog.pipeline.pace import BUSY_S, next_pause, reduce_timeouts
-from ranklog.pipeline.progress import progress_of, wait
+from ranklog.pipeline.progress import wait
 from ranklog.process.health import Health
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.round import Rounds
+from ranklog.world.progress import progress_of
+from ranklog.world.shutdown import PROCESS_ENDING
 from ranklog.world.single import SeveredWorld, SingleWorld
 
 PROGRESS_TIMEOUT_S = 600.0
@@ -43,7 +45,7 @@ def _end_threads() -> None:
 
     Registered before the loggers' own hook, which closes what is still open, and so called after it.
     """
-    ENDING.set()
+    PROCESS_ENDING.set()
     for thread in list(_threads):
         thread.join(END_S)
 
@@ -117,7 +119,7 @@ class Reducer:
 
     def _adopt(self, world: World) -> None:
         with self._changed:
-            self._rounds = Rounds(world, self.buffer, run_id=self._run_id, keep=self._sink)
+            self._rounds = Rounds(world, self.buffer, run_id=self._run_id, store=self._sink)
             if self._early_mail:
                 self._rounds.post(self._early_mail)
                 self._early_mail = []
@@ -179,7 +181,7 @@ class Reducer:
         pause_s = BUSY_S
         timeout_s = self._first_timeout_s
         warned = quiet  # a world that could not be opened was warned about when it was tried
-        while not (rounds.finished or (rounds.failed and self._closing) or self._abandoned or ENDING.is_set()):
+        while not (rounds.finished or (rounds.failed and self._closing) or self._abandoned or PROCESS_ENDING.is_set()):
             with self._changed:
                 self._in_round = not self._settled()
             self._emit(rounds.step(timeout_s))
@@ -194,7 +196,7 @@ class Reducer:
                 self._in_round = False
                 self._rounds_done += 1
                 self._changed.notify_all()
-            waiting = self.buffer.pending or rounds.mail_pending
+            waiting = self.buffer.pending or rounds.records_pending
             pause_s = next_pause(pause_s, waiting=waiting, cost_s=rounds.cost_s)
             if not self._closing:
                 self._wake.wait(pause_s)
@@ -285,7 +287,7 @@ class Reducer:
             else:
                 limit = close_deadline
                 reason = "no process group was initialised (torch.distributed.init_process_group)"
-            if ENDING.is_set() or self._abandoned:
+            if PROCESS_ENDING.is_set() or self._abandoned:
                 return SeveredWorld(self._place, reason)
             if limit is not None and time.monotonic() >= limit:
                 if self.buffer.pending or self._early_mail or not self._closing:
@@ -329,7 +331,7 @@ class Reducer:
     def _settled(self) -> bool:
         if self._rounds is None:
             return not self.buffer.pending and not self._early_mail
-        return not self.buffer.pending and not self._rounds.mail_pending
+        return not self.buffer.pending and not self._rounds.records_pending
 
     def close(self, timeout_s: float) -> bool:
         """Reduce the rest together with the other ranks; whether they all came in time.

@@ -31,12 +31,13 @@ from ranklog.pipeline.background import Aside
 from ranklog.pipeline.drain import Drain, Sample
 from ranklog.pipeline.gate import Gate
 from ranklog.pipeline.merge import kept_bytes, merge_meeting, still_open
-from ranklog.pipeline.progress import TellingInbox, progress_of
+from ranklog.pipeline.progress import TellingInbox
 from ranklog.pipeline.recorder import Recorder
 from ranklog.pipeline.reducer import Reducer
 from ranklog.process.blackbox import BlackBox, cause_of
 from ranklog.process.health import Health
 from ranklog.world.place.detect import independent_tasks
+from ranklog.world.progress import progress_of
 from ranklog.world.strategies import resolve_strategy
 
 DRAIN_BUSY_S = 0.1

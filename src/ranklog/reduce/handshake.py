@@ -1,4 +1,4 @@
-"""The first thing that ranks tell each other: who they are, which run it is, which protocol they speak."""
+"""The first exchange between ranks: who they are, which run they log, and which protocol version they use."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ranklog.reduce.fused import Deadline
 PROTOCOL = 1
 
 
-class Hello(msgspec.Struct, frozen=True, array_like=True):
-    """What one rank tells.
+class Handshake(msgspec.Struct, frozen=True, array_like=True):
+    """What one rank sends.
 
     Attributes:
-        protocol: Version of what the ranks say to each other.
-        run_id: The run, where this rank knows it.
-        meeting: Names this coming together of the ranks; only rank 0's counts.
-        host: Where the rank runs.
-        pid: Its process.
+        protocol: Version of the messages between ranks.
+        run_id: The run, if this rank knows it.
+        meeting: Random name of this connection between the ranks; only rank 0's counts.
+        host: Host on which the rank runs.
+        pid: Process id of the rank.
         rank: Its rank.
     """
 
@@ -33,26 +33,28 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     rank: int
 
 
-_decoder = msgspec.msgpack.Decoder(Hello)
+_decoder = msgspec.msgpack.Decoder(Handshake)
 
 
-def greet(calls: Deadline, *, rank: int, run_id: str | None, meeting: str) -> Hello:
-    """Tell the others who this is; returns what rank 0 told.
+def shake_hands(calls: Deadline, *, rank: int, run_id: str | None, meeting: str) -> Handshake:
+    """Exchange handshakes with all ranks; return that of rank 0.
 
     Raises:
-        WorldError: the ranks run different versions, have opened different loggers, or cannot talk.
+        WorldError: the ranks run different versions, have opened different loggers, or cannot communicate.
     """
-    own = Hello(PROTOCOL, run_id or "", meeting, socket.gethostname(), os.getpid(), rank)
-    hellos = [_decoder.decode(data) for data in calls.all_gather(msgspec.msgpack.encode(own))]
-    for hello in hellos:
-        if hello.protocol != hellos[0].protocol:
+    own = Handshake(PROTOCOL, run_id or "", meeting, socket.gethostname(), os.getpid(), rank)
+    received = [_decoder.decode(data) for data in calls.all_gather(msgspec.msgpack.encode(own))]
+    first = received[0]
+    for each in received:
+        if each.protocol != first.protocol:
             raise WorldError(
-                f"ranks run different versions of ranklog: protocol {hellos[0].protocol} on rank 0 "
-                f"({hellos[0].host}), {hello.protocol} on rank {hello.rank} ({hello.host}); install the same one"
+                f"ranks run different versions of ranklog: protocol {first.protocol} on rank 0 ({first.host}),"
+                f" {each.protocol} on rank {each.rank} ({each.host}); install the same version on all ranks"
             )
-        if hello.run_id and hello.run_id != hellos[0].run_id:
+        if each.run_id and each.run_id != first.run_id:
             raise WorldError(
-                f"ranks have opened different loggers: run {hellos[0].run_id!r} on rank 0, {hello.run_id!r} on rank"
-                f" {hello.rank}; give the same run_id to all, and a logger that only some ranks open another experiment"
+                f"ranks have opened different loggers: run {first.run_id!r} on rank 0, {each.run_id!r} on rank"
+                f" {each.rank}; give all ranks the same run_id. If only some ranks open a logger, give it another"
+                " experiment"
             )
-    return hellos[0]
+    return first

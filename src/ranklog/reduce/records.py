@@ -1,6 +1,6 @@
-"""Turns reduced states into records: metrics with their coverage, and one event a name at its first NaN.
+"""Turns reduced states into records: metrics with their coverage, and one warning per name at its first NaN.
 
-A `RecordMaker` remembers only the names it has warned about. For the one thread that runs the rounds.
+A `RecordMaker` only remembers the names it has warned about. For the thread that runs the rounds.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import msgspec
 import numpy as np
 
 from ranklog.model.record import Coverage, Event, Metrics, Record
+from ranklog.reduce.buffer import Row
 from ranklog.reduce.ops import NONFINITE, NONFINITE_RANK, States, results
 
 
 class Reduced(msgspec.Struct, frozen=True, gc=False):
-    """What names share that were reduced together: one record comes of it."""
+    """Names that were reduced together, and what they share; they become one record."""
 
     names: Sequence[str]
     step: int
@@ -27,6 +28,11 @@ class Reduced(msgspec.Struct, frozen=True, gc=False):
     corrects: bool = False
 
 
+def reduced_of(row: Row, coverage: Coverage) -> Reduced:
+    """Return the group of a row that is reduced as a whole."""
+    return Reduced(row.names, row.step, row.op, row.to, row.time_ns, coverage)
+
+
 class RecordMaker:
     """Makes the records of one run."""
 
@@ -34,7 +40,7 @@ class RecordMaker:
         self._warned: set[str] = set()
 
     def make(self, groups: Sequence[Reduced], states: States) -> list[Record]:
-        """Records of several groups, whose states follow each other in ``states``."""
+        """Return the records of several groups, whose states follow each other in ``states``."""
         by_op = {op: {k: v.tolist() for k, v in results(states, op).items()} for op in {g.op for g in groups}}
         out: list[Record] = []
         start = 0
@@ -69,7 +75,7 @@ class RecordMaker:
             count = int(states.table[NONFINITE, index])
             text = (
                 f"{name}: first NaN or infinite value at step {group.step}, on rank {rank}"
-                f" ({count} at this step over all ranks); such values are left out of the reduction"
+                f" ({count} at this step over all ranks); the reduction leaves such values out"
             )
             out.append(Event("warning", "nonfinite", text, time.time_ns(), rank=rank, step=group.step))
         return out

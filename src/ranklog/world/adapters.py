@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from ranklog.abc import World
+from ranklog.abc import RankProvider, World
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
 from ranklog.world.auto import AutoStrategy
@@ -23,18 +22,7 @@ from ranklog.world.place.reconcile import complete, with_rank
 from ranklog.world.single import SingleWorld
 
 
-@runtime_checkable
-class RanksTeller(Protocol):
-    """What is needed of the object."""
-
-    def global_rank(self) -> int:
-        """Rank of this process."""
-
-    def global_world_size(self) -> int:
-        """Number of processes."""
-
-
-class ForeignStrategy:
+class AdaptedStrategy:
     """Ranks as an object of another library tells them.
 
     Args:
@@ -42,7 +30,7 @@ class ForeignStrategy:
         rank: The rank that the user says this process has; None to find it.
     """
 
-    def __init__(self, teller: RanksTeller, rank: int | None = None) -> None:
+    def __init__(self, teller: RankProvider, rank: int | None = None) -> None:
         self._teller = teller
         self._rank = rank
         self._runtime = AutoStrategy()

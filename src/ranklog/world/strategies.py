@@ -11,9 +11,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from ranklog.abc import Strategy
+from ranklog.abc import RankProvider, Strategy
 from ranklog.model.errors import InvalidArgumentError
-from ranklog.world.adapters import ForeignStrategy, RanksTeller
+from ranklog.world.adapters import AdaptedStrategy
 from ranklog.world.auto import AutoStrategy, initialised_place
 from ranklog.world.horovod import HorovodStrategy
 from ranklog.world.mpi.strategy import MpiStrategy
@@ -34,7 +34,7 @@ STRATEGIES: dict[str, Callable[[int | None], Strategy]] = {
 }
 
 
-def resolve_strategy(strategy: str | Strategy | RanksTeller = "auto", rank: int | None = None) -> Strategy:
+def resolve_strategy(strategy: str | Strategy | RankProvider = "auto", rank: int | None = None) -> Strategy:
     """Find the strategy of that name; one that is given as an object is returned as it is.
 
     Args:
@@ -65,8 +65,8 @@ def _find(strategy: Any, rank: int | None) -> Strategy:
     if all(callable(getattr(strategy, method, None)) for method in ("place", "ready", "connect")):
         found: Strategy = strategy
         return found
-    if isinstance(strategy, RanksTeller):
-        return ForeignStrategy(strategy, rank)
+    if isinstance(strategy, RankProvider):
+        return AdaptedStrategy(strategy, rank)
     raise InvalidArgumentError(
         f"strategy={strategy!r} is not allowed: give one of {', '.join(STRATEGIES)}, or an object with global_rank()"
         " and global_world_size()"

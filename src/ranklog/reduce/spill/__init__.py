@@ -1,1 +1,1 @@
-"""What ranks keep in their own files when they can no longer send it."""
+"""Values that a rank keeps in its own file when it can no longer send them, and how they are merged later."""

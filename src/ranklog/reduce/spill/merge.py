@@ -1,110 +1,31 @@
-"""What ranks keep when they can no longer talk, and how it is put together later: pure.
+"""Merges spill files into records. Pure.
 
-A rank whose communicator broke turns its rows and its mail into packets for its spill file; rank 0 keeps there, too,
-the states of what it has written without all ranks. `merge_spills` makes records of all files: a value is merged from
-all ranks that had it, as a round would have done, and corrects what was written without them. What may have arrived
-before the break is marked as in doubt, and is left out where rank 0's file or the journal has it.
+`Spills` reads the spill files of all ranks. A value is merged from all ranks that had it, as a round would have done,
+and corrects what was written without them. Rows and records in doubt are left out if rank 0's file or the journal has
+them already.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
 
-from ranklog.model.errors import RanklogError
 from ranklog.model.record import Metrics, Record
 from ranklog.reduce.agree import Key, Memory, Ready, Report, RowReport, agree
 from ranklog.reduce.gathered import Merger
-from ranklog.reduce.mail import encode_record, read_record
 from ranklog.reduce.ops import STATS
 from ranklog.reduce.records import RecordMaker
-
-_PACKET_LIMIT_BYTES = 1 << 30
-
-
-class SpillHead(msgspec.Struct, frozen=True, array_like=True, tag="head"):
-    """First item of a file.
-
-    Attributes:
-        rank: Whose file it is.
-        world_size: Ranks there are.
-        reason: Why the ranks can no longer talk.
-        time_ns: When that was seen.
-        received: On rank 0: how many records it has had by mail from each rank.
-    """
-
-    rank: int
-    world_size: int
-    reason: str
-    time_ns: int
-    received: tuple[int, ...] = ()
-
-
-class SpillRows(msgspec.Struct, frozen=True, array_like=True, tag="rows"):
-    """Rows of one rank.
-
-    Attributes:
-        rank: Whose values they are: in rank 0's file also those that others had sent it.
-        rows: The rows.
-        in_doubt: Whether they may have been reduced in the last round.
-        written: Whether the journal has them, without the values of all ranks.
-        alone: Whether it has them by themselves, also where others had sent values of the same names and step.
-    """
-
-    rank: int
-    rows: list[RowReport]
-    in_doubt: bool = False
-    written: bool = False
-    alone: bool = False
-
-
-class SpillMail(msgspec.Struct, frozen=True, array_like=True, tag="mail"):
-    """One record for the journal, encoded.
-
-    Attributes:
-        serial: Its number among the records that this rank sends.
-        record: The record.
-        in_doubt: Whether it may have arrived.
-    """
-
-    serial: int
-    record: bytes
-    in_doubt: bool = False
-
-
-SpillItem = SpillHead | SpillRows | SpillMail
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[list[SpillItem]] = msgspec.msgpack.Decoder(list[SpillItem])
-
-
-def pack(items: Sequence[SpillItem]) -> bytes:
-    """Encode items as one packet. Compressed: names repeat, and most fields of most states are equal."""
-    return zlib.compress(_encoder.encode(items), 1)
-
-
-def unpack(packet: bytes) -> list[SpillItem]:
-    """Decode a packet.
-
-    Raises:
-        RanklogError: it is no packet.
-    """
-    try:
-        unzip = zlib.decompressobj()
-        data = unzip.decompress(packet, _PACKET_LIMIT_BYTES)
-        return _decoder.decode(data)
-    except (zlib.error, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RanklogError(f"a packet of a spill file cannot be read: {error}") from error
+from ranklog.reduce.spill.format import SpillHead, SpillItem, SpillRecord, SpillRows
+from ranklog.reduce.transfer import decode_record, encode_record
 
 
 class Spills:
-    """The spill files of one meeting, read.
+    """The items of all spill files of one meeting.
 
     Args:
         files: Items of each file, by rank.
-        ended: Ranks whose file is whole, since they closed their logger.
+        ended: Ranks whose file is complete, because they closed their logger.
     """
 
     def __init__(self, files: Mapping[int, Sequence[SpillItem]], ended: Container[int]) -> None:
@@ -119,26 +40,26 @@ class Spills:
         }
 
     def records(self, journal: Iterable[Record]) -> list[Record]:
-        """Records that the journal lacks, or that correct what it has.
+        """Return the records that the journal lacks, and those that correct it.
 
         Args:
-            journal: What the journal holds; only read where something is in doubt.
+            journal: Records of the journal; only read if anything is in doubt.
         """
         reduced, posted = self._written(journal) if self._doubts() else ({}, set())
-        return [*self._mail(posted), *self._merged(reduced)]
+        return [*self._unsent(posted), *self._merged(reduced)]
 
     def _doubts(self) -> bool:
         return any(getattr(item, "in_doubt", False) for items in self._files.values() for item in items)
 
     def _written(self, journal: Iterable[Record]) -> tuple[dict[Key, int], set[bytes]]:
-        """What is in doubt and stands in the journal: keys with the number of ranks behind them, and records."""
+        """Find what is in doubt but in the journal: keys with the number of ranks that contributed, and records."""
         keys: set[Key] = set()
         posted: set[bytes] = set()
         for items in self._files.values():
             for item in items:
                 if isinstance(item, SpillRows) and item.in_doubt:
                     keys.update(key for row in item.rows for key in _keys(row))
-                elif isinstance(item, SpillMail) and item.in_doubt:
+                elif isinstance(item, SpillRecord) and item.in_doubt:
                     posted.add(item.record)
         reduced: dict[Key, int] = {}
         seen: set[bytes] = set()
@@ -152,15 +73,15 @@ class Spills:
                 seen.add(encoded)
         return reduced, seen
 
-    def _mail(self, posted: set[bytes]) -> list[Record]:
+    def _unsent(self, posted: set[bytes]) -> list[Record]:
         out: list[Record] = []
         for rank, items in sorted(self._files.items()):
             arrived = self._received[rank] if self._received is not None else None
             for item in items:
-                if not isinstance(item, SpillMail):
+                if not isinstance(item, SpillRecord):
                     continue
                 if not (item.in_doubt and item.record in posted if arrived is None else item.serial < arrived):
-                    out.append(read_record(item.record))
+                    out.append(decode_record(item.record))
         return out
 
     def _merged(self, reduced: Mapping[Key, int]) -> list[Record]:
@@ -186,11 +107,11 @@ class Spills:
         return RecordMaker().make(corrected, states)
 
     def _has(self, rank: int, row: RowReport, reduced: Mapping[Key, int]) -> bool:
-        """Whether a row in doubt was reduced: all its names were, in one round."""
+        """Whether a row in doubt was reduced. A round reduces all names of a row or none."""
         return all((rank, key) in self._held or reduced.get(key, 0) == self._size for key in _keys(row))
 
     def _known(self, item: Ready, origin: Sequence[Sequence[SpillRows]]) -> bool:
-        """Whether the journal says the same already."""
+        """Whether the journal already has this value as it would be merged."""
         holders = [origin[rank][index] for rank, index in item.holders]
         together = len(holders) == 1 or not any(holder.alone for holder in holders)
         return together and all(holder.written for holder in holders) and len(item.answered) <= len(holders)

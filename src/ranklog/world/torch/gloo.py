@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from ranklog.abc import ENDING, Floats, ReduceOp
+from ranklog.abc import Floats, ReduceOp
 from ranklog.model.errors import WorldError
+from ranklog.world.shutdown import PROCESS_ENDING
 
 _FIRST_ASK_S = 0.0001
 _LAST_ASK_S = 0.01
@@ -121,7 +122,7 @@ class GlooGroup:
                     # This process was stopped itself: gloo's threads need a moment to see that their time is over.
                     end_s += now_s - asked_s
                 asked_s = now_s
-                if ENDING.is_set():
+                if PROCESS_ENDING.is_set():
                     raise RuntimeError("the process ends")  # noqa: TRY301
                 if now_s > end_s:
                     raise TimeoutError(f"no answer {_OVERDUE_S:g} s after its time limit of {timeout_s:g} s")  # noqa: TRY301

@@ -21,11 +21,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ranklog.abc import ENDING, Floats, ReduceOp, World
+from ranklog.abc import Floats, ReduceOp, World
 from ranklog.model.errors import InvalidArgumentError, WorldError
 from ranklog.model.place import Place
 from ranklog.world.place.detect import detect_place
 from ranklog.world.place.reconcile import complete, with_rank
+from ranklog.world.shutdown import PROCESS_ENDING
 from ranklog.world.torch.gloo import GlooGroup
 from ranklog.world.torch.hierarchy import HIERARCHY_FROM_RANKS, HierarchicalWorld, layout
 
@@ -221,7 +222,7 @@ def _await_all(store: Any, place: Place, timeout_s: float, stop: threading.Event
     pause_s = _FIRST_POLL_S
     while not store.check(["complete"]):
         left_s = end_s - time.monotonic()
-        if left_s <= 0 or ENDING.is_set() or (stop is not None and stop.is_set()):
+        if left_s <= 0 or PROCESS_ENDING.is_set() or (stop is not None and stop.is_set()):
             missing = place.world_size - store.add("count", 0)
             raise WorldError(f"{missing} of {place.world_size} ranks did not come{_who(store, place)}")
         pause_s = min(pause_s, left_s)

@@ -1,8 +1,8 @@
-"""Ready-made records on their way to rank 0, as bounded chunks of one stream of bytes a rank.
+"""Sends ready-made records from every rank to rank 0, as bounded chunks of one byte stream per rank.
 
-A record travels as a frame: its length, then its msgpack. A chunk holds as much of the next frames as fits, so that
-a record of any size needs many rounds and never a large message. `Mail` is the sending side: `post` is for any
-thread, the rest for the reducer thread. `Frames` puts one rank's chunks together again. Records keep their order.
+A record travels as its length followed by its msgpack. A chunk holds as many bytes of the next records as fit, so a
+record of any size takes many rounds but never one large message. `SendQueue` is the sending side: any thread may call
+`post`, only the reducer thread calls the rest. `Receiver` reassembles the chunks of one rank. Records keep their order.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 
 
 class OutgoingRecord(msgspec.Struct, frozen=True):
-    """One record that was posted.
+    """A record taken back from a `SendQueue`.
 
     Attributes:
-        serial: Its number among this rank's records, from 0.
-        record: The record, encoded.
-        sent: Whether the last chunks held the whole of it, so that it may have arrived.
+        serial: Number of the record among those of this rank, from 0.
+        record: The encoded record.
+        sent: Whether the last chunks contained all of it, so it may have arrived.
     """
 
     serial: int
@@ -36,24 +36,24 @@ class OutgoingRecord(msgspec.Struct, frozen=True):
     sent: bool
 
 
-class Mail:
-    """Records of one rank that wait for rank 0.
+class SendQueue:
+    """Records of one rank that wait to be sent to rank 0.
 
     Attributes:
-        bytes_waiting: Bytes of frames that were not confirmed as `sent`.
+        bytes_waiting: Bytes not yet marked as `sent`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._frames: deque[bytes] = deque()
-        self._sent: list[bytes] = []  # by the last chunks: whether they arrived is known a round later
+        self._sent: list[bytes] = []  # in the last chunks; the next round tells whether they arrived
         self._serial = 0  # of the first of `_sent`, or of `_frames` where that is empty
         self._done = 0  # bytes of the first frame that are sent
         self._in_chunk = 0
         self.bytes_waiting = 0
 
     def post(self, records: Sequence[Record]) -> None:
-        """Add records at the end; all, or none where one cannot be encoded."""
+        """Add records at the end; adds none if one of them cannot be encoded."""
         encoded = [encode_record(record) for record in records]
         frames = [_LENGTH.pack(len(data)) + data for data in encoded]
         with self._lock:
@@ -61,7 +61,7 @@ class Mail:
             self.bytes_waiting += sum(map(len, frames))
 
     def chunk(self, limit_bytes: int) -> bytes:
-        """The next bytes, at most so many, left in place until `sent`."""
+        """Return the next bytes, at most ``limit_bytes``; they stay in the queue until `sent`."""
         parts: list[memoryview] = []
         left, start = limit_bytes, self._done
         with self._lock:
@@ -76,7 +76,7 @@ class Mail:
         return b"".join(parts)
 
     def sent(self) -> None:
-        """Remove what the last chunk held."""
+        """Remove the bytes of the last chunk."""
         with self._lock:
             self.bytes_waiting -= self._in_chunk
             self._done += self._in_chunk
@@ -86,39 +86,36 @@ class Mail:
                 self._done -= len(self._sent[-1])
 
     def confirm(self) -> None:
-        """What was sent has arrived: every rank has begun a later round."""
+        """Forget the records that were sent: every rank has begun a later round, so they have arrived."""
         with self._lock:
             self._serial += len(self._sent)
             self._sent.clear()
 
     def take_back(self) -> list[OutgoingRecord]:
-        """Remove and return every record of which it is not sure that it has arrived."""
+        """Remove and return every record that is not known to have arrived."""
         with self._lock:
-            letters: list[OutgoingRecord] = []
+            taken: list[OutgoingRecord] = []
             in_chunk = self._done + self._in_chunk
             for index, frame in enumerate(chain(self._sent, self._frames)):
                 if index >= len(self._sent):
                     in_chunk -= len(frame)
-                letters.append(OutgoingRecord(self._serial + index, frame[_LENGTH.size :], in_chunk >= 0))
-            self._serial += len(letters)
+                taken.append(OutgoingRecord(self._serial + index, frame[_LENGTH.size :], in_chunk >= 0))
+            self._serial += len(taken)
             self._sent.clear()
-            self._clear()
-        return letters
+            self._frames.clear()
+            self._done = self._in_chunk = self.bytes_waiting = 0
+        return taken
 
     def take(self) -> list[bytes]:
-        """Remove and return every record, encoded; for rank 0, which sends none."""
-        return [letter.record for letter in self.take_back()]
-
-    def _clear(self) -> None:
-        self._frames.clear()
-        self._done = self._in_chunk = self.bytes_waiting = 0
+        """Remove and return every record, encoded. For rank 0, which sends none."""
+        return [each.record for each in self.take_back()]
 
 
-class Frames:
-    """Records of one sending rank, from its chunks in order.
+class Receiver:
+    """Reassembles the records of one sending rank from its chunks.
 
     Attributes:
-        received: How many records have come whole.
+        received: Number of complete records so far.
     """
 
     def __init__(self) -> None:
@@ -126,7 +123,7 @@ class Frames:
         self.received = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Add a chunk; returns the records that are whole now, encoded."""
+        """Add a chunk; return the records that are now complete, encoded."""
         self._bytes += chunk
         out: list[bytes] = []
         start = 0
@@ -143,10 +140,10 @@ class Frames:
 
 
 def encode_record(record: Record) -> bytes:
-    """Encode a record."""
+    """Encode a record as msgpack."""
     return _encoder.encode(record)
 
 
-def read_record(data: bytes) -> Record:
-    """Decode a record."""
+def decode_record(data: bytes) -> Record:
+    """Decode a record from msgpack."""
     return _decoder.decode(data)
