@@ -22,8 +22,8 @@ from ranklog.abc import World  # noqa: E402
 from ranklog.loggers import JournalLogger  # noqa: E402
 from ranklog.model.errors import WorldError  # noqa: E402
 from ranklog.testing.conformance import CHECKS, check_strategy  # noqa: E402
+from ranklog.world.mpi import MpiStrategy  # noqa: E402
 from ranklog.world.mpi import strategy as mpi  # noqa: E402
-from ranklog.world.mpi.strategy import MpiStrategy  # noqa: E402
 from ranklog.world.strategies import resolve_strategy  # noqa: E402
 
 COMM = MPI.COMM_WORLD

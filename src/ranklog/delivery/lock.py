@@ -148,7 +148,7 @@ class DeliveryLock:
 
     def _server_time(self) -> float:
         probe = self._path.with_name(f".{LOCK}.{self._me.token}.now")
-        Descriptor(create_private(probe)).let_go()
+        Descriptor(create_private(probe)).close_quietly()
         try:
             return probe.stat().st_mtime
         finally:

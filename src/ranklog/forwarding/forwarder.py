@@ -119,18 +119,18 @@ class _ForwarderProcess:
     def __init__(self, run_dir: Path, secrets: Mapping[str, str], console: bool) -> None:
         with ExitStack() as failed, ExitStack() as passed:
             orders, self._orders = _pipe()
-            passed.callback(orders.let_go)
-            failed.callback(self._orders.let_go)
+            passed.callback(orders.close_quietly)
+            failed.callback(self._orders.close_quietly)
             self._orders.call(os.set_blocking, False)
             self._report, report = _pipe()
-            passed.callback(report.let_go)
-            failed.callback(self._report.let_go)
+            passed.callback(report.close_quietly)
+            failed.callback(self._report.close_quietly)
             self._report.call(os.set_blocking, False)
             command = [sys.executable, "-m", "ranklog.delivery", str(run_dir)]
             inherited: list[int] = []
             if console:
                 out = Descriptor(os.dup(_stdout_fd()))
-                passed.callback(out.let_go)
+                passed.callback(out.close_quietly)
                 inherited = [out.number]
                 command += ["--console-fd", str(out.number)]
             with _blocked(SENT_TO_ALL):
@@ -161,8 +161,8 @@ class _ForwarderProcess:
         return self._process.poll() is not None
 
     def forget(self) -> None:
-        self._orders.let_go()
-        self._report.let_go()
+        self._orders.close_quietly()
+        self._report.close_quietly()
 
     def close(self, timeout_s: float) -> ForwarderEnd:
         self._tell(ALL)

@@ -25,7 +25,7 @@ from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.place import Place
 from ranklog.model.redact import mask_text
 from ranklog.model.spec import check_run_id
-from ranklog.world.ray.strategy import in_ray_worker
+from ranklog.world.ray import in_ray_worker
 
 FOLDER = ".jobs"
 _named = itertools.count(1)

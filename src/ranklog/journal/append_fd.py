@@ -87,4 +87,4 @@ class AppendFd:
 
     def close(self) -> None:
         """Close; what an error of the close could mean, `unsynced` covers."""
-        self._fd.let_go()
+        self._fd.close_quietly()

@@ -53,7 +53,7 @@ class Descriptor:
         Raises:
             OSError: the function does, or the descriptor was closed.
         """
-        with self._alone():
+        with self._exclusive():
             return function(self.number, *args, **kwargs)
 
     def write(self, data: bytes) -> None:
@@ -72,16 +72,16 @@ class Descriptor:
         Raises:
             OSError: the file reports an error, for example that data was lost. It is closed all the same.
         """
-        with self._alone():
+        with self._exclusive():
             number, self._number = self._number, -1
             if number >= 0:
                 os.close(number)
 
-    def let_go(self) -> None:
+    def close_quietly(self) -> None:
         """Close where an error of the close changes nothing any more."""
         with suppress(OSError):
             self.close()
 
-    def _alone(self) -> AbstractContextManager[object]:
+    def _exclusive(self) -> AbstractContextManager[object]:
         # A forked child has no other thread, and a lock that one held at the fork is never released there.
         return self._lock if os.getpid() == self._pid else nullcontext()

@@ -16,9 +16,9 @@ class Rewinds:
 
     Example:
         >>> rewinds = Rewinds()
-        >>> rewinds.note(["loss"], step=90, attempt=0)
+        >>> rewinds.add(["loss"], step=90, attempt=0)
         []
-        >>> rewinds.note(["loss", "new"], step=80, attempt=1)
+        >>> rewinds.add(["loss", "new"], step=80, attempt=1)
         ['loss']
         >>> rewinds.is_superseded("loss", step=90, attempt=0), rewinds.is_superseded("loss", step=79, attempt=0)
         (True, False)
@@ -30,7 +30,7 @@ class Rewinds:
         self._began: dict[str, dict[int, int]] = {}
         self._highest: dict[str, int] = {}
 
-    def note(self, names: Iterable[str], *, step: int, attempt: int) -> list[str]:
+    def add(self, names: Iterable[str], *, step: int, attempt: int) -> list[str]:
         """Take notice of values that an attempt logged; returns the names with which it now goes back."""
         back: list[str] = []
         for name in names:

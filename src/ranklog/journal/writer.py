@@ -151,7 +151,7 @@ class JournalWriter:
         else:
             self._open_next()
 
-    def beat(self) -> None:
+    def touch(self) -> None:
         """Give the segment a new time of change, for those who cannot see this process."""
         self._fd.touch()
 
@@ -183,4 +183,4 @@ def _sync_directory(path: Path) -> None:
     try:
         fd.call(os.fsync)
     finally:
-        fd.let_go()
+        fd.close_quietly()

@@ -136,7 +136,7 @@ class Recorder:
     def beat(self) -> None:
         """Show other hosts that this run is alive."""
         with self._lock, suppress(OSError):
-            self._writer.beat()
+            self._writer.touch()
 
     def close(self) -> None:
         """Close the journal; nothing may be written afterwards."""

@@ -36,7 +36,7 @@ from ranklog.pipeline.recorder import Recorder
 from ranklog.pipeline.reducer import Reducer
 from ranklog.process.blackbox import BlackBox, cause_of
 from ranklog.process.health import Health
-from ranklog.world.place.detect import independent_tasks
+from ranklog.world.place.detect import unjoined_tasks_warning
 from ranklog.world.progress import progress_of
 from ranklog.world.strategies import resolve_strategy
 
@@ -252,7 +252,7 @@ class Session:
 
     def _warn_if_independent(self) -> None:
         """Several tasks that no process group joined when the first record came may be trainings of their own."""
-        if not self.strategy.ready() and (text := independent_tasks(os.environ)):
+        if not self.strategy.ready() and (text := unjoined_tasks_warning(os.environ)):
             self.health.warn("independent", text)
 
     def drain(self) -> int:

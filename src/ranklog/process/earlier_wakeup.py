@@ -43,4 +43,4 @@ class EarlierWakeup:
     def close(self) -> None:
         """Close the duplicate."""
         if self._copy is not None:
-            self._copy.let_go()
+            self._copy.close_quietly()

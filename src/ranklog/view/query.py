@@ -205,7 +205,7 @@ class RunView:
             self.jobs[self._attempt] = record
 
     def _take_metrics(self, record: Metrics) -> None:
-        for name in self._rewinds.note(record.values, step=record.step, attempt=self._attempt):
+        for name in self._rewinds.add(record.values, step=record.step, attempt=self._attempt):
             points = self._series.get(name, {})
             for step in [step for step in points if step >= record.step]:
                 self._superseded.setdefault(name, []).append(points.pop(step))

@@ -18,7 +18,7 @@ from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
 from ranklog.world.auto import AutoStrategy
 from ranklog.world.place.detect import detect_place
-from ranklog.world.place.reconcile import complete, with_rank
+from ranklog.world.place.reconcile import add_node_facts, with_given_rank
 from ranklog.world.single import SingleWorld
 
 
@@ -26,19 +26,19 @@ class AdaptedStrategy:
     """Ranks as an object of another library tells them.
 
     Args:
-        teller: The object; it may be initialised later.
+        provider: The object; it may be initialised later.
         rank: The rank that the user says this process has; None to find it.
     """
 
-    def __init__(self, teller: RankProvider, rank: int | None = None) -> None:
-        self._teller = teller
+    def __init__(self, provider: RankProvider, rank: int | None = None) -> None:
+        self._provider = provider
         self._rank = rank
         self._runtime = AutoStrategy()
 
     @property
     def name(self) -> str:
         """Of the object's class."""
-        return type(self._teller).__name__
+        return type(self._provider).__name__
 
     def place(self) -> Place:
         """What the object tells, before it is initialised what the launcher does.
@@ -47,18 +47,18 @@ class AdaptedStrategy:
             InvalidArgumentError: the given rank is another one.
             LaunchError: the launcher's variables are needed and incomplete.
         """
-        told = self._told()
-        found = told or detect_place(os.environ)
-        return with_rank(found, self._rank, told=told is not None or found.launcher != "single")
+        reported = self._reported()
+        found = reported or detect_place(os.environ)
+        return with_given_rank(found, self._rank, detected=reported is not None or found.launcher != "single")
 
-    def _told(self) -> Place | None:
+    def _reported(self) -> Place | None:
         try:
-            rank, size = int(self._teller.global_rank()), int(self._teller.global_world_size())
+            rank, size = int(self._provider.global_rank()), int(self._provider.global_world_size())
         except Exception:  # each library has an error of its own for "not initialised yet"
             return None
         if size == 1:
             return Place(launcher=self.name)
-        found = complete(Place(rank=rank, world_size=size, launcher=self.name), os.environ)
+        found = add_node_facts(Place(rank=rank, world_size=size, launcher=self.name), os.environ)
         local_rank, local_size = self._number("local_rank"), self._number("local_world_size")
         if (
             local_rank is None
@@ -72,14 +72,14 @@ class AdaptedStrategy:
 
     def _number(self, method: str) -> int | None:
         try:
-            return int(getattr(self._teller, method)())
+            return int(getattr(self._provider, method)())
         except Exception:  # as above; not every object has it
             return None
 
     def ready(self) -> bool:
         """Whether the object knows its rank and its runtime is initialised."""
-        told = self._told()
-        return told is not None and (told.world_size == 1 or self._runtime.ready())
+        reported = self._reported()
+        return reported is not None and (reported.world_size == 1 or self._runtime.ready())
 
     def prepare(self) -> None:
         """As `AutoStrategy.prepare`."""
@@ -92,15 +92,15 @@ class AdaptedStrategy:
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
         """Open a communicator over the runtime that is initialised."""
-        told = self.place()
-        if told.world_size == 1:
-            return SingleWorld(told)
+        reported = self.place()
+        if reported.world_size == 1:
+            return SingleWorld(reported)
         world = self._runtime.connect(channel=channel, timeout_s=timeout_s, stop=stop)
         got = world.place
-        if (got.rank, got.world_size) != (told.rank, told.world_size):
+        if (got.rank, got.world_size) != (reported.rank, reported.world_size):
             world.close()
             raise WorldError(
-                f"{self.name} says rank {told.rank} of {told.world_size}, what is initialised says {got}:"
+                f"{self.name} says rank {reported.rank} of {reported.world_size}, what is initialised says {got}:"
                 ' give strategy="auto", or an object that counts the same ranks'
             )
         return world

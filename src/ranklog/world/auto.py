@@ -16,16 +16,13 @@ from typing import Any
 from ranklog.abc import Strategy, World
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
-from ranklog.world import horovod
-from ranklog.world.mpi import strategy as mpi
-from ranklog.world.place.containers import launched_place
-from ranklog.world.place.detect import detect_place, stands_alone
-from ranklog.world.place.reconcile import with_rank
-from ranklog.world.ray import strategy as ray
+from ranklog.world import horovod, mpi, ray, torch
+from ranklog.world.place.containers import checked_place
+from ranklog.world.place.detect import detect_place, is_forced_single
+from ranklog.world.place.reconcile import with_given_rank
 from ranklog.world.single import SingleStrategy
-from ranklog.world.torch import strategy as torch
 
-MPI_GRACE_S = 1.0
+TORCH_GRACE_S = 1.0
 """So long after the logger a torch program that has initialised MPI may initialise the group that it trains with."""
 
 
@@ -56,12 +53,12 @@ class AutoStrategy:
         """
         found = initialised_place()
         if found is not None:
-            return with_rank(found, self.rank, told=True)
-        if stands_alone(os.environ) or ray.in_ray_worker():
+            return with_given_rank(found, self.rank, detected=True)
+        if is_forced_single(os.environ) or ray.in_ray_worker():
             # A Ray worker inherits the variables of what started the node's daemon: they are not its own.
             return SingleStrategy(self.rank).place()
-        found = detect_place(os.environ) if self.rank is not None else launched_place(os.environ)
-        return with_rank(found, self.rank, told=found.launcher != "single")
+        found = detect_place(os.environ) if self.rank is not None else checked_place(os.environ)
+        return with_given_rank(found, self.rank, detected=found.launcher != "single")
 
     def ready(self) -> bool:
         """Whether something is initialised that joins ranks."""
@@ -83,7 +80,7 @@ class AutoStrategy:
         """Open a communicator over what is initialised now."""
         chosen = self._chosen()
         if isinstance(chosen, mpi.MpiStrategy) and self._over_mpi is None:
-            grace_s = self._created_s + MPI_GRACE_S - time.monotonic()
+            grace_s = self._created_s + TORCH_GRACE_S - time.monotonic()
             if grace_s > 0 and torch.distributed_module() is not None:
                 time.sleep(min(grace_s, timeout_s))
                 chosen = self._chosen()
@@ -98,7 +95,7 @@ class AutoStrategy:
         return chosen.connect(channel=channel, timeout_s=timeout_s, stop=stop)
 
     def _chosen(self) -> Strategy | None:
-        if stands_alone(os.environ):
+        if is_forced_single(os.environ):
             return SingleStrategy(self.rank)
         if self._over_mpi is not None:
             return self._over_mpi
@@ -115,7 +112,7 @@ def _runtimes() -> Sequence[tuple[Any, Callable[[int | None], Strategy]]]:
 
 def initialised_place() -> Place | None:
     """Place by what is initialised in this process, None where nothing is that joins several ranks."""
-    if stands_alone(os.environ):
+    if is_forced_single(os.environ):
         return None
     for module, _ in _runtimes():
         found: Place | None = module.initialised_place()

@@ -21,7 +21,7 @@ from ranklog.model.place import Place
 _COMBINE: dict[str, Callable[[Floats, Floats], Floats]] = {"sum": np.add, "min": np.minimum, "max": np.maximum}
 
 
-class _Meeting:
+class _Channel:
     """Where the ranks of one channel meet: one exchange after another."""
 
     def __init__(self, size: int) -> None:
@@ -63,9 +63,9 @@ class _Meeting:
 class FakeRank:
     """One rank's `World`."""
 
-    def __init__(self, place: Place, meeting: _Meeting) -> None:
+    def __init__(self, place: Place, channel_state: _Channel) -> None:
         self._place = place
-        self._meeting = meeting
+        self._channel = channel_state
         self._calls = 0
         self._closed = False
 
@@ -78,7 +78,7 @@ class FakeRank:
         if self._closed:
             raise WorldError(f"{self._place}: the communicator is closed")
         self._calls += 1
-        return self._meeting.exchange(self._place.rank, self._calls, call, value, timeout_s)
+        return self._channel.exchange(self._place.rank, self._calls, call, value, timeout_s)
 
     def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
         """Combine in rank order."""
@@ -92,13 +92,13 @@ class FakeRank:
         return [value for value in self._exchange("all_gather", data, timeout_s) if isinstance(value, bytes)]
 
     def barrier(self, *, timeout_s: float) -> None:
-        """Return when every rank is here."""
+        """Return when every rank is joined."""
         self._exchange("barrier", None, timeout_s)
 
     def close(self) -> None:
         """Leave; others that still wait get a `WorldError`."""
         self._closed = True
-        self._meeting.leave(self._place.rank)
+        self._channel.leave(self._place.rank)
 
 
 class FakeStrategy(msgspec.Struct, frozen=True):
@@ -138,8 +138,8 @@ class FakeWorld:
             Place(rank=r, world_size=size, local_rank=r, local_world_size=size, launcher="fake") for r in range(size)
         )
         self._changed = threading.Condition()
-        self._meetings: dict[str, _Meeting] = {}
-        self._here: dict[str, set[int]] = {}
+        self._channels: dict[str, _Channel] = {}
+        self._joined: dict[str, set[int]] = {}
 
     def strategy(self, rank: int) -> FakeStrategy:
         """What to give as ``strategy=`` on that rank."""
@@ -147,22 +147,22 @@ class FakeWorld:
 
     def ranks(self, channel: str = "test") -> Sequence[FakeRank]:
         """Worlds of all ranks on a channel, without waiting for anyone."""
-        meeting = self._meetings.setdefault(channel, _Meeting(len(self.places)))
-        return [FakeRank(place, meeting) for place in self.places]
+        channel_state = self._channels.setdefault(channel, _Channel(len(self.places)))
+        return [FakeRank(place, channel_state) for place in self.places]
 
     def join(self, rank: int, *, channel: str, timeout_s: float, stop: threading.Event | None) -> FakeRank:
         """Wait for all ranks on a channel, then give this one's world."""
         size = len(self.places)
         end_s = time.monotonic() + timeout_s
         with self._changed:
-            here = self._here.setdefault(channel, set())
-            here.add(rank)
+            joined = self._joined.setdefault(channel, set())
+            joined.add(rank)
             self._changed.notify_all()
-            while len(here) < size:
+            while len(joined) < size:
                 left_s = end_s - time.monotonic()
                 if left_s <= 0 or (stop is not None and stop.is_set()):
-                    missing = sorted(set(range(size)) - here)
+                    missing = sorted(set(range(size)) - joined)
                     raise WorldError(f"{len(missing)} of {size} ranks did not come in {timeout_s:g} s: {missing}")
                 self._changed.wait(min(left_s, 0.05))
-            meeting = self._meetings.setdefault(channel, _Meeting(size))
-        return FakeRank(self.places[rank], meeting)
+            channel_state = self._channels.setdefault(channel, _Channel(size))
+        return FakeRank(self.places[rank], channel_state)

@@ -29,12 +29,12 @@ import msgspec
 from ranklog.abc import World
 from ranklog.model.errors import InvalidArgumentError, WorldError
 from ranklog.model.place import Place
-from ranklog.world.mpi import strategy as mpi
+from ranklog.world import mpi
 from ranklog.world.place.detect import detect_place
 from ranklog.world.place.launchers import is_set
-from ranklog.world.place.reconcile import complete, with_rank
+from ranklog.world.place.reconcile import add_node_facts, with_given_rank
 from ranklog.world.single import SingleWorld
-from ranklog.world.torch.strategy import connect_over, distributed_module
+from ranklog.world.torch import connect_over, distributed_module
 
 FRONTENDS = ("horovod.torch", "horovod.tensorflow", "horovod.mxnet")
 SERVER_HOST = "HOROVOD_GLOO_RENDEZVOUS_ADDR"
@@ -61,11 +61,11 @@ def initialised_frontend() -> ModuleType | None:
 
 def initialised_place() -> Place | None:
     """Place by Horovod where it is initialised with several ranks, else None."""
-    told = _told()
-    return told if told is not None and told.world_size > 1 else None
+    reported = _group_place()
+    return reported if reported is not None and reported.world_size > 1 else None
 
 
-def _told() -> Place | None:
+def _group_place() -> Place | None:
     hvd = initialised_frontend()
     if hvd is None:
         return None
@@ -81,7 +81,7 @@ def _told() -> Place | None:
         )
     except ValueError:  # shut down meanwhile by another thread
         return None
-    found = complete(group, os.environ)
+    found = add_node_facts(group, os.environ)
     if found.launcher != "horovod":
         return found
     return msgspec.structs.replace(group, job_id=found.job_id, attempt=found.attempt)
@@ -99,9 +99,9 @@ class HorovodStrategy(msgspec.Struct, frozen=True):
         Raises:
             InvalidArgumentError: the given rank is another one.
         """
-        told = _told()
-        found = told or detect_place(os.environ)
-        return with_rank(found, self.rank, told=told is not None or found.launcher != "single")
+        reported = _group_place()
+        found = reported or detect_place(os.environ)
+        return with_given_rank(found, self.rank, detected=reported is not None or found.launcher != "single")
 
     def ready(self) -> bool:
         """Whether Horovod is initialised."""
@@ -137,7 +137,7 @@ class HorovodStrategy(msgspec.Struct, frozen=True):
 
 @functools.cache
 def _over_mpi() -> mpi.MpiStrategy:
-    """One for the process, made when it is first of use: from then on MPI's ranks can be told something."""
+    """One for the process, made when it is first of use: from then on MPI's ranks can be reported something."""
     return mpi.MpiStrategy()
 
 
@@ -159,7 +159,7 @@ def _connect_by_server(place: Place, channel: str, end_s: float, stop: threading
     except WorldError as error:
         if error.__cause__ is None:  # ranks did not come: no address is at fault
             raise
-        raise WorldError(f"{error}{_cure(place)}") from error
+        raise WorldError(f"{error}{_hint(place)}") from error
     _stores.pop(channel, None)  # the group holds it from here on
     return world
 
@@ -224,7 +224,7 @@ def _no_answer(error: Exception) -> WorldError:
     return WorldError(f"Horovod's rendezvous server at {host}:{port} does not answer: {error!r}")
 
 
-def _cure(place: Place) -> str:
+def _hint(place: Place) -> str:
     interface = os.environ.get("HOROVOD_GLOO_IFACE")
     if place.node_count == 1 or interface is None or is_set(os.environ, "GLOO_SOCKET_IFNAME"):
         return ""

@@ -15,7 +15,7 @@ from ranklog.abc import Floats, ReduceOp, World
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
 from ranklog.world.place.detect import STRATEGY_VARIABLE, detect_place
-from ranklog.world.place.reconcile import with_rank
+from ranklog.world.place.reconcile import with_given_rank
 
 
 class SingleWorld:
@@ -85,7 +85,7 @@ class SingleStrategy(msgspec.Struct, frozen=True):
     def place(self) -> Place:
         """Rank 0 of 1, or the given rank."""
         alone = detect_place({**os.environ, STRATEGY_VARIABLE: "single"})
-        return with_rank(alone, self.rank, told=False)
+        return with_given_rank(alone, self.rank, detected=False)
 
     def ready(self) -> bool:
         """Always."""

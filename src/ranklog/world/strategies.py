@@ -16,12 +16,11 @@ from ranklog.model.errors import InvalidArgumentError
 from ranklog.world.adapters import AdaptedStrategy
 from ranklog.world.auto import AutoStrategy, initialised_place
 from ranklog.world.horovod import HorovodStrategy
-from ranklog.world.mpi.strategy import MpiStrategy
-from ranklog.world.place.detect import stands_alone
-from ranklog.world.ray.strategy import RayStrategy
+from ranklog.world.mpi import MpiStrategy
+from ranklog.world.place.detect import is_forced_single
+from ranklog.world.ray import RayStrategy
 from ranklog.world.single import SingleStrategy
-from ranklog.world.torch.deepspeed import DeepSpeedStrategy
-from ranklog.world.torch.strategy import TorchStrategy
+from ranklog.world.torch import DeepSpeedStrategy, TorchStrategy
 
 STRATEGIES: dict[str, Callable[[int | None], Strategy]] = {
     "auto": AutoStrategy,
@@ -75,6 +74,6 @@ def _find(strategy: Any, rank: int | None) -> Strategy:
 
 def _alone() -> bool:
     """Whether nothing joins this process to others, now or by its launcher."""
-    if stands_alone(os.environ):
+    if is_forced_single(os.environ):
         return True
     return initialised_place() is None and AutoStrategy().place().world_size == 1

@@ -29,7 +29,7 @@ class Superseded:
             self._attempt = record.attempt
         if not isinstance(record, Metrics):
             return False
-        back = self._rewinds.note(record.values, step=record.step, attempt=self._attempt)
+        back = self._rewinds.add(record.values, step=record.step, attempt=self._attempt)
         if record.corrects:
             self._corrected.update({(name, record.step): entry.ordinal for name in record.values})
         return bool(back) or record.corrects

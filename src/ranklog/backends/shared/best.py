@@ -53,7 +53,7 @@ class Best:
     def note(self, record: Metrics, attempt: int = 0) -> list[str]:
         """Note values that an attempt logged; returns the names of those that have a goal."""
         names = [name for name in record.values if name in self.goals]
-        undone = self._rewinds.note(names, step=record.step, attempt=attempt)
+        undone = self._rewinds.add(names, step=record.step, attempt=attempt)
         for name in names:
             values = self._values.setdefault(name, {})
             if name in undone:

@@ -69,7 +69,7 @@ class Superseded:
 
     def note(self, record: Metrics, attempt: int) -> list[str]:
         """Take notice of a record; returns the names of metrics with which this attempt now goes back."""
-        back = self.rewinds.note(record.values, step=record.step, attempt=attempt)
+        back = self.rewinds.add(record.values, step=record.step, attempt=attempt)
         if back:
             said = self._said.setdefault(attempt, [])
             said.extend(f"{name} from step {record.step}" for name in back)

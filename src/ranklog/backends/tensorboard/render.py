@@ -131,7 +131,7 @@ class Renderer:
     def _back(self, tags: Iterable[str], step: int) -> list[str]:
         """Those of the tags with which this attempt goes back to an earlier step."""
         self._highest_step = max(self._highest_step, step)
-        return self._rewinds.note(tags, step=step, attempt=self._attempt)
+        return self._rewinds.add(tags, step=step, attempt=self._attempt)
 
     def _place(self, event: Event) -> int:
         """Step of an event on the axis; it never gets smaller, since the default loader would hide those before."""

@@ -19,8 +19,13 @@ from ranklog.model.errors import LaunchError
 from ranklog.model.place import Place
 from ranklog.model.redact import is_secret_name
 from ranklog.view.units import date, duration, size_text
-from ranklog.world.place.containers import launched_place
-from ranklog.world.place.detect import STRATEGY_VARIABLE, independent_tasks, other_places, stands_alone
+from ranklog.world.place.containers import checked_place
+from ranklog.world.place.detect import (
+    STRATEGY_VARIABLE,
+    disagreeing_launchers,
+    is_forced_single,
+    unjoined_tasks_warning,
+)
 
 _FRAMEWORKS = ("torch", "deepspeed", "horovod", "mpi4py", "ray", "lightning")
 _SECRETS = ("WANDB_API_KEY", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -30,22 +35,22 @@ _FEW_FILES = 256
 def place_checks(environ: Mapping[str, str]) -> Sequence[Check]:
     """Place by the environment, the rule that decided, and who says otherwise."""
     try:
-        place = launched_place(environ)
+        place = checked_place(environ)
     except LaunchError as error:
         text, _, cure = str(error).partition(". ")
         return [Check(name="place", level="bad", text=text, cure=cure)]
-    if stands_alone(environ):
+    if is_forced_single(environ):
         return [Check(name="place", level="ok", text=f"{place}: by {STRATEGY_VARIABLE}=single")]
     rule = "no launcher's variables" if place.launcher == "single" else f"{place.launcher}'s variables"
     text = f"{place_text(place) if place.world_size > 1 else 'alone'}, by {rule}"
     found = [Check(name="place", level="ok", text=text)]
-    if others := other_places(environ):
+    if others := disagreeing_launchers(environ):
         found.append(
             Check(
                 name="other launchers", level="ok", text=f"do not count, since {rule} are closer: {'; '.join(others)}"
             )
         )
-    if independent_tasks(environ):
+    if unjoined_tasks_warning(environ):
         found.append(
             Check(
                 name="tasks",

@@ -26,7 +26,7 @@ from ranklog.cli.doctor.check import Check, put_together
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.errors import RanklogError, WorldError
 from ranklog.model.place import Place
-from ranklog.world.place.containers import launched_place
+from ranklog.world.place.containers import checked_place
 from ranklog.world.strategies import resolve_strategy
 from ranklog.world.torch.hierarchy import HierarchicalWorld
 
@@ -216,6 +216,6 @@ def _shared(world: World, directory: Path, timeout_s: float) -> list[Check]:
 def place_of_launcher() -> Place:
     """The place by the environment; alone where that is contradictory, which is a finding of its own."""
     try:
-        return launched_place(os.environ)
+        return checked_place(os.environ)
     except RanklogError:
         return Place()

@@ -1,5 +1,5 @@
-"""Communication between ranks over MPI. `MpiStrategy` accepts a communicator of the program."""
+"""Ranks of MPI, through mpi4py. Importing this package does not import mpi4py."""
 
-from ranklog.world.mpi.strategy import MpiStrategy
+from ranklog.world.mpi.strategy import MpiStrategy, initialised_mpi, initialised_place
 
-__all__ = ["MpiStrategy"]
+__all__ = ["MpiStrategy", "initialised_mpi", "initialised_place"]

@@ -4,7 +4,7 @@ In: a communicator, which may be the user's. Out: messages of any length between
 tree of all ranks, in order for each neighbour and channel. No collective is called, so none of the user's can mix with
 ours.
 
-mpi4py receives with any tag unless told otherwise, and could so take a message of ours. Therefore each rank keeps
+mpi4py receives with any tag unless notified otherwise, and could so take a message of ours. Therefore each rank keeps
 `POSTED` receives for each neighbour: MPI gives a message to the receive that was posted first. Long messages travel in
 pieces that fit, `WINDOW` at a time. Every piece is short enough to be sent at once, so no send is pending when MPI
 ends. Before that, neighbours say that they part, and the receives are taken back from those that did. From the others
@@ -34,12 +34,12 @@ WINDOW = 14
 PIECE_BYTES = 4000
 """Open MPI sends up to 4096 bytes at once within a node, less its own header; others more."""
 
-_ACKNOWLEDGED, _PARTED = 0, 255
+_ACKNOWLEDGED, _DISCONNECTED = 0, 255
 """Kinds of message that are dealt with here; those between are the callers'."""
-PART_S = 2.0
+DISCONNECT_S = 2.0
 """So long a rank that ends waits for its neighbours to end; ``MPI_Finalize`` waits for them anyway."""
 
-_PART_PAUSE_S = 0.001
+_DISCONNECT_PAUSE_S = 0.001
 _HEAD = struct.Struct("<BIIQ")
 _CONTENT_BYTES = PIECE_BYTES - _HEAD.size
 
@@ -76,11 +76,11 @@ class Links:
         self._pieces: dict[tuple[int, int], tuple[int, int, bytearray]] = {}
         self._acknowledged: Counter[tuple[int, int]] = Counter()
         self._arrived: defaultdict[tuple[int, int], deque[Message]] = defaultdict(deque)
-        self._forgotten: set[int] = set()
+        self._closed_channels: set[int] = set()
         self._engaged: set[int] = set()
-        self._parted: set[int] = set()
+        self._disconnected: set[int] = set()
 
-    def spoken_for(self, rank: int) -> range:
+    def subtree(self, rank: int) -> range:
         """A rank and those whose messages come through it."""
         return range(rank, min(rank + (rank & -rank or self.size), self.size))
 
@@ -112,9 +112,9 @@ class Links:
     def _take(self, peer: int, piece: bytes) -> None:
         kind, channel, number, total = _HEAD.unpack_from(piece)
         self._engaged.add(peer)
-        if kind == _PARTED:
-            self._parted.add(peer)
-        if kind == _PARTED or channel in self._forgotten:
+        if kind == _DISCONNECTED:
+            self._disconnected.add(peer)
+        if kind == _DISCONNECTED or channel in self._closed_channels:
             return
         key = (peer, channel)
         if kind == _ACKNOWLEDGED:
@@ -157,26 +157,26 @@ class Links:
         self._engaged.add(peer)
         self._sending.append((self._communicator.Isend([piece, self._mpi.BYTE], dest=peer, tag=TAG), piece))
 
-    def forget(self, channel: int) -> None:
+    def close_channel(self, channel: int) -> None:
         """Drop what comes for a channel from now on."""
-        self._forgotten.add(channel)
+        self._closed_channels.add(channel)
         for peer in self.neighbours:
             for kept in (self._arrived, self._pieces, self._acknowledged):
                 kept.pop((peer, channel), None)
 
-    def part(self) -> None:
+    def disconnect(self) -> None:
         """Let go before MPI ends: say so, and wait a little for the neighbours to say it. No use is made after that."""
-        told: set[int] = set()
-        end_s = time.monotonic() + PART_S
+        notified: set[int] = set()
+        end_s = time.monotonic() + DISCONNECT_S
         while True:
-            for peer in self._engaged - told:
-                self.send_short(peer, 0, Message(_PARTED, 0, b""))
-                told.add(peer)
+            for peer in self._engaged - notified:
+                self.send_short(peer, 0, Message(_DISCONNECTED, 0, b""))
+                notified.add(peer)
             self.poll()
-            if told == self._engaged and (told <= self._parted or time.monotonic() >= end_s):
+            if notified == self._engaged and (notified <= self._disconnected or time.monotonic() >= end_s):
                 break
-            time.sleep(_PART_PAUSE_S)
-        for peer in self._posted.keys() - (self._engaged - self._parted):
+            time.sleep(_DISCONNECT_PAUSE_S)
+        for peer in self._posted.keys() - (self._engaged - self._disconnected):
             for request, _ in self._posted.pop(peer):
                 request.Cancel()
                 request.Free()

@@ -21,12 +21,12 @@ from typing import Any
 from ranklog.abc import World
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError, WorldError
 from ranklog.model.place import Place
+from ranklog.world.mpi.executor import AnyThreadExecutor, Executor, MainThreadExecutor
 from ranklog.world.mpi.messages import TAG, Links
-from ranklog.world.mpi.private import CHANNEL, agree
-from ranklog.world.mpi.turns import OwnThread, TrainingThread, Turns
+from ranklog.world.mpi.private import CHANNEL, agree_to_create
 from ranklog.world.mpi.world import Hub
 from ranklog.world.place.detect import detect_place
-from ranklog.world.place.reconcile import complete, with_rank
+from ranklog.world.place.reconcile import add_node_facts, with_given_rank
 from ranklog.world.single import SingleWorld
 
 _PAUSE_S = 0.005
@@ -34,7 +34,7 @@ _PAUSE_S = 0.005
 _lock = threading.Lock()
 _hubs: dict[int, Hub] = {}
 """By the communicator's number: ranks meet on one communicator in one place, however many loggers there are."""
-_turns: dict[int, Turns] = {}
+_executors: dict[int, Executor] = {}
 """By process id: a forked child has nothing to do with its parent's MPI."""
 
 
@@ -48,7 +48,7 @@ def initialised_mpi() -> Any | None:
 
 
 def initialised_place() -> Place | None:
-    """Place in MPI's world where it has more than one rank, else None; node facts as in `complete`."""
+    """Place in MPI's world where it has more than one rank, else None; node facts as in `add_node_facts`."""
     mpi = initialised_mpi()
     if mpi is None or mpi.COMM_WORLD.Get_size() == 1:
         return None
@@ -57,7 +57,7 @@ def initialised_place() -> Place | None:
 
 def _place_in(communicator: Any) -> Place:
     group = Place(rank=communicator.Get_rank(), world_size=communicator.Get_size(), launcher="mpi")
-    return complete(group, os.environ)
+    return add_node_facts(group, os.environ)
 
 
 class MpiStrategy:
@@ -86,7 +86,7 @@ class MpiStrategy:
         if mpi is None or (communicator := self._over(mpi)).Get_size() == 1:
             return
         hub = _hub(mpi, communicator)
-        hub.turns.soon(hub.links.post)
+        hub.executor.submit(hub.links.post)
 
     def _over(self, mpi: Any) -> Any:
         return mpi.COMM_WORLD if self._communicator is None else self._communicator
@@ -106,12 +106,12 @@ class MpiStrategy:
         if mpi is not None and self._over(mpi).Get_size() > 1:
             group = _place_in(self._over(mpi))
         found = group or detect_place(os.environ)
-        return with_rank(found, self._rank, told=group is not None or found.launcher != "single")
+        return with_given_rank(found, self._rank, detected=group is not None or found.launcher != "single")
 
     def prepare(self) -> None:
         """Make a communicator of ranklog's own, if all ranks call this within some seconds; the first time only.
 
-        Ranks: for the main thread, when a logger is opened; waits up to `mpi_private.HERE_S` for ranks that do not
+        Ranks: for the main thread, when a logger is opened; waits up to `mpi_private.ARRIVE_S` for ranks that do not
         come. Without it all works as well, over ``COMM_WORLD``.
         """
         mpi = initialised_mpi()
@@ -126,7 +126,7 @@ class MpiStrategy:
     def progress(self) -> Callable[[], None] | None:
         """None where any thread may call MPI; else what the training thread must call, see `Strategy`."""
         mpi = initialised_mpi()
-        return None if mpi is None else _process_turns(mpi).progress
+        return None if mpi is None else _process_executor(mpi).progress
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
         """Meet the other ranks; a rank is announced once on a channel, so a call that timed out may be repeated."""
@@ -158,23 +158,23 @@ def _import() -> None:
         ) from error
 
 
-def _process_turns(mpi: Any) -> Turns:
+def _process_executor(mpi: Any) -> Executor:
     process_id = os.getpid()
     with _lock:
-        if process_id not in _turns:
+        if process_id not in _executors:
             several = mpi.Query_thread() == mpi.THREAD_MULTIPLE
-            _turns[process_id] = OwnThread(mpi) if several else TrainingThread(mpi)
+            _executors[process_id] = AnyThreadExecutor(mpi) if several else MainThreadExecutor(mpi)
             # Called first of all when the program ends MPI itself; mpi4py ends it too late for Python's functions.
             mpi.COMM_SELF.Set_attr(mpi.Comm.Create_keyval(delete_fn=lambda *_: _end()), True)
-        return _turns[process_id]
+        return _executors[process_id]
 
 
 def _hub(mpi: Any, communicator: Any) -> Hub:
-    turns = _process_turns(mpi)
+    executor = _process_executor(mpi)
     number = communicator.py2f()
     with _lock:
         if number not in _hubs:
-            _hubs[number] = Hub(mpi, Links(mpi, communicator), turns)
+            _hubs[number] = Hub(mpi, Links(mpi, communicator), executor)
         return _hubs[number]
 
 
@@ -185,8 +185,8 @@ def _make_private(mpi: Any) -> None:
         return
     public.used = True
     try:
-        if not public.turns.run(agree(public.links), timeout_s=math.inf, pause_s=_PAUSE_S):
-            public.links.forget(CHANNEL)
+        if not public.executor.run(agree_to_create(public.links), timeout_s=math.inf, pause_s=_PAUSE_S):
+            public.links.close_channel(CHANNEL)
             return
         own = world.Create_group(
             world.Get_group(), TAG + 1
@@ -194,21 +194,21 @@ def _make_private(mpi: Any) -> None:
         own.Set_errhandler(mpi.ERRORS_RETURN)
     except (WorldError, mpi.Exception):
         return
-    private = Hub(mpi, Links(mpi, own), public.turns)
+    private = Hub(mpi, Links(mpi, own), public.executor)
     private.used = True
     private.links.post()
     with _lock:
         _hubs[world.py2f()] = private
-    public.links.part()
+    public.links.disconnect()
 
 
 def _end() -> None:
     """Let go of MPI before it ends."""
-    turns = _turns.get(os.getpid())
-    if turns is None or not turns.end():
+    executor = _executors.get(os.getpid())
+    if executor is None or not executor.end():
         return
     while _hubs:
-        _hubs.popitem()[1].links.part()
+        _hubs.popitem()[1].links.disconnect()
 
 
 # When this is imported no logger is open: those that are closed at exit are closed before this is called.

@@ -2,7 +2,7 @@
 
 In: a communicator. Out: a `World` for each channel. A parent adds its children's values to its own in rank order and
 rank 0's total comes down again, so a sum is the same on every rank to the last bit, whatever MPI it is. Nothing here
-blocks; see `ranklog.world.mpi.turns`.
+blocks; see `ranklog.world.mpi.executor`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import numpy as np
 from ranklog.abc import Floats, ReduceOp
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
+from ranklog.world.mpi.executor import Executor, OverdueError
 from ranklog.world.mpi.messages import Links, Message, Steps, parent_of
-from ranklog.world.mpi.turns import OverdueError, Turns
 
 Combine: TypeAlias = Callable[[bytes, bytes], bytes]
 
-_MEET_PAUSE_S = 0.05
+_JOIN_PAUSE_S = 0.05
 _CALL_PAUSE_S = 0.005
 _NAMED_RANKS = 8
 
-_MEETING = 0
+_JOIN_CHANNEL = 0
 """Channel of the messages by which ranks meet; the others are numbered by rank 0."""
 
-_HERE, _GO, _LEFT, _BROKEN, _GATHER, _BARRIER, _SUM, _MIN, _MAX = range(1, 10)
+_JOIN, _GO, _LEFT, _BROKEN, _GATHER, _BARRIER, _SUM, _MIN, _MAX = range(1, 10)
 
 _KIND = {"sum": _SUM, "min": _MIN, "max": _MAX}
 _COMBINE = {"sum": np.add, "min": np.minimum, "max": np.maximum}
@@ -41,8 +41,8 @@ _RANKS_AT_ONCE = 900
 _LENGTH = struct.Struct("<Q")
 
 
-class _ToldError(WorldError):
-    """Trouble that a neighbour told of."""
+class _ReportedError(WorldError):
+    """Trouble that a neighbour reported of."""
 
 
 class Hub:
@@ -51,16 +51,16 @@ class Hub:
     Args:
         mpi: The module ``mpi4py.MPI``.
         links: To this rank's neighbours.
-        turns: Makes the calls.
+        executor: Makes the calls.
     """
 
-    def __init__(self, mpi: Any, links: Links, turns: Turns) -> None:
+    def __init__(self, mpi: Any, links: Links, executor: Executor) -> None:
         self.error_type: type[Exception] = mpi.Exception
         self.links = links
-        self.turns = turns
+        self.executor = executor
         self.used = False
-        self._here: defaultdict[bytes, set[int]] = defaultdict(set)
-        self._told: defaultdict[bytes, set[int]] = defaultdict(set)
+        self._joined: defaultdict[bytes, set[int]] = defaultdict(set)
+        self._reported: defaultdict[bytes, set[int]] = defaultdict(set)
         self._numbers: dict[bytes, int] = {}
 
     def open(self, place: Place, channel: str, timeout_s: float, stop: threading.Event | None) -> MpiWorld:
@@ -68,54 +68,54 @@ class Hub:
         self.used = True
         digest = hashlib.sha256(channel.encode()).digest()[:_DIGEST_BYTES]
         try:
-            number = self.turns.run(self._meet(digest), timeout_s=timeout_s, pause_s=_MEET_PAUSE_S, stop=stop)
+            number = self.executor.run(self._join(digest), timeout_s=timeout_s, pause_s=_JOIN_PAUSE_S, stop=stop)
         except OverdueError:
-            raise WorldError(f"{place}: not all ranks came: {self._absent(digest)}") from None
+            raise WorldError(f"{place}: not all ranks came: {self._missing(digest)}") from None
         except WorldError as error:
             raise WorldError(f"{place}: {error}") from None
         except self.error_type as error:
             raise WorldError(f"{place}: MPI refused: {error}") from error
         return MpiWorld(self, place, number)
 
-    def _meet(self, digest: bytes) -> Steps[int]:
-        here, told = self._here[digest], self._told[digest]
-        here.add(self.links.rank)
+    def _join(self, digest: bytes) -> Steps[int]:
+        joined, reported = self._joined[digest], self._reported[digest]
+        joined.add(self.links.rank)
         while digest not in self._numbers:
-            came = self._hear()
-            new = sorted(here - told)
+            came = self._receive()
+            new = sorted(joined - reported)
             if self.links.parent is None:
-                if len(here) == self.links.size:
+                if len(joined) == self.links.size:
                     self._go(digest, len(self._numbers) + 1)
             else:
                 for start in range(0, len(new), _RANKS_AT_ONCE):
                     ranks = np.array(new[start : start + _RANKS_AT_ONCE], dtype="<u4").tobytes()
-                    self.links.send_short(self.links.parent, _MEETING, Message(_HERE, 0, digest + ranks))
-                told.update(new)
+                    self.links.send_short(self.links.parent, _JOIN_CHANNEL, Message(_JOIN, 0, digest + ranks))
+                reported.update(new)
             if digest not in self._numbers:
                 yield came
         return self._numbers[digest]
 
-    def _hear(self) -> bool:
+    def _receive(self) -> bool:
         came = self.links.poll()
         for peer in self.links.neighbours:
-            while (message := self.links.arrived(peer, _MEETING)) is not None:
+            while (message := self.links.arrived(peer, _JOIN_CHANNEL)) is not None:
                 digest, ranks = message.data[:_DIGEST_BYTES], message.data[_DIGEST_BYTES:]
                 if message.kind == _GO:
                     self._go(digest, message.number)
                 else:
-                    self._here[digest].update(np.frombuffer(ranks, dtype="<u4").tolist())
+                    self._joined[digest].update(np.frombuffer(ranks, dtype="<u4").tolist())
         return came
 
     def _go(self, digest: bytes, number: int) -> None:
         self._numbers[digest] = number
         for child in self.links.children:
-            self.links.send_short(child, _MEETING, Message(_GO, number, digest))
+            self.links.send_short(child, _JOIN_CHANNEL, Message(_GO, number, digest))
 
-    def _absent(self, digest: bytes) -> str:
+    def _missing(self, digest: bytes) -> str:
         """Name the ranks that did not come; what comes through one of these is not known."""
-        here = self._here[digest]
-        mine = self.links.spoken_for(self.links.rank)
-        missing = [rank for rank in mine if rank not in here and parent_of(rank) in here]
+        joined = self._joined[digest]
+        mine = self.links.subtree(self.links.rank)
+        missing = [rank for rank in mine if rank not in joined and parent_of(rank) in joined]
         if not missing:
             return f"rank {self.links.parent} did not come, or waits for others"
         named = ", ".join(map(str, missing[:_NAMED_RANKS]))
@@ -133,7 +133,7 @@ class MpiWorld:
 
     def __init__(self, hub: Hub, place: Place, channel: int) -> None:
         self._links = hub.links
-        self._turns = hub.turns
+        self._executor = hub.executor
         self._error_type = hub.error_type
         self._place = place
         self._channel = channel
@@ -169,7 +169,7 @@ class MpiWorld:
         return list(_split(joined))
 
     def barrier(self, *, timeout_s: float) -> None:
-        """Return when every rank is here."""
+        """Return when every rank is joined."""
         self._call(_BARRIER, b"", bytes.__add__, timeout_s)
 
     def close(self) -> None:
@@ -177,7 +177,7 @@ class MpiWorld:
         if not self._closed:
             self._closed = True
             if self._trouble is None:
-                self._tell(_LEFT, "")
+                self._notify(_LEFT, "")
             self._trouble = self._trouble or f"{self._place}: this communicator is closed"
 
     def _call(self, kind: int, data: bytes, combine: Combine, timeout_s: float) -> bytes:
@@ -185,17 +185,17 @@ class MpiWorld:
             raise WorldError(self._trouble)
         self._calls += 1
         try:
-            return self._turns.run(self._exchange(kind, data, combine), timeout_s=timeout_s, pause_s=_CALL_PAUSE_S)
+            return self._executor.run(self._exchange(kind, data, combine), timeout_s=timeout_s, pause_s=_CALL_PAUSE_S)
         except OverdueError:
-            text = f"{self._place}: no answer from {self._who()} within {timeout_s:g} s"
-        except _ToldError as error:
+            text = f"{self._place}: no answer from {self._awaited()} within {timeout_s:g} s"
+        except _ReportedError as error:
             text = str(error)
         except WorldError as error:
             text = f"{self._place}: {error}"
         except self._error_type as error:
             text = f"{self._place}: MPI refused: {error}"
         self._trouble = text
-        self._tell(_BROKEN, text)
+        self._notify(_BROKEN, text)
         raise WorldError(text)
 
     def _exchange(self, kind: int, data: bytes, combine: Combine) -> Steps[bytes]:
@@ -227,29 +227,29 @@ class MpiWorld:
         if message.kind == _LEFT:
             raise WorldError(f"rank {peer} has left")
         if message.kind == _BROKEN:
-            raise _ToldError(message.data.decode(errors="replace"))
+            raise _ReportedError(message.data.decode(errors="replace"))
         if (message.kind, message.number) != (kind, self._calls):
             raise WorldError(f"rank {peer} made another call than this rank: the ranks are not in step")
         return message.data
 
-    def _who(self) -> str:
+    def _awaited(self) -> str:
         if self._waiting == [self._links.parent]:
             return f"rank {self._waiting[0]} or the ranks that it waits for"
-        named = [_names(self._links.spoken_for(child)) for child in self._waiting[:_NAMED_RANKS]]
+        named = [_names(self._links.subtree(child)) for child in self._waiting[:_NAMED_RANKS]]
         return f"rank {', '.join(named)}"
 
-    def _tell(self, kind: int, text: str) -> None:
+    def _notify(self, kind: int, text: str) -> None:
         """So that the neighbours need not wait for their time limit."""
 
         def send() -> None:
-            self._links.forget(self._channel)
+            self._links.close_channel(self._channel)
             for peer in self._links.neighbours:
                 try:
                     self._links.send_short(peer, self._channel, Message(kind, self._calls, text.encode()[:1000]))
                 except self._error_type:
                     return
 
-        self._turns.soon(send)
+        self._executor.submit(send)
 
 
 def _names(ranks: range) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ranklog.model.errors import LaunchError
 from ranklog.model.place import Place
-from ranklog.world.place.detect import STRATEGY_VARIABLE, detect_place, stands_alone
+from ranklog.world.place.detect import STRATEGY_VARIABLE, detect_place, is_forced_single
 
 # Batch scripts, interactive steps and extern have a word instead of the number: nothing is hidden from those.
 _STEP = re.compile(r"slurmstepd: \[(?P<step>[0-9+_]+\.[0-9]+)(\]|\0)")  # the end may be cut off
@@ -33,7 +33,7 @@ _CONTAINER = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
 _MOST_PARENTS = 64
 
 
-def launched_place(environ: Mapping[str, str] = os.environ) -> Place:
+def checked_place(environ: Mapping[str, str] = os.environ) -> Place:
     """Find this process's place as `detect_place` does, but where a container hides the launcher.
 
     Ranks: any may call; reads a few files of /proc, does not block.
@@ -42,7 +42,11 @@ def launched_place(environ: Mapping[str, str] = os.environ) -> Place:
         LaunchError: as `detect_place`, and where a launcher is seen of which no variable is left.
     """
     found = detect_place(environ)
-    if found.launcher == "single" and not stands_alone(environ) and (launcher := hidden_launcher(environ)):
+    if (
+        found.launcher == "single"
+        and not is_forced_single(environ)
+        and (launcher := launcher_outside_container(environ))
+    ):
         raise LaunchError(
             f"the launcher's variables are incomplete: none is left of those of {launcher}, which started this"
             " process, so its rank is unknown. A container hides them: pass them on (apptainer exec without"
@@ -52,7 +56,7 @@ def launched_place(environ: Mapping[str, str] = os.environ) -> Place:
     return found
 
 
-def hidden_launcher(environ: Mapping[str, str] = os.environ, proc: Path = Path("/proc")) -> str | None:
+def launcher_outside_container(environ: Mapping[str, str] = os.environ, proc: Path = Path("/proc")) -> str | None:
     """Name the launcher that started this process; None where none is seen, or a person at a terminal.
 
     Only to be asked where the environment tells of no launcher. A container with process ids of its own

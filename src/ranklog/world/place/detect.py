@@ -1,6 +1,6 @@
 """Finds a process's place in its job from the launcher's environment variables.
 
-In goes a mapping of environment variables, out comes a `Place`; nothing else is read. The rows of `FAMILIES`
+In goes a mapping of environment variables, out comes a `Place`; nothing else is read. The rows of `LAUNCHERS`
 are tried in order, innermost launcher first, and the first whose variables are complete decides alone: rank,
 world size and node facts never come from two rows. Half a launcher (a world of several without a rank, a rank
 without a world) is a `LaunchError` that names the missing variables, never a silent rank 0.
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from ranklog.model.errors import LaunchError
 from ranklog.model.place import Place
-from ranklog.world.place.launchers import FAMILIES, Environ, Family, first_number, is_set, number
+from ranklog.world.place.launchers import LAUNCHERS, Environ, Launcher, first_number, is_set, number
 
 STRATEGY_VARIABLE = "RANKLOG_STRATEGY"
 
@@ -23,7 +23,7 @@ _TASK_RUN = re.compile(r"(?P<tasks>[1-9][0-9]{0,9})(\(x(?P<nodes>[1-9][0-9]{0,9}
 def detect_place(environ: Environ) -> Place:
     """Find this process's place from environment variables alone.
 
-    ``RANKLOG_STRATEGY=single`` makes it rank 0 of 1. Else the first complete row of `FAMILIES` decides;
+    ``RANKLOG_STRATEGY=single`` makes it rank 0 of 1. Else the first complete row of `LAUNCHERS` decides;
     without any, the process is by itself: rank 0 of 1.
 
     Ranks: any may call; does not block, does not communicate.
@@ -38,12 +38,12 @@ def detect_place(environ: Environ) -> Place:
         rank 0/1 (single)
     """
     alone = Place(job_id=_job_id(environ), attempt=_attempt(environ))
-    if stands_alone(environ):
+    if is_forced_single(environ):
         return alone
-    family = _deciding_family(environ)
-    if family is not None:
-        return _place_in(family, environ, alone)
-    halves = list(dict.fromkeys(_half_families(environ)))
+    launcher = _deciding_launcher(environ)
+    if launcher is not None:
+        return _place_in(launcher, environ, alone)
+    halves = list(dict.fromkeys(_incomplete_launchers(environ)))
     if halves:
         raise LaunchError(
             f"the launcher's variables are incomplete: {'; '.join(halves)}. A container or a cleaned"
@@ -54,12 +54,12 @@ def detect_place(environ: Environ) -> Place:
     return alone
 
 
-def stands_alone(environ: Environ) -> bool:
+def is_forced_single(environ: Environ) -> bool:
     """Whether the user says that this process trains by itself, whatever the launcher says."""
     return environ.get(STRATEGY_VARIABLE, "").strip() == "single"
 
 
-def independent_tasks(environ: Environ) -> str | None:
+def unjoined_tasks_warning(environ: Environ) -> str | None:
     """Give the warning for several tasks that no launcher has joined, for when no process group has either.
 
     ``srun -n 4`` and ``mpirun -n 4`` start one training with four ranks, or four trainings: their variables
@@ -70,12 +70,12 @@ def independent_tasks(environ: Environ) -> str | None:
 
     Example:
         >>> step = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4"}
-        >>> print(independent_tasks(step)[:53])
+        >>> print(unjoined_tasks_warning(step)[:53])
         4 tasks started by slurm log without a process group:
-        >>> independent_tasks({**step, "RANKLOG_STRATEGY": "single"})
+        >>> unjoined_tasks_warning({**step, "RANKLOG_STRATEGY": "single"})
     """
     place = detect_place(environ)
-    if place.world_size == 1 or any(row.rendezvous for row in FAMILIES if row.launcher == place.launcher):
+    if place.world_size == 1 or any(row.joins_processes for row in LAUNCHERS if row.name == place.launcher):
         return None
     return (
         f"{place.world_size} tasks started by {place.launcher} log without a process group: ranklog takes"
@@ -106,57 +106,57 @@ def tasks_on_node(notation: str, node: int) -> int:
     raise LaunchError(f"tasks per node {notation!r} tell of {seen} nodes, but this is node {node} (from 0)")
 
 
-def _deciding_family(environ: Environ) -> Family | None:
-    for family in FAMILIES:
-        complete = family.world_size is not None and all(is_set(environ, name) for name in family.required)
-        if complete and family.counts(environ):
-            return family
+def _deciding_launcher(environ: Environ) -> Launcher | None:
+    for launcher in LAUNCHERS:
+        complete = launcher.world_size is not None and all(is_set(environ, name) for name in launcher.required)
+        if complete and launcher.applies(environ):
+            return launcher
     return None
 
 
-def _half_families(environ: Environ) -> Iterator[str]:
+def _incomplete_launchers(environ: Environ) -> Iterator[str]:
     """Tell what is missing of each launcher of which more is seen than a process by itself has."""
-    for family in FAMILIES:
-        missing = [name for name in family.required if not is_set(environ, name)]
-        if family.world_size is None:
+    for launcher in LAUNCHERS:
+        missing = [name for name in launcher.required if not is_set(environ, name)]
+        if launcher.world_size is None:
             missing.append("a world size, which this launcher does not set")
-        if not missing or not family.counts(environ):
+        if not missing or not launcher.applies(environ):
             continue
-        rank = number(environ, family.rank)
-        size = number(environ, family.world_size) if family.world_size else None
-        local_rank = first_number(environ, family.local_rank)
+        rank = number(environ, launcher.rank)
+        size = number(environ, launcher.world_size) if launcher.world_size else None
+        local_rank = first_number(environ, launcher.local_rank)
         # LOCAL_RANK=0 or WORLD_SIZE=1 alone is what people export to debug one process.
         if (size or 1) > 1 or rank or local_rank or (rank is not None and size is None):
-            names = (family.rank, family.world_size or "", *family.local_rank)
+            names = (launcher.rank, launcher.world_size or "", *launcher.local_rank)
             yield f"{_given(environ, names)} without {', '.join(missing)}"
 
 
-def _place_in(family: Family, environ: Environ, alone: Place) -> Place:
-    """Build the place from one family's variables; what it does not tell is derived from what it does.
+def _place_in(launcher: Launcher, environ: Environ, alone: Place) -> Place:
+    """Build the place from one launcher's variables; what it does not tell is derived from what it does.
 
-    Nodes are taken to hold equally many ranks, in blocks (0 1 2 3, 4 5 6 7). A family that tells nothing about
+    Nodes are taken to hold equally many ranks, in blocks (0 1 2 3, 4 5 6 7). A launcher that tells nothing about
     nodes is taken to be on one.
     """
-    rank = number(environ, family.rank) or 0
-    size = number(environ, family.world_size or "") or 0
-    _check(rank < size, family, environ, f"rank {rank} is not below the world size {size}")
-    local_rank = first_number(environ, family.local_rank)
-    local_size = _local_size(family, environ)
-    node_rank = first_number(environ, family.node_rank)
-    node_count = first_number(environ, family.node_count)
-    _check(node_count != 0, family, environ, "there are 0 nodes")
+    rank = number(environ, launcher.rank) or 0
+    size = number(environ, launcher.world_size or "") or 0
+    _check(rank < size, launcher, environ, f"rank {rank} is not below the world size {size}")
+    local_rank = first_number(environ, launcher.local_rank)
+    local_size = _local_size(launcher, environ)
+    node_rank = first_number(environ, launcher.node_rank)
+    node_count = first_number(environ, launcher.node_count)
+    _check(node_count != 0, launcher, environ, "there are 0 nodes")
 
     if local_size is None:
         local_size = max(-(-size // (node_count or 1)), (local_rank or 0) + 1)
-    _check(0 < local_size <= size, family, environ, f"{local_size} ranks on this node, {size} in all")
+    _check(0 < local_size <= size, launcher, environ, f"{local_size} ranks on this node, {size} in all")
     if local_rank is None:
         local_rank = rank % local_size
-    _check(local_rank < local_size, family, environ, f"local rank {local_rank}, {local_size} on this node")
+    _check(local_rank < local_size, launcher, environ, f"local rank {local_rank}, {local_size} on this node")
     if node_count is None:
         node_count = max(-(-size // local_size), (node_rank or 0) + 1)
     if node_rank is None:
         node_rank = min(rank // local_size, node_count - 1)
-    _check(node_rank < node_count, family, environ, f"node {node_rank} is not below the {node_count} nodes")
+    _check(node_rank < node_count, launcher, environ, f"node {node_rank} is not below the {node_count} nodes")
     return Place(
         rank=rank,
         world_size=size,
@@ -164,26 +164,26 @@ def _place_in(family: Family, environ: Environ, alone: Place) -> Place:
         local_world_size=local_size,
         node_rank=node_rank,
         node_count=node_count,
-        launcher=family.launcher,
+        launcher=launcher.name,
         job_id=alone.job_id,
         attempt=alone.attempt,
     )
 
 
-def _local_size(family: Family, environ: Environ) -> int | None:
-    node_rank = first_number(environ, family.node_rank)
-    if family.tasks_per_node is not None and is_set(environ, family.tasks_per_node) and node_rank is not None:
-        return tasks_on_node(environ[family.tasks_per_node], node_rank)
-    return first_number(environ, family.local_world_size)
+def _local_size(launcher: Launcher, environ: Environ) -> int | None:
+    node_rank = first_number(environ, launcher.node_rank)
+    if launcher.tasks_per_node is not None and is_set(environ, launcher.tasks_per_node) and node_rank is not None:
+        return tasks_on_node(environ[launcher.tasks_per_node], node_rank)
+    return first_number(environ, launcher.local_world_size)
 
 
-def _check(holds: bool, family: Family, environ: Environ, trouble: str) -> None:
+def _check(holds: bool, launcher: Launcher, environ: Environ, trouble: str) -> None:
     if holds:
         return
-    facts = (*family.local_rank, *family.local_world_size, *family.node_rank, *family.node_count)
-    given = _given(environ, (*family.required, *facts, family.tasks_per_node or ""))
+    facts = (*launcher.local_rank, *launcher.local_world_size, *launcher.node_rank, *launcher.node_count)
+    given = _given(environ, (*launcher.required, *facts, launcher.tasks_per_node or ""))
     raise LaunchError(
-        f"{family.launcher}'s variables contradict each other: {trouble}. Given: {given}. Where a job script,"
+        f"{launcher.name}'s variables contradict each other: {trouble}. Given: {given}. Where a job script,"
         " container or shell sets one of them by hand, unset it; if this process trains by itself, set"
         f" {STRATEGY_VARIABLE}=single"
     )
@@ -214,26 +214,26 @@ def _attempt(environ: Environ) -> int:
     return requeues * (most + 1) + restarts
 
 
-def other_places(environ: Environ) -> list[str]:
+def disagreeing_launchers(environ: Environ) -> list[str]:
     """Launchers whose variables are complete but do not decide, where they tell another rank or world size.
 
     Under torchrun in a Slurm step that is as it should be: Slurm started the torchruns.
 
     Example:
         >>> torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
-        >>> other_places({**torchrun, "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_ID": "0"})
+        >>> disagreeing_launchers({**torchrun, "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_ID": "0"})
         ['slurm tells rank 1/2 (SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_ID=0)']
     """
-    decided = _deciding_family(environ)
+    decided = _deciding_launcher(environ)
     found = []
-    for family in FAMILIES:
-        if family is decided or family.world_size is None or not family.counts(environ):
+    for launcher in LAUNCHERS:
+        if launcher is decided or launcher.world_size is None or not launcher.applies(environ):
             continue
-        if not all(is_set(environ, name) for name in family.required):
+        if not all(is_set(environ, name) for name in launcher.required):
             continue
-        told = (number(environ, family.rank), number(environ, family.world_size))
+        told = (number(environ, launcher.rank), number(environ, launcher.world_size))
         mine = decided and (number(environ, decided.rank), number(environ, decided.world_size or ""))
         if told != mine:
-            given = _given(environ, family.required)
-            found.append(f"{family.launcher} tells rank {told[0]}/{told[1]} ({given})")
+            given = _given(environ, launcher.required)
+            found.append(f"{launcher.name} tells rank {told[0]}/{told[1]} ({given})")
     return found

@@ -1,6 +1,6 @@
 """The table of launchers: which variables tell the place, one row for each launcher, and how they are read.
 
-Pure data and pure readers of a mapping of environment variables. A new launcher is one row of `FAMILIES`,
+Pure data and pure readers of a mapping of environment variables. A new launcher is one row of `LAUNCHERS`,
 placed by how close to the process it is: what starts the process comes before what started that starter.
 """
 
@@ -89,11 +89,11 @@ def _bare_pmi_started(environ: Environ) -> bool:
     return not _at_terminal(environ)
 
 
-class Family(msgspec.Struct, frozen=True, kw_only=True):
+class Launcher(msgspec.Struct, frozen=True, kw_only=True):
     """One launcher: the names of the variables that it sets.
 
     Attributes:
-        launcher: Name of the launcher, as in `Place.launcher`.
+        name: Name of the launcher, as in `Place.launcher`.
         rank: Variable of the global rank.
         world_size: Variable of the number of processes; None where the launcher does not tell it, so that the
             row can never decide, only report what is missing.
@@ -103,11 +103,11 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
         node_rank: Variables of this node's index.
         node_count: Variables of the number of nodes.
         tasks_per_node: Variable of the ranks on every node, written like ``4(x2),3``.
-        rendezvous: Whether the launcher is used only for processes that train together.
-        counts: Whether the variables mean anything here; see the functions above.
+        joins_processes: Whether the launcher is used only for processes that train together.
+        applies: Whether the variables mean anything here; see the functions above.
     """
 
-    launcher: str
+    name: str
     rank: str
     world_size: str | None
     needs: tuple[str, ...] = ()
@@ -116,8 +116,8 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     node_rank: tuple[str, ...] = ()
     node_count: tuple[str, ...] = ()
     tasks_per_node: str | None = None
-    rendezvous: bool = False
-    counts: Callable[[Environ], bool] = _always
+    joins_processes: bool = False
+    applies: Callable[[Environ], bool] = _always
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -125,86 +125,86 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
         return (self.rank, *((self.world_size,) if self.world_size else ()), *self.needs)
 
 
-FAMILIES: tuple[Family, ...] = (
-    Family(
-        launcher="torchrun",
+LAUNCHERS: tuple[Launcher, ...] = (
+    Launcher(
+        name="torchrun",
         rank="RANK",
         world_size="WORLD_SIZE",
         local_rank=("LOCAL_RANK",),
         local_world_size=("LOCAL_WORLD_SIZE",),
         node_rank=("GROUP_RANK", "NODE_RANK"),
         node_count=("GROUP_WORLD_SIZE",),
-        rendezvous=True,
+        joins_processes=True,
     ),
-    Family(
-        launcher="horovod",
+    Launcher(
+        name="horovod",
         rank="HOROVOD_RANK",
         world_size="HOROVOD_SIZE",
         local_rank=("HOROVOD_LOCAL_RANK",),
         local_world_size=("HOROVOD_LOCAL_SIZE",),
         node_rank=("HOROVOD_CROSS_RANK",),
         node_count=("HOROVOD_CROSS_SIZE",),
-        rendezvous=True,
+        joins_processes=True,
     ),
     # OMPI_COMM_WORLD_NODE_RANK is no node index: it is the local rank over all jobs on the node.
-    Family(
-        launcher="openmpi",
+    Launcher(
+        name="openmpi",
         rank="OMPI_COMM_WORLD_RANK",
         world_size="OMPI_COMM_WORLD_SIZE",
         local_rank=("OMPI_COMM_WORLD_LOCAL_RANK",),
         local_world_size=("OMPI_COMM_WORLD_LOCAL_SIZE",),
     ),
-    Family(
-        launcher="mvapich",
+    Launcher(
+        name="mvapich",
         rank="MV2_COMM_WORLD_RANK",
         world_size="MV2_COMM_WORLD_SIZE",
         local_rank=("MV2_COMM_WORLD_LOCAL_RANK",),
         local_world_size=("MV2_COMM_WORLD_LOCAL_SIZE",),
     ),
-    Family(
-        launcher="hydra",
+    Launcher(
+        name="hydra",
         rank="PMI_RANK",
         world_size="PMI_SIZE",
         local_rank=("MPI_LOCALRANKID",),
         local_world_size=("MPI_LOCALNRANKS",),
-        counts=_hydra_started,
+        applies=_hydra_started,
     ),
     # PALS sets PMI_SIZE too: there is no size under a name of its own.
-    Family(
-        launcher="pals",
+    Launcher(
+        name="pals",
         rank="PALS_RANKID",
         world_size="PMI_SIZE",
         local_rank=("PALS_LOCAL_RANKID", "PMI_LOCAL_RANK"),
         local_world_size=("PALS_LOCAL_SIZE", "PMI_LOCAL_SIZE"),
         node_rank=("PALS_NODEID",),
-        counts=_pals_started,
+        applies=_pals_started,
     ),
-    Family(
-        launcher="flux",
+    Launcher(
+        name="flux",
         rank="FLUX_TASK_RANK",
         world_size="FLUX_JOB_SIZE",
         local_rank=("FLUX_TASK_LOCAL_ID",),
         node_count=("FLUX_JOB_NNODES",),
     ),
-    Family(
-        launcher="jsrun",
+    Launcher(
+        name="jsrun",
         rank="JSM_NAMESPACE_RANK",
         world_size="JSM_NAMESPACE_SIZE",
         local_rank=("JSM_NAMESPACE_LOCAL_RANK",),
         local_world_size=("JSM_NAMESPACE_LOCAL_SIZE",),
     ),
-    Family(launcher="pmix", rank="PMIX_RANK", world_size=None, counts=_outside_slurm_step),
-    Family(
-        launcher="lightning",
+    Launcher(name="pmix", rank="PMIX_RANK", world_size=None, applies=_outside_slurm_step),
+    Launcher(
+        name="lightning",
         rank="LOCAL_RANK",
         world_size="WORLD_SIZE",
         local_rank=("LOCAL_RANK",),
         node_rank=("NODE_RANK",),
-        rendezvous=True,
-        counts=_lightning_started,
+        joins_processes=True,
+        applies=_lightning_started,
     ),
-    Family(
-        launcher="slurm",
+    Launcher(
+        name="slurm",
         rank="SLURM_PROCID",
         world_size="SLURM_STEP_NUM_TASKS",
         needs=("SLURM_STEP_ID",),
@@ -212,15 +212,15 @@ FAMILIES: tuple[Family, ...] = (
         node_rank=("SLURM_NODEID",),
         node_count=("SLURM_STEP_NUM_NODES",),
         tasks_per_node="SLURM_STEP_TASKS_PER_NODE",
-        counts=_in_slurm_step,
+        applies=_in_slurm_step,
     ),
     # A process manager of which only the bare PMI protocol is seen, for example ParaStation's mpiexec.
-    Family(
-        launcher="pmi",
+    Launcher(
+        name="pmi",
         rank="PMI_RANK",
         world_size="PMI_SIZE",
         local_rank=("PMI_LOCAL_RANK",),
         local_world_size=("PMI_LOCAL_SIZE",),
-        counts=_bare_pmi_started,
+        applies=_bare_pmi_started,
     ),
 )

@@ -1,6 +1,6 @@
 """Completes what a process group tells of itself by the facts of the environment that agree with it.
 
-A group knows rank and world size; which ranks share a node, the launcher, the job and the attempt are told by the
+A group knows rank and world size; which ranks share a node, the launcher, the job and the attempt are detected by the
 launcher's variables, where those mean the same ranks. In: rank, world size, environment. Out: a `Place`.
 """
 
@@ -17,7 +17,7 @@ from ranklog.world.place.detect import STRATEGY_VARIABLE, detect_place
 from ranklog.world.place.launchers import Environ
 
 
-def complete(group: Place, environ: Environ) -> Place:
+def add_node_facts(group: Place, environ: Environ) -> Place:
     """Add node facts, job and attempt to the rank and world size of a group.
 
     Where group and variables disagree the group is right, and one `RanklogWarning` names both. Where nobody tells
@@ -28,15 +28,15 @@ def complete(group: Place, environ: Environ) -> Place:
         environ: Environment variables.
     """
     try:
-        told = detect_place(environ)
+        detected = detect_place(environ)
     except LaunchError:
-        told = None  # the group tells what the variables do not
-    if told is not None and (told.rank, told.world_size) == (group.rank, group.world_size):
-        return told
-    if told is not None and told.launcher != "single":
-        _warn_once(str(group), str(told))
-    if told is not None and told.world_size == group.world_size:
-        return msgspec.structs.replace(told, rank=group.rank)  # the same processes, numbered differently
+        detected = None  # the group tells what the variables do not
+    if detected is not None and (detected.rank, detected.world_size) == (group.rank, group.world_size):
+        return detected
+    if detected is not None and detected.launcher != "single":
+        _warn_once(str(group), str(detected))
+    if detected is not None and detected.world_size == group.world_size:
+        return msgspec.structs.replace(detected, rank=group.rank)  # the same processes, numbered differently
     numbers = {"RANK": str(group.rank), "WORLD_SIZE": str(group.world_size)}
     try:
         found = detect_place({**environ, **numbers})
@@ -46,20 +46,20 @@ def complete(group: Place, environ: Environ) -> Place:
     return msgspec.structs.replace(found, launcher=group.launcher)
 
 
-def with_rank(found: Place, rank: int | None, *, told: bool) -> Place:
+def with_given_rank(found: Place, rank: int | None, *, detected: bool) -> Place:
     """Check the rank that the user gave against the place that was found.
 
     Args:
         found: By a group, a launcher, or neither.
         rank: As the user gave it, or None.
-        told: Whether a group or launcher tells; if neither does, the given rank counts.
+        detected: Whether a group or launcher tells; if neither does, the given rank counts.
 
     Raises:
         InvalidArgumentError: the group or launcher tells another rank.
     """
     if rank is None or rank == found.rank:
         return found
-    if told:
+    if detected:
         raise InvalidArgumentError(
             f"rank={rank} was given, but this process is {found}: leave rank out, or give the group's own rank."
             f" If this process trains by itself, set {STRATEGY_VARIABLE}=single"
@@ -68,9 +68,9 @@ def with_rank(found: Place, rank: int | None, *, told: bool) -> Place:
 
 
 @functools.cache
-def _warn_once(group: str, told: str) -> None:
+def _warn_once(group: str, detected: str) -> None:
     warnings.warn(
-        f"the process group says {group}, the environment says {told}: going by the group. Initialise the"
+        f"the process group says {group}, the environment says {detected}: going by the group. Initialise the"
         " group from the launcher's variables, or unset those that do not belong to this process",
         RanklogWarning,
         stacklevel=7,  # the caller of `ranklog.place`

@@ -24,17 +24,17 @@ from ranklog.abc import Floats, ReduceOp, World
 from ranklog.model.errors import InvalidArgumentError, WorldError
 from ranklog.model.place import Place
 from ranklog.world.place.detect import STRATEGY_VARIABLE, detect_place
-from ranklog.world.place.reconcile import with_rank
+from ranklog.world.place.reconcile import with_given_rank
 from ranklog.world.ray.rendezvous import GATHER, Rendezvous
-from ranklog.world.torch.strategy import connect_torch, initialised_group
+from ranklog.world.torch import connect_torch, initialised_group
 
 _GRACE_S = 1.0
 """The actor keeps the time limits; so long after one its answer may still be on its way."""
 _STOP_POLL_S = 0.1
 
 _worker_pid: int | None = None
-_meetings: dict[str, Any] = {}  # kept: an actor ends with the handle of the process that created it
-_meetings_lock = threading.Lock()
+_actors: dict[str, Any] = {}  # kept: an actor ends with the handle of the process that created it
+_actors_lock = threading.Lock()
 
 
 def in_ray_worker() -> bool:
@@ -125,7 +125,7 @@ class RayStrategy(msgspec.Struct, frozen=True):
         """
         train = initialised_place()
         found = train or (_alone() if in_ray_worker() else detect_place(os.environ))
-        return with_rank(found, self.rank, told=train is not None or found.launcher != "single")
+        return with_given_rank(found, self.rank, detected=train is not None or found.launcher != "single")
 
     def ready(self) -> bool:
         """Whether this is a worker of a trainer that has several."""
@@ -149,13 +149,13 @@ class RayWorld:
     """All ranks through an actor.
 
     Args:
-        meeting: Handle of the `Rendezvous`.
+        rendezvous: Handle of the `Rendezvous`.
         channel: Name of the communicator.
         place: This rank.
     """
 
-    def __init__(self, meeting: Any, channel: str, place: Place) -> None:
-        self._meeting = meeting
+    def __init__(self, rendezvous: Any, channel: str, place: Place) -> None:
+        self._rendezvous = rendezvous
         self._channel = channel
         self._place = place
         self._broken = ""
@@ -177,22 +177,22 @@ class RayWorld:
         return self._exchange(GATHER, bytes(data), timeout_s)
 
     def barrier(self, *, timeout_s: float) -> None:
-        """Return when every rank is here."""
+        """Return when every rank is context."""
         self._exchange(GATHER, b"", timeout_s)
 
     def close(self) -> None:
         """Tell the other ranks that this one leaves."""
         self._broken = self._broken or "the communicator is closed"
-        meeting, self._meeting = self._meeting, None
+        rendezvous, self._rendezvous = self._rendezvous, None
         # Called after Ray has shut down, a remote method would start a Ray of its own.
-        if meeting is not None and sys.modules["ray"].is_initialized():
-            meeting.leave.remote(self._channel, self._place.rank)
+        if rendezvous is not None and sys.modules["ray"].is_initialized():
+            rendezvous.leave.remote(self._channel, self._place.rank)
 
     def _exchange(self, call: str, data: bytes, timeout_s: float) -> list[bytes]:
         if not self._broken:
             try:
                 arguments = (self._channel, self._place.rank, call, data, timeout_s)
-                answer: list[bytes] | str = _ask(self._meeting.exchange, *arguments, timeout_s=timeout_s)
+                answer: list[bytes] | str = _ask(self._rendezvous.exchange, *arguments, timeout_s=timeout_s)
             except Exception as error:  # whatever Ray raises for an actor that is gone or does not answer
                 answer = _reason(error)
             if isinstance(answer, list):
@@ -202,44 +202,44 @@ class RayWorld:
 
 
 def _connect_actor(place: Place, channel: str, timeout_s: float, stop: threading.Event | None) -> RayWorld:
-    meeting: Any = None
+    rendezvous: Any = None
     try:
         process = sys.modules["ray"].get_runtime_context().get_worker_id()
-        meeting = _meeting(place.world_size)
+        rendezvous = _rendezvous_actor(place.world_size)
         arguments = (channel, place.rank, process, timeout_s)
-        trouble: str = _ask(meeting.join, *arguments, timeout_s=timeout_s, stop=stop)
+        trouble: str = _ask(rendezvous.join, *arguments, timeout_s=timeout_s, stop=stop)
     except Exception as error:  # whatever Ray raises for an actor that cannot start, is gone or does not answer
-        _forget(meeting, error)
+        _forget_dead_actor(rendezvous, error)
         trouble = _reason(error)
     if trouble:
         raise WorldError(f"{place}: no communicator could be opened: {trouble}")
-    return RayWorld(meeting, channel, place)
+    return RayWorld(rendezvous, channel, place)
 
 
-def _meeting(size: int) -> Any:
+def _rendezvous_actor(size: int) -> Any:
     """Handle of the actor at which these workers meet; created by the first who asks."""
     ray = sys.modules["ray"]
-    here = ray.get_runtime_context()
+    context = ray.get_runtime_context()
     # Workers that Train starts anew, after a failure or in another trial, are another placement group.
     group = ray.util.get_current_placement_group()
     run = sys.modules["ray.train"].get_context().get_experiment_name()
-    name = f"ranklog/{here.get_job_id()}/{run}/{group.id.hex() if group is not None else ''}"
-    with _meetings_lock:
-        if name not in _meetings:
+    name = f"ranklog/{context.get_job_id()}/{run}/{group.id.hex() if group is not None else ''}"
+    with _actors_lock:
+        if name not in _actors:
             # On this node, which is not given back to a cluster's autoscaler while its creator trains.
-            strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here.get_node_id(), soft=False)
+            strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(context.get_node_id(), soft=False)
             options = {"name": name, "get_if_exists": True, "num_cpus": 0, "scheduling_strategy": strategy}
             actor = ray.remote(Rendezvous).options(**options, max_concurrency=1000 + 2 * size)
-            _meetings[name] = actor.remote(size)
-        return _meetings[name]
+            _actors[name] = actor.remote(size)
+        return _actors[name]
 
 
-def _forget(meeting: Any, error: Exception) -> None:
+def _forget_dead_actor(rendezvous: Any, error: Exception) -> None:
     """Let the next call create an actor, where the one that is known has ended with its creator."""
     if isinstance(error, sys.modules["ray"].exceptions.ActorDiedError):
-        with _meetings_lock:
-            for name in [name for name, known in _meetings.items() if known is meeting]:
-                del _meetings[name]
+        with _actors_lock:
+            for name in [name for name, known in _actors.items() if known is rendezvous]:
+                del _actors[name]
 
 
 def _ask(method: Any, *arguments: Any, timeout_s: float, stop: threading.Event | None = None) -> Any:

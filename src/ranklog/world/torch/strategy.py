@@ -25,7 +25,7 @@ from ranklog.abc import Floats, ReduceOp, World
 from ranklog.model.errors import InvalidArgumentError, WorldError
 from ranklog.model.place import Place
 from ranklog.world.place.detect import detect_place
-from ranklog.world.place.reconcile import complete, with_rank
+from ranklog.world.place.reconcile import add_node_facts, with_given_rank
 from ranklog.world.shutdown import PROCESS_ENDING
 from ranklog.world.torch.gloo import GlooGroup
 from ranklog.world.torch.hierarchy import HIERARCHY_FROM_RANKS, HierarchicalWorld, layout
@@ -50,12 +50,12 @@ def initialised_group() -> ModuleType | None:
 
 
 def initialised_place() -> Place | None:
-    """Place in torch's default group, None where there is none; node facts as in `complete`."""
+    """Place in torch's default group, None where there is none; node facts as in `add_node_facts`."""
     dist = initialised_group()
     if dist is None:
         return None
     group = Place(rank=dist.get_rank(), world_size=dist.get_world_size(), launcher="torch")
-    return complete(group, os.environ)
+    return add_node_facts(group, os.environ)
 
 
 class TorchStrategy(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ class TorchStrategy(msgspec.Struct, frozen=True):
         """
         group = initialised_place()
         found = group or detect_place(os.environ)
-        return with_rank(found, self.rank, told=group is not None or found.launcher != "single")
+        return with_given_rank(found, self.rank, detected=group is not None or found.launcher != "single")
 
     def ready(self) -> bool:
         """Whether torch.distributed is initialised."""
@@ -184,7 +184,7 @@ def connect_over(
         # torchrun's agent keeps its store over restarts, with what the ranks of the attempt before wrote.
         store = dist.PrefixStore(f"ranklog/{place.attempt}/{channel}", find_store())
         by_node = place.world_size >= hierarchy_from
-        _await_all(store, place, end_s - time.monotonic(), stop, tell_node=by_node)
+        _await_all(store, place, end_s - time.monotonic(), stop, publish_node=by_node)
         # From here all ranks are on their way, so what is left of the caller's time is not the measure.
         limit_s = max(timeout_s, MESH_TIMEOUT_S)
         nodes = _nodes(store, place) if by_node else [0]
@@ -212,9 +212,9 @@ def _clone_of_default_store(dist: ModuleType) -> Any:
     return store if clone is None else clone()
 
 
-def _await_all(store: Any, place: Place, timeout_s: float, stop: threading.Event | None, *, tell_node: bool) -> None:
+def _await_all(store: Any, place: Place, timeout_s: float, stop: threading.Event | None, *, publish_node: bool) -> None:
     end_s = time.monotonic() + timeout_s
-    if tell_node:
+    if publish_node:
         store.set(f"node/{place.rank}", f"{socket.gethostname()}/{place.node_rank}")
     # Told only once, however often this rank tries: the counter counts ranks.
     if store.add(f"here/{place.rank}", 1) == 1 and store.add("count", 1) == place.world_size:
@@ -224,7 +224,7 @@ def _await_all(store: Any, place: Place, timeout_s: float, stop: threading.Event
         left_s = end_s - time.monotonic()
         if left_s <= 0 or PROCESS_ENDING.is_set() or (stop is not None and stop.is_set()):
             missing = place.world_size - store.add("count", 0)
-            raise WorldError(f"{missing} of {place.world_size} ranks did not come{_who(store, place)}")
+            raise WorldError(f"{missing} of {place.world_size} ranks did not come{_name_missing(store, place)}")
         pause_s = min(pause_s, left_s)
         if stop is None:
             time.sleep(pause_s)
@@ -242,7 +242,7 @@ def _nodes(store: Any, place: Place) -> list[int]:
     return msgspec.msgpack.decode(bytes(store.get("nodes")), type=list[int])
 
 
-def _who(store: Any, place: Place) -> str:
+def _name_missing(store: Any, place: Place) -> str:
     """Name some of the missing ranks; one question to the store each, so not all of a large job."""
     asked = range(min(place.world_size, 64))
     missing = [str(rank) for rank in asked if not store.check([f"here/{rank}"])][:_NAMED_RANKS]

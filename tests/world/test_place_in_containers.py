@@ -8,7 +8,7 @@ import pytest
 
 from ranklog.model.errors import LaunchError
 from ranklog.world.place import containers
-from ranklog.world.place.containers import hidden_launcher, launched_place
+from ranklog.world.place.containers import checked_place, launcher_outside_container
 
 INSIDE = {"APPTAINER_CONTAINER": "/images/ranklog.sif"}
 
@@ -34,46 +34,46 @@ def proc(tmp_path: Path):
 
 
 def test_a_task_of_a_slurm_step_is_noticed_by_the_daemon_above_it(proc):
-    found = hidden_launcher(INSIDE, proc(("starter", ""), ("slurmstepd", "slurmstepd: [101.0]\0")))
+    found = launcher_outside_container(INSIDE, proc(("starter", ""), ("slurmstepd", "slurmstepd: [101.0]\0")))
     assert found == "Slurm, step 101.0"
 
 
 def test_it_is_noticed_where_the_daemons_title_is_cut_off(proc):
-    assert hidden_launcher(INSIDE, proc(("slurmstepd", "slurmstepd: [101.0\0d"))) == "Slurm, step 101.0"
+    assert launcher_outside_container(INSIDE, proc(("slurmstepd", "slurmstepd: [101.0\0d"))) == "Slurm, step 101.0"
 
 
 @pytest.mark.parametrize(
     "title", ["slurmstepd: [101.batch]", "slurmstepd: [101.interactive]", "slurmstepd: [101.extern]"]
 )
 def test_a_batch_script_and_an_interactive_step_have_nothing_that_is_hidden(proc, title):
-    assert hidden_launcher(INSIDE, proc(("bash", ""), ("slurmstepd", title))) is None
+    assert launcher_outside_container(INSIDE, proc(("bash", ""), ("slurmstepd", title))) is None
 
 
 def test_a_person_at_a_terminal_of_a_step_is_by_itself(proc):
-    assert hidden_launcher(INSIDE, proc(("slurmstepd", "slurmstepd: [101.0]"), terminal="34816")) is None
+    assert launcher_outside_container(INSIDE, proc(("slurmstepd", "slurmstepd: [101.0]"), terminal="34816")) is None
 
 
 def test_a_control_group_of_slurm_tells_where_the_parents_are_hidden(proc):
     group = "5:memory:/slurm_n1/uid_0/job_3/step_0\n"
-    assert hidden_launcher(INSIDE, proc(group=group)) == "Slurm, step 3.0"
+    assert launcher_outside_container(INSIDE, proc(group=group)) == "Slurm, step 3.0"
 
 
 @pytest.mark.parametrize("name", ["prterun", "prted", "mpiexec"])
 def test_launchers_of_mpi_are_noticed(proc, name):
-    assert hidden_launcher(INSIDE, proc((name, ""))) is not None
+    assert launcher_outside_container(INSIDE, proc((name, ""))) is not None
 
 
 def test_outside_of_a_container_nothing_is_hidden(proc):
-    assert hidden_launcher({}, proc(("slurmstepd", "slurmstepd: [101.0]"))) is None
+    assert launcher_outside_container({}, proc(("slurmstepd", "slurmstepd: [101.0]"))) is None
 
 
 def test_a_proc_that_hides_everything_is_no_trouble(tmp_path):
-    assert hidden_launcher(INSIDE, tmp_path) is None
+    assert launcher_outside_container(INSIDE, tmp_path) is None
 
 
 def test_the_place_is_an_error_with_the_cure_unless_the_user_says_that_it_stands_alone(monkeypatch):
-    monkeypatch.setattr(containers, "hidden_launcher", lambda _: "Slurm, step 101.0")
+    monkeypatch.setattr(containers, "launcher_outside_container", lambda _: "Slurm, step 101.0")
     with pytest.raises(LaunchError, match=r"none is left of those of Slurm, step 101\.0.*without --cleanenv"):
-        launched_place(INSIDE)
-    assert launched_place({**INSIDE, "RANKLOG_STRATEGY": "single"}).world_size == 1
-    assert launched_place({**INSIDE, "RANK": "1", "WORLD_SIZE": "2"}).rank == 1, "variables that are left decide"
+        checked_place(INSIDE)
+    assert checked_place({**INSIDE, "RANKLOG_STRATEGY": "single"}).world_size == 1
+    assert checked_place({**INSIDE, "RANK": "1", "WORLD_SIZE": "2"}).rank == 1, "variables that are left decide"

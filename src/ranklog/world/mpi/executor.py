@@ -25,7 +25,7 @@ class OverdueError(Exception):
     """The time limit was reached, or the waiting was given up."""
 
 
-class Turns(Protocol):
+class Executor(Protocol):
     """Carries steps on."""
 
     @property
@@ -35,14 +35,14 @@ class Turns(Protocol):
     def run(self, steps: Steps[T], *, timeout_s: float, pause_s: float, stop: threading.Event | None = None) -> T:
         """Return the result of steps; ``pause_s`` is the longest pause between two of them."""
 
-    def soon(self, work: Callable[[], None]) -> None:
+    def submit(self, work: Callable[[], None]) -> None:
         """Do something that never blocks, now or at the next chance; nothing waits for it."""
 
     def end(self) -> bool:
         """Make no call any more; whether the caller may call MPI now."""
 
 
-class OwnThread:
+class AnyThreadExecutor:
     """Steps run in the thread that waits for them: any thread may call MPI.
 
     Args:
@@ -76,7 +76,7 @@ class OwnThread:
             time.sleep(min(next_s, left_s))
             next_s = min(next_s * 1.25, pause_s)
 
-    def soon(self, work: Callable[[], None]) -> None:
+    def submit(self, work: Callable[[], None]) -> None:
         """Do it now; not at all in a signal handler that has interrupted a step."""
         if self._lock.acquire(timeout=_LOOK_S):
             try:
@@ -119,7 +119,7 @@ class _Task(Generic[T]):
         return self._result
 
 
-class TrainingThread:
+class MainThreadExecutor:
     """Steps run in the main thread, at each call of `progress`: MPI allows no other thread.
 
     Args:
@@ -175,7 +175,7 @@ class TrainingThread:
             raise WorldError("MPI has ended in this process")
         self._tasks.append(task)
 
-    def soon(self, work: Callable[[], None]) -> None:
+    def submit(self, work: Callable[[], None]) -> None:
         """Do it now in the main thread, else at its next `progress`."""
 
         def steps() -> Steps[None]:

@@ -11,8 +11,8 @@ from launch_fixtures import FOUND, OPENMPI, REFUSED, SLURM_STEP, TORCHRUN, Found
 
 from ranklog.model.errors import LaunchError
 from ranklog.model.place import Place
-from ranklog.world.place.detect import detect_place, independent_tasks, tasks_on_node
-from ranklog.world.place.launchers import FAMILIES
+from ranklog.world.place.detect import detect_place, tasks_on_node, unjoined_tasks_warning
+from ranklog.world.place.launchers import LAUNCHERS
 
 
 @pytest.mark.parametrize("fixture", FOUND, ids=lambda fixture: fixture.name)
@@ -35,20 +35,20 @@ def test_every_fixture_has_a_name_of_its_own() -> None:
 
 def test_every_launcher_of_the_table_has_a_fixture_or_is_only_ever_half_there() -> None:
     found = {fixture.place.launcher for fixture in FOUND}
-    assert found == {family.launcher for family in FAMILIES if family.world_size is not None} | {"single"}
+    assert found == {launcher.name for launcher in LAUNCHERS if launcher.world_size is not None} | {"single"}
 
 
 VARIABLES = sorted(
     {
         name
-        for family in FAMILIES
+        for launcher in LAUNCHERS
         for name in (
-            *family.required,
-            *family.local_rank,
-            *family.local_world_size,
-            *family.node_rank,
-            *family.node_count,
-            *((family.tasks_per_node,) if family.tasks_per_node else ()),
+            *launcher.required,
+            *launcher.local_rank,
+            *launcher.local_world_size,
+            *launcher.node_rank,
+            *launcher.node_count,
+            *((launcher.tasks_per_node,) if launcher.tasks_per_node else ()),
         )
     }
     | {"SLURM_PTY_PORT", "SLURM_JOB_ID", "SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT", "LSB_JOBINDEX"}
@@ -81,16 +81,22 @@ def test_any_environment_gives_a_place_that_holds_together_or_a_launch_error(env
     assert holds_together(place)
 
 
-@given(st.sampled_from([f for f in FAMILIES if f.world_size]), st.data())
-def test_a_complete_family_of_numbers_gives_its_own_rank_or_a_launch_error(family, data) -> None:
-    names = [*family.required, *family.local_rank, *family.local_world_size, *family.node_rank, *family.node_count]
+@given(st.sampled_from([f for f in LAUNCHERS if f.world_size]), st.data())
+def test_a_complete_family_of_numbers_gives_its_own_rank_or_a_launch_error(launcher, data) -> None:
+    names = [
+        *launcher.required,
+        *launcher.local_rank,
+        *launcher.local_world_size,
+        *launcher.node_rank,
+        *launcher.node_count,
+    ]
     environ = {name: data.draw(NUMBERS, label=name) for name in names}
     try:
         place = detect_place(environ)
     except LaunchError:
         return
     assert holds_together(place)
-    assert (place.launcher == "single") or place.rank == int(environ[family.rank])
+    assert (place.launcher == "single") or place.rank == int(environ[launcher.rank])
 
 
 @given(st.integers(1, 5), st.integers(1, 9))
@@ -157,7 +163,7 @@ def test_detection_leaves_the_environment_as_it_was() -> None:
 
 @pytest.mark.parametrize(("environ", "launcher"), [(SLURM_STEP, "slurm"), (OPENMPI, "openmpi")], ids=["srun", "mpirun"])
 def test_tasks_that_nothing_joins_are_told_how_to_say_that_they_are_independent(environ, launcher) -> None:
-    text = independent_tasks(environ)
+    text = unjoined_tasks_warning(environ)
     assert text is not None
     assert f"8 tasks started by {launcher}" in text
     assert "RANKLOG_STRATEGY=single" in text
@@ -176,4 +182,4 @@ def test_tasks_that_nothing_joins_are_told_how_to_say_that_they_are_independent(
     ids=["laptop", "torchrun", "torchrun in srun", "told to be by itself", "one task"],
 )
 def test_one_task_or_tasks_that_a_launcher_joins_are_not_taken_for_independent(environ) -> None:
-    assert independent_tasks(environ) is None
+    assert unjoined_tasks_warning(environ) is None

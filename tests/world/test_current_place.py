@@ -19,7 +19,7 @@ from ranklog.model.errors import LaunchError, RanklogWarning
 from ranklog.model.place import Place
 from ranklog.world.place import reconcile
 from ranklog.world.place.current import place, rank_zero_only, rank_zero_print
-from ranklog.world.place.launchers import FAMILIES
+from ranklog.world.place.launchers import LAUNCHERS
 
 Launch = Callable[[dict[str, str]], None]
 Group = Callable[[int, int], None]
@@ -29,7 +29,7 @@ Group = Callable[[int, int], None]
 def launched_with(monkeypatch: pytest.MonkeyPatch) -> Launch:
     """Set this process's environment to a launcher's variables, and nothing else that a launcher sets."""
     prefixes = ("SLURM", "OMPI", "PMI", "PALS", "TORCHELASTIC", "HOROVOD", "LOCAL_", "GROUP_", "NODE_RANK", "RANKLOG_")
-    known = {name for family in FAMILIES for name in family.required}
+    known = {name for launcher in LAUNCHERS for name in launcher.required}
     for name in list(os.environ):
         if name.startswith(prefixes) or name in known:
             monkeypatch.delenv(name)
