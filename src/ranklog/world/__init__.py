@@ -1,1 +1,1 @@
-"""Who am I, and how ranks talk: places from launchers and process groups, and communicators of our own."""
+"""Which rank is this process, and how do ranks communicate: places, strategies and communicators."""

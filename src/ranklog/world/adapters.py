@@ -1,8 +1,8 @@
-"""Strategy objects of other libraries: what has the methods of itwinai's strategies.
+"""Adapt strategy objects of other libraries, such as itwinai's.
 
-Such an object tells ``global_rank()``, ``global_world_size()`` and, where it can, ``local_rank()`` and
-``local_world_size()``. It trains over a runtime that ranklog knows, so the communicator is opened over what is
-initialised. In: the object. Out: a `Place` and a `World`.
+Such an object has ``global_rank()`` and ``global_world_size()``, and optionally ``local_rank()`` and
+``local_world_size()``. It trains with a runtime that ranklog knows, so the communicator is opened over the runtime that
+is initialised. In: the object. Out: a `Place` and a `World`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ranklog.world.single import SingleWorld
 
 
 class AdaptedStrategy:
-    """Ranks as an object of another library tells them.
+    """A `Strategy` around an object of another library.
 
     Args:
         provider: The object; it may be initialised later.
-        rank: The rank that the user says this process has; None to find it.
+        rank: Rank of this process according to the user; None to detect it.
     """
 
     def __init__(self, provider: RankProvider, rank: int | None = None) -> None:
@@ -37,15 +37,15 @@ class AdaptedStrategy:
 
     @property
     def name(self) -> str:
-        """Of the object's class."""
+        """Name of the object's class."""
         return type(self._provider).__name__
 
     def place(self) -> Place:
-        """What the object tells, before it is initialised what the launcher does.
+        """Return the place that the object reports; before it is initialised, that of the launcher.
 
         Raises:
-            InvalidArgumentError: the given rank is another one.
-            LaunchError: the launcher's variables are needed and incomplete.
+            InvalidArgumentError: the given rank differs.
+            LaunchError: the launcher's variables are needed but incomplete.
         """
         reported = self._reported()
         found = reported or detect_place(os.environ)
@@ -54,7 +54,7 @@ class AdaptedStrategy:
     def _reported(self) -> Place | None:
         try:
             rank, size = int(self._provider.global_rank()), int(self._provider.global_world_size())
-        except Exception:  # each library has an error of its own for "not initialised yet"
+        except Exception:  # each library raises its own error while it is not initialised
             return None
         if size == 1:
             return Place(launcher=self.name)
@@ -73,7 +73,7 @@ class AdaptedStrategy:
     def _number(self, method: str) -> int | None:
         try:
             return int(getattr(self._provider, method)())
-        except Exception:  # as above; not every object has it
+        except Exception:  # as above; the method is optional
             return None
 
     def ready(self) -> bool:
@@ -82,12 +82,12 @@ class AdaptedStrategy:
         return reported is not None and (reported.world_size == 1 or self._runtime.ready())
 
     def prepare(self) -> None:
-        """As `AutoStrategy.prepare`."""
+        """See `AutoStrategy.prepare`."""
         self._runtime.prepare()
 
     @property
     def progress(self) -> Callable[[], None] | None:
-        """What the training thread must call; see `Strategy`."""
+        """Function that the training thread must call; see `Strategy`."""
         return self._runtime.progress
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
@@ -100,7 +100,7 @@ class AdaptedStrategy:
         if (got.rank, got.world_size) != (reported.rank, reported.world_size):
             world.close()
             raise WorldError(
-                f"{self.name} says rank {reported.rank} of {reported.world_size}, what is initialised says {got}:"
-                ' give strategy="auto", or an object that counts the same ranks'
+                f"{self.name} says rank {reported.rank} of {reported.world_size}, but the initialised runtime says"
+                f' {got}: pass strategy="auto", or an object that numbers the ranks in the same way'
             )
         return world

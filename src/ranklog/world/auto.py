@@ -1,8 +1,8 @@
-"""Finds by itself what joins the ranks: the strategy ``auto``.
+"""The strategy ``auto``: uses whichever runtime is initialised in this process.
 
-What is initialised in this process counts first, asked anew each time, so that a group may come after the logger:
-torch.distributed (DeepSpeed and Ray Train's TorchTrainer use it), Horovod, Ray Train, MPI. Before that the launcher's
-variables tell the place. Imports none of these packages.
+It looks for torch.distributed (also used by DeepSpeed and Ray Train's TorchTrainer), Horovod, Ray Train and MPI. It
+looks again at each call, so a group may be initialised after the logger. Until then the launcher's variables give the
+place. None of these packages is imported.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ranklog.world.place.reconcile import with_given_rank
 from ranklog.world.single import SingleStrategy
 
 TORCH_GRACE_S = 1.0
-"""So long after the logger a torch program that has initialised MPI may initialise the group that it trains with."""
+"""Seconds to wait for `init_process_group` after the logger opened, if MPI is already initialised."""
 
 
 class AutoStrategy:
-    """Ranks of whatever is initialised, else those that the launcher tells.
+    """Ranks of the initialised runtime, or else of the launcher.
 
     Args:
-        rank: The rank that the user says this process has; None to find it.
+        rank: Rank of this process according to the user; None to detect it.
     """
 
     def __init__(self, rank: int | None = None) -> None:
@@ -40,7 +40,7 @@ class AutoStrategy:
 
     @property
     def name(self) -> str:
-        """Of the strategy that is used, or ``auto`` while none is known."""
+        """Name of the strategy in use; ``auto`` while there is none."""
         chosen = self._chosen()
         return "auto" if chosen is None else chosen.name
 
@@ -48,49 +48,49 @@ class AutoStrategy:
         """This process's place.
 
         Raises:
-            InvalidArgumentError: the given rank is another one.
-            LaunchError: the launcher's variables are needed and incomplete.
+            InvalidArgumentError: the given rank differs.
+            LaunchError: the launcher's variables are needed but incomplete.
         """
         found = initialised_place()
         if found is not None:
             return with_given_rank(found, self.rank, detected=True)
         if is_forced_single(os.environ) or ray.in_ray_worker():
-            # A Ray worker inherits the variables of what started the node's daemon: they are not its own.
+            # A Ray worker inherits the variables of the node's daemon; they do not describe the worker.
             return SingleStrategy(self.rank).place()
         found = detect_place(os.environ) if self.rank is not None else checked_place(os.environ)
         return with_given_rank(found, self.rank, detected=found.launcher != "single")
 
     def ready(self) -> bool:
-        """Whether something is initialised that joins ranks."""
+        """Whether a runtime that connects ranks is initialised."""
         return self._chosen() is not None
 
     def prepare(self) -> None:
-        """Have MPI's ranks make a communicator of ranklog's own, where they are joined by MPI; see `Strategy`."""
+        """If MPI connects the ranks, create a private communicator; see `Strategy`."""
         chosen = self._chosen()
         if isinstance(chosen, mpi.MpiStrategy):
             chosen.prepare()
 
     @property
     def progress(self) -> Callable[[], None] | None:
-        """What the training thread must call; see `Strategy`."""
+        """Function that the training thread must call; see `Strategy`."""
         found: Callable[[], None] | None = getattr(self._chosen(), "progress", None)
         return found
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
-        """Open a communicator over what is initialised now."""
+        """Open a communicator over the runtime that is initialised now."""
         chosen = self._chosen()
         if isinstance(chosen, mpi.MpiStrategy) and self._over_mpi is None:
             grace_s = self._created_s + TORCH_GRACE_S - time.monotonic()
             if grace_s > 0 and torch.distributed_module() is not None:
                 time.sleep(min(grace_s, timeout_s))
                 chosen = self._chosen()
-            # Kept from here on: MPI's ranks meet step by step, and one that left half-way would be waited for.
+            # Keep this choice: MPI ranks connect step by step, and the others would wait for one that left half-way.
             if isinstance(chosen, mpi.MpiStrategy):
                 self._over_mpi = chosen
         if chosen is None:
             raise WorldError(
-                f"{self.place()}: nothing is initialised that joins the ranks: call torch.distributed."
-                "init_process_group, horovod.torch.init or what else this program trains with, or name the strategy"
+                f"{self.place()}: no process group is initialised: call torch.distributed.init_process_group,"
+                " horovod.torch.init or the equivalent of your framework, or name the strategy"
             )
         return chosen.connect(channel=channel, timeout_s=timeout_s, stop=stop)
 
@@ -103,15 +103,15 @@ class AutoStrategy:
 
 
 def _runtimes() -> Sequence[tuple[Any, Callable[[int | None], Strategy]]]:
-    """What may be initialised, in the order in which it counts."""
+    """Return the runtimes that may be initialised, in order of precedence."""
     others = ((torch, torch.TorchStrategy), (horovod, horovod.HorovodStrategy), (mpi, mpi.MpiStrategy))
     of_ray = (ray, ray.RayStrategy)
-    # In a worker of Ray Train the group's variables may be those of what started the node's daemon.
+    # In a Ray worker, the variables behind the other groups may come from the process that started the daemon.
     return (of_ray, *others) if ray.in_ray_worker() else (*others[:2], of_ray, others[2])
 
 
 def initialised_place() -> Place | None:
-    """Place by what is initialised in this process, None where nothing is that joins several ranks."""
+    """Return the place in the runtime that is initialised; None if no runtime connects several ranks."""
     if is_forced_single(os.environ):
         return None
     for module, _ in _runtimes():

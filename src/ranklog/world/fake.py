@@ -1,7 +1,7 @@
-"""Several ranks in one process, one thread each: a world for tests.
+"""A world for tests: several ranks in one process, one thread per rank.
 
-`FakeWorld(n)` makes the ranks; each is used by a thread of its own. Collectives meet on a condition variable, combine
-in rank order and obey their time limits. As with a real communicator, one rank's trouble breaks the world for all.
+`FakeWorld(n)` creates the ranks. Collectives wait on a condition variable, combine in rank order and keep their time
+limits. As with a real communicator, an error on one rank breaks the world for all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COMBINE: dict[str, Callable[[Floats, Floats], Floats]] = {"sum": np.add, "min":
 
 
 class _Channel:
-    """Where the ranks of one channel meet: one exchange after another."""
+    """The exchanges of the ranks on one channel, one after another."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -39,7 +39,7 @@ class _Channel:
             came = self._changed.wait_for(lambda: self._broken or len(given) == self.size, timeout_s)
             if not came:
                 missing = [r for r in range(self.size) if r not in given]
-                self._break(f"ranks {missing} did not come to {call} in {timeout_s:g} s")
+                self._break(f"ranks {missing} did not call {call} within {timeout_s:g} s")
             if self._broken and len(given) < self.size:
                 raise WorldError(self._broken)
             calls = {c for c, _ in given.values()}
@@ -71,7 +71,7 @@ class FakeRank:
 
     @property
     def place(self) -> Place:
-        """This rank."""
+        """Place of this rank."""
         return self._place
 
     def _exchange(self, call: str, value: object, timeout_s: float) -> list[object]:
@@ -88,7 +88,7 @@ class FakeRank:
             return functools.reduce(_COMBINE[op], arrays[1:], arrays[0].copy())
 
     def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
-        """Return every rank's bytes."""
+        """Return the bytes of every rank."""
         return [value for value in self._exchange("all_gather", data, timeout_s) if isinstance(value, bytes)]
 
     def barrier(self, *, timeout_s: float) -> None:
@@ -96,28 +96,28 @@ class FakeRank:
         self._exchange("barrier", None, timeout_s)
 
     def close(self) -> None:
-        """Leave; others that still wait get a `WorldError`."""
+        """Leave the channel; ranks that still wait get a `WorldError`."""
         self._closed = True
         self._channel.leave(self._place.rank)
 
 
 class FakeStrategy(msgspec.Struct, frozen=True):
-    """Opens the worlds of one rank of a `FakeWorld`."""
+    """Strategy of one rank of a `FakeWorld`."""
 
     world: FakeWorld
     rank: int
     name: str = "fake"
 
     def place(self) -> Place:
-        """This rank."""
+        """Place of this rank."""
         return self.world.places[self.rank]
 
     def ready(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> FakeRank:
-        """Meet the other ranks on a channel."""
+        """Wait for the other ranks on a channel."""
         return self.world.join(self.rank, channel=channel, timeout_s=timeout_s, stop=stop)
 
 
@@ -125,7 +125,7 @@ class FakeWorld:
     """A job of several ranks inside this process.
 
     Args:
-        size: How many.
+        size: Number of ranks.
 
     Example:
         >>> job = FakeWorld(2)
@@ -142,16 +142,16 @@ class FakeWorld:
         self._joined: dict[str, set[int]] = {}
 
     def strategy(self, rank: int) -> FakeStrategy:
-        """What to give as ``strategy=`` on that rank."""
+        """Return the strategy to pass as ``strategy=`` on that rank."""
         return FakeStrategy(self, rank)
 
     def ranks(self, channel: str = "test") -> Sequence[FakeRank]:
-        """Worlds of all ranks on a channel, without waiting for anyone."""
+        """Return the worlds of all ranks on a channel, without waiting."""
         channel_state = self._channels.setdefault(channel, _Channel(len(self.places)))
         return [FakeRank(place, channel_state) for place in self.places]
 
     def join(self, rank: int, *, channel: str, timeout_s: float, stop: threading.Event | None) -> FakeRank:
-        """Wait for all ranks on a channel, then give this one's world."""
+        """Wait for all ranks on a channel, then return the world of this one."""
         size = len(self.places)
         end_s = time.monotonic() + timeout_s
         with self._changed:
@@ -162,7 +162,7 @@ class FakeWorld:
                 left_s = end_s - time.monotonic()
                 if left_s <= 0 or (stop is not None and stop.is_set()):
                     missing = sorted(set(range(size)) - joined)
-                    raise WorldError(f"{len(missing)} of {size} ranks did not come in {timeout_s:g} s: {missing}")
+                    raise WorldError(f"{len(missing)} of {size} ranks did not come within {timeout_s:g} s: {missing}")
                 self._changed.wait(min(left_s, 0.05))
             channel_state = self._channels.setdefault(channel, _Channel(size))
         return FakeRank(self.places[rank], channel_state)

@@ -1,13 +1,13 @@
-"""Ranks of Horovod: gloo groups of ranklog's own, built beside Horovod, which only tells who the ranks are.
+"""Ranks of Horovod: Horovod gives the ranks, and separate gloo groups carry the values.
 
-In: an initialised frontend of Horovod (torch, TensorFlow or MXNet), and torch, whose gloo carries what ranks tell each
-other. None of them is imported here: a program that trains with another frontend imports torch itself. Out: a `World`.
-Rank 0 opens a store, and its address reaches the others through the rendezvous server of Horovod's launcher. Where
-Horovod runs over MPI there is no such server: the ranks talk through mpi4py, if the program has imported it.
+In: an initialised frontend of Horovod (torch, TensorFlow or MXNet), and torch, for gloo. Neither is imported here, so a
+program that trains with another frontend must import torch itself. Out: a `World`. Rank 0 opens a store and publishes
+its address on the rendezvous server of Horovod's launcher. If Horovod runs over MPI there is no such server; then the
+ranks communicate through mpi4py, if the program has imported it.
 
-No operation of Horovod is ever submitted. Horovod names the user's unnamed operations by a count of all operations of
-the process: one that a background thread slips in, at another moment on each rank, makes ``hvd.allreduce(tensor)`` wait
-for ever. And one that not all ranks have submitted makes ``hvd.join()`` end the job by a segmentation fault.
+No operation of Horovod is ever submitted, for two reasons. Horovod numbers a program's unnamed operations over all
+operations of the process: one from a background thread, at a different moment on each rank, makes
+``hvd.allreduce(tensor)`` hang. And an operation that only some ranks submit makes ``hvd.join()`` crash.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ SERVER_HOST = "HOROVOD_GLOO_RENDEZVOUS_ADDR"
 SERVER_PORT = "HOROVOD_GLOO_RENDEZVOUS_PORT"
 SCOPE = "ranklog"
 
-_REQUESTS_PER_S = 500  # of all ranks together: the launcher's server is a Python program
+_REQUESTS_PER_S = 500  # for all ranks together, because the launcher's server is a Python program
 _REQUEST_TIMEOUT_S = 3.0
 _ASK_S = 0.1
 
 _stores: dict[str, Any] = {}
-"""Stores that this process has opened as rank 0, by channel, while not all ranks have come."""
+"""Stores that this process has opened as rank 0, by channel, until all ranks have come."""
 
 
 def initialised_frontend() -> ModuleType | None:
-    """The frontend of Horovod that this process has initialised, else None; imports nothing."""
+    """Return the frontend of Horovod that this process has initialised, or None. Imports nothing."""
     for name in FRONTENDS:
         module = sys.modules.get(name)
-        # Missing while it is being imported.
+        # The attribute is missing while the module is being imported.
         if module is not None and hasattr(module, "is_initialized") and module.is_initialized():
             return module
     return None
 
 
 def initialised_place() -> Place | None:
-    """Place by Horovod where it is initialised with several ranks, else None."""
+    """Return the place in Horovod if it is initialised with several ranks, else None."""
     reported = _group_place()
     return reported if reported is not None and reported.world_size > 1 else None
 
@@ -79,7 +79,7 @@ def _group_place() -> Place | None:
             node_count=int(hvd.cross_size()),
             launcher="horovod",
         )
-    except ValueError:  # shut down meanwhile by another thread
+    except ValueError:  # another thread has shut Horovod down
         return None
     found = add_node_facts(group, os.environ)
     if found.launcher != "horovod":
@@ -94,10 +94,10 @@ class HorovodStrategy(msgspec.Struct, frozen=True):
     name: str = "horovod"
 
     def place(self) -> Place:
-        """Horovod's place once it is initialised, before that the launcher's.
+        """Return Horovod's place; before Horovod is initialised, the launcher's.
 
         Raises:
-            InvalidArgumentError: the given rank is another one.
+            InvalidArgumentError: the given rank differs.
         """
         reported = _group_place()
         found = reported or detect_place(os.environ)
@@ -109,16 +109,16 @@ class HorovodStrategy(msgspec.Struct, frozen=True):
 
     @property
     def progress(self) -> Callable[[], None] | None:
-        """What the training thread must call where the ranks may come to talk through MPI; see `Strategy`."""
+        """Function that the training thread must call if the ranks may communicate through MPI; see `Strategy`."""
         return None if is_set(os.environ, SERVER_HOST) else _progress_over_mpi
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
-        """Open a communicator between Horovod's ranks; a call that timed out may be repeated."""
+        """Open a communicator between Horovod's ranks. A call that timed out may be repeated."""
         if not self.ready():
             raise WorldError("Horovod is not initialised: call hvd.init() first")
         try:
             place = self.place()
-        except InvalidArgumentError as error:  # Horovod was initialised later and contradicts the given rank
+        except InvalidArgumentError as error:  # Horovod was initialised later and has another rank
             raise WorldError(str(error)) from error
         if place.world_size == 1:
             return SingleWorld(place)
@@ -126,18 +126,18 @@ class HorovodStrategy(msgspec.Struct, frozen=True):
             return _connect_by_server(place, channel, time.monotonic() + timeout_s, stop)
         if mpi.initialised_place() is None:
             raise WorldError(
-                f"{place}: Horovod was not started by its own launcher, so rank 0 cannot tell the others where it"
-                " listens: start the job with horovodrun --gloo, or import mpi4py.MPI where Horovod runs over MPI"
+                f"{place}: Horovod was not started by its own launcher, so rank 0 cannot publish its address: start"
+                " the job with horovodrun --gloo, or import mpi4py.MPI if Horovod runs over MPI"
             )
         seen = _over_mpi().place()
         if (seen.rank, seen.world_size) != (place.rank, place.world_size):
-            raise WorldError(f"{place}: MPI says {seen}: initialise Horovod with all of MPI's ranks")
+            raise WorldError(f"{place}: MPI says {seen}: initialise Horovod with all ranks of MPI")
         return _over_mpi().connect(channel=channel, timeout_s=timeout_s, stop=stop)
 
 
 @functools.cache
 def _over_mpi() -> mpi.MpiStrategy:
-    """One for the process, made when it is first of use: from then on MPI's ranks can be reported something."""
+    """Return the strategy of this process, created on first use."""
     return mpi.MpiStrategy()
 
 
@@ -149,7 +149,7 @@ def _progress_over_mpi() -> None:
 def _connect_by_server(place: Place, channel: str, end_s: float, stop: threading.Event | None) -> World:
     dist = distributed_module()
     if dist is None:
-        raise WorldError(f"{place}: import torch too, before the first record: its gloo carries what ranks log")
+        raise WorldError(f"{place}: also import torch before the first record: its gloo carries the values")
 
     def find_store() -> Any:
         return _own_store(dist, channel) if place.is_main else _store_of_rank_zero(dist, place, channel, end_s, stop)
@@ -157,15 +157,15 @@ def _connect_by_server(place: Place, channel: str, end_s: float, stop: threading
     try:
         world = connect_over(find_store, place, channel=channel, timeout_s=end_s - time.monotonic(), stop=stop)
     except WorldError as error:
-        if error.__cause__ is None:  # ranks did not come: no address is at fault
+        if error.__cause__ is None:  # ranks did not come, so no address is at fault
             raise
         raise WorldError(f"{error}{_hint(place)}") from error
-    _stores.pop(channel, None)  # the group holds it from here on
+    _stores.pop(channel, None)  # from here on, the group holds it
     return world
 
 
 def _own_store(dist: ModuleType, channel: str) -> Any:
-    """Open rank 0's store and leave its address at the launcher's server; once a channel, however often it is tried."""
+    """Return rank 0's store and publish its address. The store is opened once per channel, even if this is retried."""
     host = _address_towards_server()
     store = _stores.get(channel)
     if store is None:
@@ -181,14 +181,14 @@ def _store_of_rank_zero(
     while (address := _request("GET", channel)) is None:
         left_s = end_s - time.monotonic()
         if left_s <= 0 or waiting.wait(min(left_s, max(_ASK_S, place.world_size / _REQUESTS_PER_S))):
-            raise WorldError(f"{place}: rank 0 did not come: open the logger on every rank, rank 0 included")
+            raise WorldError(f"{place}: rank 0 did not come: open the logger on every rank, including rank 0")
     host, port = address.decode().split()
     limit = timedelta(seconds=max(end_s - time.monotonic(), 1.0))
     return dist.TCPStore(host, int(port), is_master=False, timeout=limit)
 
 
 def _request(method: str, channel: str, body: bytes | None = None) -> bytes | None:
-    """Ask the launcher's rendezvous server; None when it does not know the channel."""
+    """Send a request to the launcher's rendezvous server. None if the server does not know the channel."""
     from http.client import HTTPConnection, HTTPException
 
     host, port = _server()
@@ -207,7 +207,7 @@ def _request(method: str, channel: str, body: bytes | None = None) -> bytes | No
 
 
 def _address_towards_server() -> str:
-    """This machine's address in the network through which all ranks reach the launcher."""
+    """Return this machine's address in the network through which all ranks reach the launcher."""
     try:
         with socket.create_connection(_server(), _REQUEST_TIMEOUT_S) as connection:
             return str(connection.getsockname()[0])
@@ -228,4 +228,4 @@ def _hint(place: Place) -> str:
     interface = os.environ.get("HOROVOD_GLOO_IFACE")
     if place.node_count == 1 or interface is None or is_set(os.environ, "GLOO_SOCKET_IFNAME"):
         return ""
-    return f". If this node's name stands for an address that others cannot reach, set GLOO_SOCKET_IFNAME={interface}"
+    return f". If other nodes cannot reach the address of this node's name, set GLOO_SOCKET_IFNAME={interface}"

@@ -1,6 +1,6 @@
 """A flag that is set when the process ends.
 
-Calls in other threads check it and give up at once, because the end of the interpreter takes down what they wait for.
+Calls in other threads check it and give up at once, because the connections that they wait for are about to disappear.
 """
 
 from __future__ import annotations

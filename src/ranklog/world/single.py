@@ -1,7 +1,7 @@
-"""Without others: `SingleWorld` for one process, `SeveredWorld` where the others cannot be reached.
+"""Worlds without other ranks: `SingleWorld` for one process, `SeveredWorld` if the others cannot be reached.
 
-Nothing here blocks. Every collective of a `SingleWorld` returns this rank's own value, every one of a
-`SeveredWorld` raises `WorldError` with the reason it was made with.
+Nothing here blocks. Collectives of a `SingleWorld` return this rank's own value. Those of a `SeveredWorld` raise
+`WorldError` with a given reason.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ class SingleWorld:
         return values.copy()
 
     def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
-        """Return ``data`` alone."""
+        """Return a list with only ``data``."""
         return [data]
 
     def barrier(self, *, timeout_s: float) -> None:
         """Return at once."""
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing; there is nothing to release."""
 
 
 class SeveredWorld:
-    """A world that could not be opened: it knows its place, and every collective raises with the reason."""
+    """A world that could not be opened: it knows its place, and every collective raises the reason."""
 
     def __init__(self, place: Place, reason: str) -> None:
         self._place = place
@@ -73,11 +73,11 @@ class SeveredWorld:
         raise WorldError(self._reason)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing; there is nothing to release."""
 
 
 class SingleStrategy(msgspec.Struct, frozen=True):
-    """This process trains by itself; a given rank only decides whether it writes."""
+    """A single process. A given rank only decides whether it writes."""
 
     rank: int | None = None
     name: str = "single"
@@ -88,9 +88,9 @@ class SingleStrategy(msgspec.Struct, frozen=True):
         return with_given_rank(alone, self.rank, detected=False)
 
     def ready(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
-        """A world of one; returns at once."""
+        """Return a world of one rank, at once."""
         return SingleWorld()

@@ -1,8 +1,9 @@
 """Strategies by name: how a process finds its place and opens a communicator.
 
-``single`` trains by itself. ``torch``, ``deepspeed``, ``horovod``, ``mpi`` and ``ray`` go by what that runtime has
-initialised, before that by the launcher's variables. ``auto`` takes what it finds; see `ranklog.world.auto`. An object
-that tells its rank and world size, as itwinai's strategies do, is taken as well, and so is a third party's `Strategy`.
+``single`` is for one process. ``torch``, ``deepspeed``, ``horovod``, ``mpi`` and ``ray`` use the ranks of that runtime;
+before it is initialised, they use the launcher's variables. ``auto`` takes whatever is initialised (see
+`ranklog.world.auto`). Objects that know their rank and world size, such as itwinai's strategies, and your own
+`Strategy` objects are accepted too.
 """
 
 from __future__ import annotations
@@ -34,22 +35,22 @@ STRATEGIES: dict[str, Callable[[int | None], Strategy]] = {
 
 
 def resolve_strategy(strategy: str | Strategy | RankProvider = "auto", rank: int | None = None) -> Strategy:
-    """Find the strategy of that name; one that is given as an object is returned as it is.
+    """Return the strategy of that name. A strategy object is returned unchanged.
 
     Args:
         strategy: A name of `STRATEGIES`, a strategy, or an object with ``global_rank()`` and ``global_world_size()``.
-        rank: The rank that the user says this process has; None to find it.
+        rank: Rank of this process according to the user; None to detect it.
 
     Raises:
-        InvalidArgumentError: for an unknown name or object, a negative rank, or one that the group or launcher
-            contradicts.
-        LaunchError: the launcher's variables are needed and incomplete.
+        InvalidArgumentError: the name or object is unknown, or the rank is negative or contradicted by the group or
+            launcher.
+        LaunchError: the launcher's variables are needed but incomplete.
     """
     if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 0):
-        raise InvalidArgumentError(f"rank={rank!r} is not allowed: give an int of 0 or above, or None to find it")
+        raise InvalidArgumentError(f"rank={rank!r} is not allowed: give an int of 0 or above, or None to detect it")
     found = _find(strategy, rank)
     if rank is not None or found.name == "auto":
-        found.place()  # refuses, here in the caller, a rank that is contradicted and half a launcher
+        found.place()  # raises here, in the caller, for a contradicted rank or incomplete launcher variables
     return found
 
 
@@ -73,7 +74,7 @@ def _find(strategy: Any, rank: int | None) -> Strategy:
 
 
 def _alone() -> bool:
-    """Whether nothing joins this process to others, now or by its launcher."""
+    """Whether neither a group nor the launcher connects this process to others."""
     if is_forced_single(os.environ):
         return True
     return initialised_place() is None and AutoStrategy().place().world_size == 1

@@ -1,7 +1,7 @@
-"""Who makes ranklog's MPI calls: the thread that waits, or where MPI allows only the main thread, that one.
+"""Executors run ranklog's MPI calls: in the waiting thread, or only in the main thread if MPI requires it.
 
-In: `Steps`, which never block. Out: their result, in the thread that asked, or `OverdueError`. When the process ends no
-call is made any more, since MPI must not be called while it ends.
+In: `Steps`, which never block. Out: their result, in the thread that asked for it, or `OverdueError`. No call is made
+once the process ends, because MPI must not be called while it shuts down.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ _END_S = 5.0
 
 
 class OverdueError(Exception):
-    """The time limit was reached, or the waiting was given up."""
+    """The time limit was reached, or the caller stopped waiting."""
 
 
 class Executor(Protocol):
-    """Carries steps on."""
+    """Runs steps."""
 
     @property
     def progress(self) -> Callable[[], None] | None:
-        """What the training thread must call; see `ranklog.abc.Strategy`."""
+        """Function that the training thread must call; see `ranklog.abc.Strategy`."""
 
     def run(self, steps: Steps[T], *, timeout_s: float, pause_s: float, stop: threading.Event | None = None) -> T:
-        """Return the result of steps; ``pause_s`` is the longest pause between two of them."""
+        """Run steps and return their result; ``pause_s`` is the longest pause between two of them."""
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Do something that never blocks, now or at the next chance; nothing waits for it."""
+        """Run work that never blocks, now or at the next chance. Nothing waits for it."""
 
     def end(self) -> bool:
-        """Make no call any more; whether the caller may call MPI now."""
+        """Stop making calls; return whether the caller may call MPI now."""
 
 
 class AnyThreadExecutor:
-    """Steps run in the thread that waits for them: any thread may call MPI.
+    """Runs steps in the thread that waits for them. For MPI with ``MPI_THREAD_MULTIPLE``.
 
     Args:
         mpi: The module ``mpi4py.MPI``.
@@ -57,7 +57,7 @@ class AnyThreadExecutor:
         self._ended = False
 
     def run(self, steps: Steps[T], *, timeout_s: float, pause_s: float, stop: threading.Event | None = None) -> T:
-        """Take one step after the other, with pauses that grow."""
+        """Run one step after the other, with growing pauses."""
         end_s = time.monotonic() + timeout_s
         next_s = _FIRST_PAUSE_S
         while True:
@@ -77,7 +77,7 @@ class AnyThreadExecutor:
             next_s = min(next_s * 1.25, pause_s)
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Do it now; not at all in a signal handler that has interrupted a step."""
+        """Run it now, or not at all in a signal handler that has interrupted a step."""
         if self._lock.acquire(timeout=_LOOK_S):
             try:
                 if not self._ended and not self._mpi.Is_finalized():
@@ -86,7 +86,7 @@ class AnyThreadExecutor:
                 self._lock.release()
 
     def end(self) -> bool:
-        """Take no step any more, and wait until no other thread is inside one."""
+        """Stop running steps, and wait until no other thread is inside one."""
         self._ended = True
         if not self._lock.acquire(timeout=_END_S):
             return False
@@ -120,7 +120,7 @@ class _Task(Generic[T]):
 
 
 class MainThreadExecutor:
-    """Steps run in the main thread, at each call of `progress`: MPI allows no other thread.
+    """Runs steps in the main thread at each call of `progress`. For MPI that allows no other thread.
 
     Args:
         mpi: The module ``mpi4py.MPI``.
@@ -133,7 +133,7 @@ class MainThreadExecutor:
         self._ended = False
 
     def progress(self) -> None:
-        """Take one step of all that is asked for; returns at once, and does nothing in other threads."""
+        """Run one step of each pending task. Returns at once; does nothing in other threads."""
         if self._tasks:
             self._step()
 
@@ -149,7 +149,7 @@ class MainThreadExecutor:
             self._lock.release()
 
     def run(self, steps: Steps[T], *, timeout_s: float, pause_s: float, stop: threading.Event | None = None) -> T:
-        """Ask for steps and wait until the training thread has taken the last one; that thread itself takes them."""
+        """Queue steps and wait until the training thread has run the last one; that thread itself runs them here."""
         end_s = time.monotonic() + timeout_s
         task = _Task(steps)
         self._add(task)
@@ -163,8 +163,8 @@ class MainThreadExecutor:
                         self._tasks.remove(task)
                 if not task.begun:
                     raise WorldError(
-                        "only the training thread may call MPI here, and it has logged nothing meanwhile: log more"
-                        " often, or have MPI initialised with MPI_THREAD_MULTIPLE, as mpi4py does by default"
+                        "only the training thread may call MPI here, but it has not logged anything in this time: log"
+                        " more often, or initialise MPI with MPI_THREAD_MULTIPLE, as mpi4py does by default"
                     )
                 if not task.done.is_set():
                     raise OverdueError
@@ -176,7 +176,7 @@ class MainThreadExecutor:
         self._tasks.append(task)
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Do it now in the main thread, else at its next `progress`."""
+        """Run it now in the main thread, else at its next `progress`."""
 
         def steps() -> Steps[None]:
             work()
@@ -189,7 +189,7 @@ class MainThreadExecutor:
         self.progress()
 
     def end(self) -> bool:
-        """Take no step any more."""
+        """Stop running steps."""
         self._ended = True
         self._tasks.clear()
         return not self._mpi.Is_finalized() and bool(self._mpi.Is_thread_main())

@@ -1,15 +1,14 @@
-"""Messages between MPI ranks that disturb nothing: small, never waited for, and with a receive posted in advance.
+"""Send messages between MPI ranks without disturbing the program: small, non-blocking, with receives posted ahead.
 
 In: a communicator, which may be the user's. Out: messages of any length between a rank and its neighbours in a binomial
-tree of all ranks, in order for each neighbour and channel. No collective is called, so none of the user's can mix with
-ours.
+tree of all ranks, in order per neighbour and channel. No collective is called, so none can mix with the user's.
 
-mpi4py receives with any tag unless notified otherwise, and could so take a message of ours. Therefore each rank keeps
-`POSTED` receives for each neighbour: MPI gives a message to the receive that was posted first. Long messages travel in
-pieces that fit, `WINDOW` at a time. Every piece is short enough to be sent at once, so no send is pending when MPI
-ends. Before that, neighbours say that they part, and the receives are taken back from those that did. From the others
-they stay: a late message that nothing waits for makes ``MPI_Finalize`` fail (MPICH 5.0), a receive that waits for
-nothing does not.
+mpi4py receives with any tag by default, so a receive of the program could take a message of ranklog. Therefore each
+rank keeps `POSTED` receives per neighbour, because MPI gives a message to the receive that was posted first. Long
+messages travel in pieces, `WINDOW` at a time. Every piece is short enough to be sent at once, so no send is pending
+when MPI ends. Before MPI ends, neighbours announce that they disconnect, and the receives from those that did are
+cancelled. The other receives stay: a late message without a receive makes ``MPI_Finalize`` fail (MPICH 5.0), a receive
+without a message does not.
 """
 
 from __future__ import annotations
@@ -23,21 +22,22 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 T = TypeVar("T")
 
 Steps: TypeAlias = Generator[bool, None, T]
-"""Work that never blocks: it yields where it must wait for others, and is resumed to look again. Yields whether
-something came."""
+"""Work that never blocks. It yields when it must wait for others, and is resumed to check again. It yields whether a
+message has arrived.
+"""
 
 TAG = 31_719
-"""Of all messages; every MPI allows tags up to 32767."""
+"""Tag of all messages; every MPI allows tags up to 32767."""
 POSTED = 32
 WINDOW = 14
-"""Below half of `POSTED`: two channels may send to one neighbour at a time."""
+"""Less than half of `POSTED`, because two channels may send to one neighbour at a time."""
 PIECE_BYTES = 4000
-"""Open MPI sends up to 4096 bytes at once within a node, less its own header; others more."""
+"""Open MPI sends up to 4096 bytes at once within a node, including its header; other MPIs send more."""
 
 _ACKNOWLEDGED, _DISCONNECTED = 0, 255
-"""Kinds of message that are dealt with here; those between are the callers'."""
+"""Kinds of message that this module handles; callers choose kinds between these numbers."""
 DISCONNECT_S = 2.0
-"""So long a rank that ends waits for its neighbours to end; ``MPI_Finalize`` waits for them anyway."""
+"""Seconds that a rank waits at its end for its neighbours to end; ``MPI_Finalize`` waits for them anyway."""
 
 _DISCONNECT_PAUSE_S = 0.001
 _HEAD = struct.Struct("<BIIQ")
@@ -45,7 +45,7 @@ _CONTENT_BYTES = PIECE_BYTES - _HEAD.size
 
 
 class Message(NamedTuple):
-    """What came: its kind and number are the sender's to choose."""
+    """A received message; the sender chooses its kind and number."""
 
     kind: int
     number: int
@@ -53,14 +53,14 @@ class Message(NamedTuple):
 
 
 class Links:
-    """This rank's neighbours in the tree of a communicator's ranks.
+    """Connections of this rank to its neighbours in the tree of all ranks.
 
-    One thread at a time may use it. The parent of a rank is the rank with its lowest bit cleared; a child speaks for
-    itself and the ranks up to the next child.
+    Only one thread at a time may use it. The parent of a rank is the rank with its lowest bit cleared. A child sends
+    for itself and for the ranks up to the next child.
 
     Args:
         mpi: The module ``mpi4py.MPI``, initialised.
-        communicator: Of all ranks.
+        communicator: Communicator of all ranks.
     """
 
     def __init__(self, mpi: Any, communicator: Any) -> None:
@@ -81,11 +81,11 @@ class Links:
         self._disconnected: set[int] = set()
 
     def subtree(self, rank: int) -> range:
-        """A rank and those whose messages come through it."""
+        """Return a rank and those whose messages come through it."""
         return range(rank, min(rank + (rank & -rank or self.size), self.size))
 
     def post(self) -> None:
-        """Post the receives, the first time. They stay until MPI has ended, and so does their memory."""
+        """Post the receives, on the first call. They and their memory stay until MPI has ended."""
         for peer in self.neighbours if not self._posted else ():
             memory = memoryview(self._mpi.Alloc_mem(POSTED * PIECE_BYTES))
             starts = range(0, POSTED * PIECE_BYTES, PIECE_BYTES)
@@ -95,7 +95,7 @@ class Links:
         return self._communicator.Irecv([buffer, self._mpi.BYTE], source=peer, tag=TAG), buffer
 
     def poll(self) -> bool:
-        """Take in what has come, whether there is something; never blocks."""
+        """Receive the messages that have arrived; return whether there were any. Never blocks."""
         self.post()
         came = False
         self._sending = [each for each in self._sending if not each[0].Test()]
@@ -121,7 +121,7 @@ class Links:
             self._acknowledged[key] += 1
             return
         *began, data = self._pieces.setdefault(key, (kind, number, bytearray()))
-        if began != [kind, number]:  # the sender gave that message up
+        if began != [kind, number]:  # the sender gave up the earlier message
             data = bytearray()
             self._pieces[key] = (kind, number, data)
         data += piece[_HEAD.size :]
@@ -132,12 +132,12 @@ class Links:
             self._send_piece(peer, channel, Message(_ACKNOWLEDGED, 0, b""), 0, 0)
 
     def arrived(self, peer: int, channel: int) -> Message | None:
-        """The next message from a neighbour, None where there is none yet."""
+        """Return the next message from a neighbour; None if there is none yet."""
         queue = self._arrived[peer, channel]
         return queue.popleft() if queue else None
 
     def send(self, peer: int, channel: int, message: Message) -> Steps[None]:
-        """Send to a neighbour, in as many pieces as it takes."""
+        """Send to a neighbour, in as many pieces as needed."""
         total = len(message.data)
         self._send_piece(peer, channel, message, 0, total)
         for number, start in enumerate(range(_CONTENT_BYTES, total, _CONTENT_BYTES), start=1):
@@ -148,7 +148,7 @@ class Links:
             self._send_piece(peer, channel, message, start, total)
 
     def send_short(self, peer: int, channel: int, message: Message) -> None:
-        """Send to a neighbour what fits into one piece."""
+        """Send a message that fits into one piece to a neighbour."""
         self._send_piece(peer, channel, message, 0, len(message.data))
 
     def _send_piece(self, peer: int, channel: int, message: Message, start: int, total: int) -> None:
@@ -158,14 +158,14 @@ class Links:
         self._sending.append((self._communicator.Isend([piece, self._mpi.BYTE], dest=peer, tag=TAG), piece))
 
     def close_channel(self, channel: int) -> None:
-        """Drop what comes for a channel from now on."""
+        """Discard messages for a channel from now on."""
         self._closed_channels.add(channel)
         for peer in self.neighbours:
             for kept in (self._arrived, self._pieces, self._acknowledged):
                 kept.pop((peer, channel), None)
 
     def disconnect(self) -> None:
-        """Let go before MPI ends: say so, and wait a little for the neighbours to say it. No use is made after that."""
+        """Disconnect before MPI ends: notify the neighbours and wait briefly for their notice. Unusable afterwards."""
         notified: set[int] = set()
         end_s = time.monotonic() + DISCONNECT_S
         while True:
@@ -183,7 +183,7 @@ class Links:
 
 
 def parent_of(rank: int) -> int:
-    """The rank with the lowest bit cleared; 0 is its own."""
+    """Return the rank with the lowest bit cleared; rank 0 is its own parent."""
     return rank & (rank - 1)
 
 

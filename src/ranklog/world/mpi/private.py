@@ -1,11 +1,12 @@
-"""Agrees that all ranks make a communicator of ranklog's own now, or none does.
+"""Agree that all ranks create a private communicator now, or none does.
 
-Making one takes all ranks and blocks. Beside a ``Comm.Split`` or ``Comm.Dup`` of another thread of the process it even
-deadlocks (Open MPI 5.0 and MPICH 5.0, by group and with sessions). So it is done only while the main thread of every
-rank is known to be in here and to stay until all are answered the same: a rank may leave as long as it was not asked to
-stay; rank 0 asks when all are here, and says "go" when all have answered, "off" when one has left.
+Creating one takes all ranks and blocks. If another thread of the process calls ``Comm.Split`` or ``Comm.Dup`` at the
+same time, it even deadlocks (Open MPI 5.0 and MPICH 5.0, by group and with sessions). It is therefore only created
+while the main thread of every rank is known to be here and to stay until all have the same answer. A rank may leave
+until it is asked to stay. Rank 0 asks when all have arrived; it answers "go" when all have replied, or "off" when one
+has left.
 
-In: links to this rank's neighbours. Out: whether to go, the same on every rank that waits for it.
+In: connections to this rank's neighbours. Out: whether to go, equal on every rank that waits for it.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from ranklog.world.mpi.messages import Links, Message, Steps
 
 CHANNEL = 0xFFFFFFFF
 ARRIVE_S = 3.0
-"""So long a rank stays for others that are not here yet."""
+"""Seconds that a rank stays for others that have not arrived."""
 ANSWER_S = 2.0
-"""So long rank 0 waits for the answers of ranks that were here a moment ago."""
+"""Seconds that rank 0 waits for the replies of ranks that had just arrived."""
 
 _ARRIVED, _STAY, _STAYING, _GO, _OFF = range(1, 6)
 
 
 def agree_to_create(links: Links) -> Steps[bool]:
-    """Whether all ranks are here and go on to make a communicator."""
+    """Return whether all ranks have arrived and go on to create a communicator."""
     end_s = time.monotonic() + ARRIVE_S
     if not (yield from _all_say(links, links.children, _ARRIVED, end_s)):
         return False
@@ -40,7 +41,7 @@ def agree_to_create(links: Links) -> Steps[bool]:
 
 
 def _all_staying(links: Links) -> Steps[bool]:
-    """From here on no time limit but rank 0's: those who have answered wait for its word."""
+    """Wait for rank 0's answer. Only rank 0 has a time limit here, because the others have promised to stay."""
     if links.parent is None:
         return (yield from _all_say(links, links.children, _STAYING, time.monotonic() + ANSWER_S))
     answers = set(links.children)

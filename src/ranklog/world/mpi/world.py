@@ -1,8 +1,8 @@
-"""A world over MPI: ranks meet on a channel, then combine vectors and bytes up and down a binomial tree.
+"""A world over MPI: ranks join a channel, then combine vectors and bytes up and down a binomial tree.
 
-In: a communicator. Out: a `World` for each channel. A parent adds its children's values to its own in rank order and
-rank 0's total comes down again, so a sum is the same on every rank to the last bit, whatever MPI it is. Nothing here
-blocks; see `ranklog.world.mpi.executor`.
+In: a communicator. Out: a `World` per channel. A parent adds its children's values to its own in rank order, and rank
+0's total comes down again, so a sum is equal on every rank to the last bit, with any MPI. Nothing here blocks; see
+`ranklog.world.mpi.executor`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CALL_PAUSE_S = 0.005
 _NAMED_RANKS = 8
 
 _JOIN_CHANNEL = 0
-"""Channel of the messages by which ranks meet; the others are numbered by rank 0."""
+"""Channel on which ranks join; rank 0 numbers the other channels."""
 
 _JOIN, _GO, _LEFT, _BROKEN, _GATHER, _BARRIER, _SUM, _MIN, _MAX = range(1, 10)
 
@@ -42,16 +42,19 @@ _LENGTH = struct.Struct("<Q")
 
 
 class _ReportedError(WorldError):
-    """Trouble that a neighbour reported of."""
+    """An error that a neighbour reported."""
 
 
 class Hub:
-    """Where the ranks of one communicator meet; it is `used` when a rank has begun to wait for others.
+    """Joins the ranks of one communicator on channels.
 
     Args:
         mpi: The module ``mpi4py.MPI``.
-        links: To this rank's neighbours.
-        executor: Makes the calls.
+        links: Connections to this rank's neighbours.
+        executor: Runs the calls.
+
+    Attributes:
+        used: Whether this rank has begun to wait for others here.
     """
 
     def __init__(self, mpi: Any, links: Links, executor: Executor) -> None:
@@ -112,12 +115,12 @@ class Hub:
             self.links.send_short(child, _JOIN_CHANNEL, Message(_GO, number, digest))
 
     def _missing(self, digest: bytes) -> str:
-        """Name the ranks that did not come; what comes through one of these is not known."""
+        """Name the ranks that did not come. Nothing is known about ranks whose messages come through one of these."""
         joined = self._joined[digest]
         mine = self.links.subtree(self.links.rank)
         missing = [rank for rank in mine if rank not in joined and parent_of(rank) in joined]
         if not missing:
-            return f"rank {self.links.parent} did not come, or waits for others"
+            return f"rank {self.links.parent} did not come, or waits for other ranks"
         named = ", ".join(map(str, missing[:_NAMED_RANKS]))
         return f"no sign of rank {named}{' and others' if missing[_NAMED_RANKS:] else ''}"
 
@@ -126,7 +129,7 @@ class MpiWorld:
     """All ranks of a communicator on one channel.
 
     Args:
-        hub: Where they met.
+        hub: Where the ranks joined.
         place: This rank.
         channel: Number that rank 0 gave to the channel.
     """
@@ -144,7 +147,7 @@ class MpiWorld:
 
     @property
     def place(self) -> Place:
-        """This rank."""
+        """Place of this rank."""
         return self._place
 
     def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
@@ -163,13 +166,13 @@ class MpiWorld:
         return np.frombuffer(self._call(_KIND[op], given, merge, timeout_s)).copy()
 
     def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
-        """Return every rank's bytes."""
-        # A subtree is a run of ranks, so joining in rank order keeps all in rank order.
+        """Return the bytes of every rank."""
+        # A subtree holds consecutive ranks, so joining in rank order keeps all of them in rank order.
         joined = self._call(_GATHER, _LENGTH.pack(len(data)) + data, bytes.__add__, timeout_s)
         return list(_split(joined))
 
     def barrier(self, *, timeout_s: float) -> None:
-        """Return when every rank is joined."""
+        """Return when every rank has called."""
         self._call(_BARRIER, b"", bytes.__add__, timeout_s)
 
     def close(self) -> None:
@@ -229,7 +232,7 @@ class MpiWorld:
         if message.kind == _BROKEN:
             raise _ReportedError(message.data.decode(errors="replace"))
         if (message.kind, message.number) != (kind, self._calls):
-            raise WorldError(f"rank {peer} made another call than this rank: the ranks are not in step")
+            raise WorldError(f"rank {peer} made a different call than this rank: the ranks are out of step")
         return message.data
 
     def _awaited(self) -> str:
@@ -239,7 +242,7 @@ class MpiWorld:
         return f"rank {', '.join(named)}"
 
     def _notify(self, kind: int, text: str) -> None:
-        """So that the neighbours need not wait for their time limit."""
+        """Notify the neighbours, so that they need not wait for their time limit."""
 
         def send() -> None:
             self._links.close_channel(self._channel)

@@ -1,1 +1,1 @@
-"""Finds this process's place in its job: launcher variables, containers, process groups."""
+"""Find the place of this process in its job: from launcher variables, process groups, or despite containers."""

@@ -1,8 +1,8 @@
-"""Notices a launcher of which a container, or a cleaned environment, has left no variable.
+"""Detect a launcher whose variables are hidden by a container.
 
-Under ``srun … apptainer exec --cleanenv`` nothing of Slurm is left in the environment, and every task would take
-itself for rank 0 of 1. What started a process still shows: in the names of its parents, which Apptainer does not hide
-(``slurmstepd: [17.0]`` is step 0 of job 17), and in its control group, where Slurm makes one. Reads /proc only.
+Under ``srun … apptainer exec --cleanenv`` no Slurm variable is left, so every task would take itself for rank 0 of 1.
+Two traces of the launcher remain. One is the names of the parent processes, which Apptainer does not hide
+(``slurmstepd: [17.0]`` is step 0 of job 17). The other is the control group, if Slurm makes one. Only reads /proc.
 """
 
 from __future__ import annotations
@@ -17,57 +17,57 @@ from ranklog.model.errors import LaunchError
 from ranklog.model.place import Place
 from ranklog.world.place.detect import STRATEGY_VARIABLE, detect_place, is_forced_single
 
-# Batch scripts, interactive steps and extern have a word instead of the number: nothing is hidden from those.
-_STEP = re.compile(r"slurmstepd: \[(?P<step>[0-9+_]+\.[0-9]+)(\]|\0)")  # the end may be cut off
+# Batch scripts, interactive and extern steps have a word instead of the number; they have no rank to hide.
+_STEP = re.compile(r"slurmstepd: \[(?P<step>[0-9+_]+\.[0-9]+)(\]|\0)")  # the end may be truncated
 _GROUP = re.compile(r"/job_(?P<job>[0-9]+)/step_(?P<step>[0-9]+)(/|$)", re.MULTILINE)
 
-# Programs that start ranks, by the name that the kernel keeps, which has 15 letters at most.
+# Programs that start ranks, by the name that the kernel keeps (15 characters at most).
 _STARTERS = {
     "prterun": "Open MPI", "prted": "Open MPI", "orterun": "Open MPI", "orted": "Open MPI", "mpirun": "MPI",
     "mpiexec": "MPI", "hydra_pmi_proxy": "Hydra (MPICH, Intel MPI)", "palsd": "PALS",
 }  # fmt: skip
 
-# Apptainer sets these in every container, also with --cleanenv. Outside, who unsets a launcher's variables means it.
+# Apptainer sets these in every container, even with --cleanenv. Outside a container, unset variables are intended.
 _CONTAINER = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
 
 _MOST_PARENTS = 64
 
 
 def checked_place(environ: Mapping[str, str] = os.environ) -> Place:
-    """Find this process's place as `detect_place` does, but where a container hides the launcher.
+    """Detect this process's place like `detect_place`, but refuse to guess if a container hides the launcher.
 
-    Ranks: any may call; reads a few files of /proc, does not block.
+    Ranks: any may call. Reads a few files of /proc, does not block.
 
     Raises:
-        LaunchError: as `detect_place`, and where a launcher is seen of which no variable is left.
+        LaunchError: see `detect_place`; also if a launcher started this process but none of its variables is set.
     """
     found = detect_place(environ)
-    if (
-        found.launcher == "single"
-        and not is_forced_single(environ)
-        and (launcher := launcher_outside_container(environ))
-    ):
+    if found.launcher != "single" or is_forced_single(environ):
+        return found
+    launcher = launcher_outside_container(environ)
+    if launcher is not None:
         raise LaunchError(
-            f"the launcher's variables are incomplete: none is left of those of {launcher}, which started this"
-            " process, so its rank is unknown. A container hides them: pass them on (apptainer exec without"
-            f" --cleanenv and --containall). If this process trains by itself, set {STRATEGY_VARIABLE}=single inside"
-            f" (apptainer exec --env {STRATEGY_VARIABLE}=single)"
+            f"the launcher's variables are incomplete: {launcher} started this process, but none of its variables is"
+            " set, so the rank is unknown. The container hides them: pass them on (apptainer exec without --cleanenv"
+            f" and --containall). If this process trains by itself, set {STRATEGY_VARIABLE}=single inside the"
+            f" container (apptainer exec --env {STRATEGY_VARIABLE}=single)"
         )
     return found
 
 
 def launcher_outside_container(environ: Mapping[str, str] = os.environ, proc: Path = Path("/proc")) -> str | None:
-    """Name the launcher that started this process; None where none is seen, or a person at a terminal.
+    """Name the launcher that started this process from outside its container.
 
-    Only to be asked where the environment tells of no launcher. A container with process ids of its own
-    (``--containall``, ``--pid``, docker) hides the parents too: then the control group alone tells.
+    None if there is no sign of one, if a person works at a terminal, or outside a container. Call this only if the
+    environment shows no launcher. A container with its own process ids (``--containall``, ``--pid``, docker) also hides
+    the parents; then only the control group can show the launcher.
 
-    Ranks: any may call; reads a few files of /proc, does not block.
+    Ranks: any may call. Reads a few files of /proc, does not block.
     """
     if not any(environ.get(name) for name in _CONTAINER):
         return None
     for look in (_starter_among_parents, _step_of_group):
-        with contextlib.suppress(OSError, IndexError, ValueError):  # a /proc that hides other processes
+        with contextlib.suppress(OSError, IndexError, ValueError):  # /proc may hide other processes
             found = look(proc)
             if found is not None:
                 return None if found.startswith("Slurm") and _at_terminal(proc) else found
@@ -75,12 +75,12 @@ def launcher_outside_container(environ: Mapping[str, str] = os.environ, proc: Pa
 
 
 def _at_terminal(proc: Path) -> bool:
-    """Whether a person may sit here: the shell of ``srun --pty`` is one by itself; other steps have none."""
+    """Whether this process has a terminal. Only ``srun --pty`` gives one, and its shell is a single process."""
     return _stat(proc / "self")[4] != "0"
 
 
 def _stat(folder: Path) -> list[str]:
-    """State, parent, group, session, terminal …: what follows the name, which may contain anything."""
+    """Return the fields after the process name: state, parent, group, session, terminal and others."""
     return (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
 
 

@@ -1,8 +1,8 @@
-"""This process's place, found when it is asked for, and two helpers that act on rank 0 only.
+"""The current place of this process, and two helpers that act on rank 0 only.
 
-An initialised process group outranks the launcher's variables, and ``RANKLOG_STRATEGY=single`` outranks both.
-Never imports a framework: a group is looked for only where the program has imported its package itself. Nothing is
-kept between calls, so a group that is initialised later is seen by the next call.
+An initialised process group outranks the launcher's variables, and ``RANKLOG_STRATEGY=single`` outranks both. No
+framework is imported: a group is only looked up if the program has imported its package. Nothing is cached, so the
+next call sees a group that was initialised in the meantime.
 """
 
 from __future__ import annotations
@@ -18,24 +18,23 @@ R = TypeVar("R")
 
 
 def place() -> Place:
-    """Tell where this process stands in its job: rank, world size, node and launcher.
+    """Return this process's place in its job: rank, world size, node and launcher.
 
-    The first of these that tells it counts: ``RANKLOG_STRATEGY=single`` (rank 0 of 1), an initialised
-    group (torch.distributed, Horovod, Ray Train, MPI), the launcher's environment variables. Where group and
-    variables disagree the group is right, and one `RanklogWarning` names both.
+    The first of these that applies decides: ``RANKLOG_STRATEGY=single`` (rank 0 of 1), an initialised group
+    (torch.distributed, Horovod, Ray Train, MPI), the launcher's environment variables. If group and variables disagree,
+    the group wins, and one `RanklogWarning` names both.
 
-    Ranks: any may call, at any time; does not block, does not communicate.
+    Ranks: any may call, at any time. Does not block or communicate.
 
     Raises:
-        LaunchError: when the launcher's variables are incomplete or contradict each other, and no group is
-            initialised.
+        LaunchError: the launcher's variables are incomplete or contradict each other, and no group is initialised.
 
     Example:
         >>> here = place()
         >>> 0 <= here.rank < here.world_size
         True
     """
-    from ranklog.world.auto import AutoStrategy  # brings numpy, which a script that only imports ranklog may not need
+    from ranklog.world.auto import AutoStrategy  # imports numpy, which a script that only imports ranklog may not need
 
     return AutoStrategy().place()
 
@@ -43,10 +42,10 @@ def place() -> Place:
 def rank_zero_only(function: Callable[P, R]) -> Callable[P, R | None]:
     """Make a function run on global rank 0 only; on other ranks it returns None and does nothing.
 
-    The place is found at each call, so decorating at import time, before a group is initialised, is fine. Do
-    not put a collective operation into such a function: the other ranks never join it.
+    The place is looked up at each call, so a function may be decorated before a group is initialised. The function
+    must not contain a collective operation, because the other ranks would never join it.
 
-    Ranks: any may call; runs on rank 0; does not block by itself.
+    Ranks: any may call; the function runs on rank 0. Does not block by itself.
 
     Example:
         >>> @rank_zero_only
@@ -70,9 +69,9 @@ def rank_zero_print(
     file: IO[str] | None = None,
     flush: bool = False,
 ) -> None:
-    """Print on global rank 0 only; takes what `print` takes.
+    """Print on global rank 0 only. Takes the arguments of `print`.
 
-    Ranks: any may call; prints on rank 0; does not block.
+    Ranks: any may call; only rank 0 prints. Does not block.
 
     Example:
         >>> rank_zero_print("epoch", 3, sep=" = ")

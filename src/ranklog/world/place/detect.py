@@ -1,9 +1,9 @@
-"""Finds a process's place in its job from the launcher's environment variables.
+"""Detect a process's place in its job from the launcher's environment variables. Pure.
 
-In goes a mapping of environment variables, out comes a `Place`; nothing else is read. The rows of `LAUNCHERS`
-are tried in order, innermost launcher first, and the first whose variables are complete decides alone: rank,
-world size and node facts never come from two rows. Half a launcher (a world of several without a rank, a rank
-without a world) is a `LaunchError` that names the missing variables, never a silent rank 0.
+In: a mapping of environment variables. Out: a `Place`. The rows of `LAUNCHERS` are tried in order, innermost launcher
+first. The first row whose variables are complete decides alone: rank, world size and node facts never come from two
+rows. Incomplete variables (a world size without a rank, or the reverse) raise a `LaunchError` that names the missing
+ones; they never mean rank 0.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _TASK_RUN = re.compile(r"(?P<tasks>[1-9][0-9]{0,9})(\(x(?P<nodes>[1-9][0-9]{0,9}
 
 
 def detect_place(environ: Environ) -> Place:
-    """Find this process's place from environment variables alone.
+    """Detect this process's place from environment variables alone.
 
-    ``RANKLOG_STRATEGY=single`` makes it rank 0 of 1. Else the first complete row of `LAUNCHERS` decides;
-    without any, the process is by itself: rank 0 of 1.
+    ``RANKLOG_STRATEGY=single`` makes it rank 0 of 1. Otherwise the first complete row of `LAUNCHERS` decides. Without
+    launcher variables it is a single process: rank 0 of 1.
 
     Ranks: any may call; does not block, does not communicate.
 
     Raises:
-        LaunchError: when variables are missing, are no whole numbers, or contradict each other.
+        LaunchError: variables are missing, are not whole numbers, or contradict each other.
 
     Example:
         >>> print(detect_place({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}))
@@ -43,28 +43,28 @@ def detect_place(environ: Environ) -> Place:
     launcher = _deciding_launcher(environ)
     if launcher is not None:
         return _place_in(launcher, environ, alone)
-    halves = list(dict.fromkeys(_incomplete_launchers(environ)))
-    if halves:
+    incomplete = list(dict.fromkeys(_incomplete_launchers(environ)))
+    if incomplete:
         raise LaunchError(
-            f"the launcher's variables are incomplete: {'; '.join(halves)}. A container or a cleaned"
-            " environment may hide them: pass on what is missing (apptainer exec without --cleanenv or with"
-            " --env NAME=VALUE, docker run -e NAME), or all variables of the launcher that started this"
-            f" process. If this process trains by itself, set {STRATEGY_VARIABLE}=single"
+            f"the launcher's variables are incomplete: {'; '.join(incomplete)}. A container or cleaned environment may"
+            " hide them: pass on the missing ones (apptainer exec without --cleanenv or with --env NAME=VALUE,"
+            " docker run -e NAME), or all variables of the launcher that started this process. If this process"
+            f" trains by itself, set {STRATEGY_VARIABLE}=single"
         )
     return alone
 
 
 def is_forced_single(environ: Environ) -> bool:
-    """Whether the user says that this process trains by itself, whatever the launcher says."""
+    """Whether the user declared this a single process, regardless of the launcher."""
     return environ.get(STRATEGY_VARIABLE, "").strip() == "single"
 
 
 def unjoined_tasks_warning(environ: Environ) -> str | None:
-    """Give the warning for several tasks that no launcher has joined, for when no process group has either.
+    """Return a warning about several tasks without a process group; None if it does not apply.
 
-    ``srun -n 4`` and ``mpirun -n 4`` start one training with four ranks, or four trainings: their variables
-    do not tell which. None where there is one task, or a launcher (torchrun, Horovod) that joins its
-    processes.
+    ``srun -n 4`` and ``mpirun -n 4`` start one training with four ranks, or four trainings: their variables do not
+    show which. The warning does not apply to one task, nor to a launcher that always joins its processes (torchrun,
+    Horovod).
 
     Ranks: any may call; does not block.
 
@@ -78,18 +78,18 @@ def unjoined_tasks_warning(environ: Environ) -> str | None:
     if place.world_size == 1 or any(row.joins_processes for row in LAUNCHERS if row.name == place.launcher):
         return None
     return (
-        f"{place.world_size} tasks started by {place.launcher} log without a process group: ranklog takes"
-        f" them as the ranks of one training, this one as rank {place.rank}, and only rank 0 writes. If they"
-        f" are independent trainings, set {STRATEGY_VARIABLE}=single, and each writes a run of its own. If"
-        " they train together, initialise the process group before the first record"
+        f"{place.world_size} tasks started by {place.launcher} log without a process group: ranklog treats them as the"
+        f" ranks of one training, this one as rank {place.rank}, and only rank 0 writes. If they are independent"
+        f" trainings, set {STRATEGY_VARIABLE}=single, so that each writes its own run. If they train together,"
+        " initialise the process group before the first record"
     )
 
 
 def tasks_on_node(notation: str, node: int) -> int:
-    """Read how many tasks a node has from Slurm's notation for tasks per node.
+    """Read the number of tasks on a node from Slurm's notation for tasks per node.
 
     Raises:
-        LaunchError: when the notation cannot be read or has no such node.
+        LaunchError: the notation cannot be read or has no such node.
 
     Example:
         >>> [tasks_on_node("4(x2),3", node) for node in range(3)]
@@ -103,7 +103,7 @@ def tasks_on_node(notation: str, node: int) -> int:
         seen += int(run["nodes"] or 1)
         if node < seen:
             return int(run["tasks"])
-    raise LaunchError(f"tasks per node {notation!r} tell of {seen} nodes, but this is node {node} (from 0)")
+    raise LaunchError(f"tasks per node {notation!r} list {seen} nodes, but this is node {node} (counted from 0)")
 
 
 def _deciding_launcher(environ: Environ) -> Launcher | None:
@@ -115,7 +115,7 @@ def _deciding_launcher(environ: Environ) -> Launcher | None:
 
 
 def _incomplete_launchers(environ: Environ) -> Iterator[str]:
-    """Tell what is missing of each launcher of which more is seen than a process by itself has."""
+    """Describe the missing variables of each launcher that has set more than a single process would have."""
     for launcher in LAUNCHERS:
         missing = [name for name in launcher.required if not is_set(environ, name)]
         if launcher.world_size is None:
@@ -125,17 +125,17 @@ def _incomplete_launchers(environ: Environ) -> Iterator[str]:
         rank = number(environ, launcher.rank)
         size = number(environ, launcher.world_size) if launcher.world_size else None
         local_rank = first_number(environ, launcher.local_rank)
-        # LOCAL_RANK=0 or WORLD_SIZE=1 alone is what people export to debug one process.
+        # People export LOCAL_RANK=0 or WORLD_SIZE=1 alone to debug one process.
         if (size or 1) > 1 or rank or local_rank or (rank is not None and size is None):
             names = (launcher.rank, launcher.world_size or "", *launcher.local_rank)
             yield f"{_given(environ, names)} without {', '.join(missing)}"
 
 
 def _place_in(launcher: Launcher, environ: Environ, alone: Place) -> Place:
-    """Build the place from one launcher's variables; what it does not tell is derived from what it does.
+    """Build the place from one launcher's variables; derive what it does not set from what it does.
 
-    Nodes are taken to hold equally many ranks, in blocks (0 1 2 3, 4 5 6 7). A launcher that tells nothing about
-    nodes is taken to be on one.
+    Assumes that nodes hold equally many ranks, in blocks (0 1 2 3, 4 5 6 7), and that a launcher without node
+    variables runs on one node.
     """
     rank = number(environ, launcher.rank) or 0
     size = number(environ, launcher.world_size or "") or 0
@@ -183,8 +183,8 @@ def _check(holds: bool, launcher: Launcher, environ: Environ, trouble: str) -> N
     facts = (*launcher.local_rank, *launcher.local_world_size, *launcher.node_rank, *launcher.node_count)
     given = _given(environ, (*launcher.required, *facts, launcher.tasks_per_node or ""))
     raise LaunchError(
-        f"{launcher.name}'s variables contradict each other: {trouble}. Given: {given}. Where a job script,"
-        " container or shell sets one of them by hand, unset it; if this process trains by itself, set"
+        f"{launcher.name}'s variables contradict each other: {trouble}. Given: {given}. If a job script, container"
+        " or shell sets one of them by hand, unset it. If this process trains by itself, set"
         f" {STRATEGY_VARIABLE}=single"
     )
 
@@ -194,7 +194,7 @@ def _given(environ: Environ, names: tuple[str, ...]) -> str:
 
 
 def _job_id(environ: Environ) -> str | None:
-    """Give the scheduler's job id; the jobs of an LSF array share one and differ by index."""
+    """Return the scheduler's job id. The jobs of an LSF array share one id and differ by index."""
     for name in ("SLURM_JOB_ID", "SLURM_JOBID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"):
         if is_set(environ, name):
             index = environ.get("LSB_JOBINDEX", "").strip() if name == "LSB_JOBID" else ""
@@ -205,8 +205,8 @@ def _job_id(environ: Environ) -> str | None:
 def _attempt(environ: Environ) -> int:
     """Number the attempts of a job in the order in which they run.
 
-    torchrun counts its restarts from 0 again after a requeue. So a requeue weighs more than all the restarts
-    that torchrun may make, and a later attempt always has the higher number.
+    torchrun counts its restarts from 0 again after a requeue. A requeue therefore counts more than all restarts that
+    torchrun may make, so a later attempt always has the higher number.
     """
     requeues = number(environ, "SLURM_RESTART_COUNT") or 0
     restarts = number(environ, "TORCHELASTIC_RESTART_COUNT") or 0
@@ -215,14 +215,14 @@ def _attempt(environ: Environ) -> int:
 
 
 def disagreeing_launchers(environ: Environ) -> list[str]:
-    """Launchers whose variables are complete but do not decide, where they tell another rank or world size.
+    """Describe launchers whose complete variables did not decide and give another rank or world size.
 
-    Under torchrun in a Slurm step that is as it should be: Slurm started the torchruns.
+    This is normal for torchrun in a Slurm step, because Slurm started each torchrun.
 
     Example:
         >>> torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
         >>> disagreeing_launchers({**torchrun, "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_ID": "0"})
-        ['slurm tells rank 1/2 (SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_ID=0)']
+        ['slurm says rank 1/2 (SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_ID=0)']
     """
     decided = _deciding_launcher(environ)
     found = []
@@ -231,9 +231,9 @@ def disagreeing_launchers(environ: Environ) -> list[str]:
             continue
         if not all(is_set(environ, name) for name in launcher.required):
             continue
-        told = (number(environ, launcher.rank), number(environ, launcher.world_size))
-        mine = decided and (number(environ, decided.rank), number(environ, decided.world_size or ""))
-        if told != mine:
+        own = (number(environ, launcher.rank), number(environ, launcher.world_size))
+        deciding = decided and (number(environ, decided.rank), number(environ, decided.world_size or ""))
+        if own != deciding:
             given = _given(environ, launcher.required)
-            found.append(f"{launcher.name} tells rank {told[0]}/{told[1]} ({given})")
+            found.append(f"{launcher.name} says rank {own[0]}/{own[1]} ({given})")
     return found

@@ -1,7 +1,7 @@
-"""The table of launchers: which variables tell the place, one row for each launcher, and how they are read.
+"""The table of launchers: the environment variables from which each one's rank and world size are read.
 
-Pure data and pure readers of a mapping of environment variables. A new launcher is one row of `LAUNCHERS`,
-placed by how close to the process it is: what starts the process comes before what started that starter.
+Pure data, and pure functions on a mapping of environment variables. A new launcher is one row of `LAUNCHERS`. The
+order matters: a launcher comes before the one that started it (torchrun before Slurm).
 """
 
 from __future__ import annotations
@@ -15,33 +15,35 @@ from ranklog.model.errors import LaunchError
 
 Environ = Mapping[str, str]
 
-# Slurm numbers real steps from 0; batch script, interactive and extern steps have numbers from here on.
+# Slurm numbers real steps from 0. Batch scripts, interactive steps and extern steps have numbers from here on.
 _FIRST_PSEUDO_STEP = 0xFFFFFFF0
 
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 def is_set(environ: Environ, name: str) -> bool:
-    """Whether a variable has a value: ``export RANK=$NOT_SET`` leaves an empty one behind."""
+    """Whether a variable is set and not empty. ``export RANK=$NOT_SET`` leaves an empty one behind."""
     return bool(environ.get(name, "").strip())
 
 
 def number(environ: Environ, name: str) -> int | None:
-    """Read a whole number; None where the variable is not set.
+    """Read a whole number; None if the variable is not set.
 
     Raises:
-        LaunchError: when the value is anything else, or below 0.
+        LaunchError: the value is not a whole number of 0 or above.
     """
     if not is_set(environ, name):
         return None
     value = environ[name].strip()
     if _WHOLE_NUMBER.fullmatch(value) is None:
-        raise LaunchError(f"{name}={value!r} is not a whole number of 0 or above: unset it, or let the launcher set it")
+        raise LaunchError(
+            f"{name}={value!r} is not a whole number of 0 or above: unset the variable, or let the launcher set it"
+        )
     return int(value)
 
 
 def first_number(environ: Environ, names: tuple[str, ...]) -> int | None:
-    """Read the first of several variables that is set; None where none is."""
+    """Read the first of several variables that is set; None if none is."""
     return next((found for name in names if (found := number(environ, name)) is not None), None)
 
 
@@ -51,12 +53,12 @@ def _always(environ: Environ) -> bool:
 
 
 def _at_terminal(environ: Environ) -> bool:
-    """Whether this is task 0 of ``srun --pty``: its shell inherits the step's variables, but is by itself."""
+    """Whether this is task 0 of ``srun --pty``: its shell inherits the step's variables but is a single process."""
     return is_set(environ, "SLURM_PTY_PORT") and number(environ, "SLURM_PROCID") == 0
 
 
 def _in_slurm_step(environ: Environ) -> bool:
-    """Whether Slurm's variables are a step's: the batch script's body has SLURM_PROCID=0 and no step."""
+    """Whether a Slurm step set the variables. The body of a batch script has SLURM_PROCID=0 but no step."""
     step = number(environ, "SLURM_STEP_ID")
     if step is None:
         return number(environ, "SLURM_PROCID") != 0
@@ -64,22 +66,22 @@ def _in_slurm_step(environ: Environ) -> bool:
 
 
 def _outside_slurm_step(environ: Environ) -> bool:
-    """Slurm's PMIx plugin sets PMIX_RANK in interactive steps too: in steps, Slurm's own row decides."""
+    """Whether no Slurm step is active. Slurm's PMIx plugin sets PMIX_RANK too, but in a step Slurm's row decides."""
     return not is_set(environ, "SLURM_STEP_ID")
 
 
 def _hydra_started(environ: Environ) -> bool:
-    """Slurm's pmi2 plugin and Flux set PMI_RANK and PMI_SIZE too; MPI_LOCALRANKID is Hydra's own."""
+    """Whether Hydra set the variables. Slurm's pmi2 plugin and Flux set PMI_RANK too, only Hydra MPI_LOCALRANKID."""
     return is_set(environ, "MPI_LOCALRANKID")
 
 
 def _pals_started(environ: Environ) -> bool:
-    """Under srun it is Cray's plugin that sets PALS_RANKID."""
+    """Whether PALS set the variables. Under srun, Cray's plugin sets PALS_RANKID."""
     return is_set(environ, "PALS_RANKID") and _outside_slurm_step(environ)
 
 
 def _lightning_started(environ: Environ) -> bool:
-    """Lightning starts processes itself only where Slurm has not; off the first node its rank is unknown."""
+    """Whether Lightning started this process. It does so only if Slurm has not; only on node 0 is the rank known."""
     if not (is_set(environ, "LOCAL_RANK") and is_set(environ, "WORLD_SIZE")):
         return False
     return number(environ, "NODE_RANK") == 0 and (number(environ, "SLURM_STEP_NUM_TASKS") or 1) == 1
@@ -95,16 +97,16 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: Name of the launcher, as in `Place.launcher`.
         rank: Variable of the global rank.
-        world_size: Variable of the number of processes; None where the launcher does not tell it, so that the
-            row can never decide, only report what is missing.
-        needs: Further variables without which it is not this launcher.
-        local_rank: Variables of the rank on this node, the first one set counts; so for the next three.
+        world_size: Variable of the number of processes. None if the launcher does not set one; such a row never
+            decides and only reports what is missing.
+        needs: Further variables that must be set for this launcher to be recognised.
+        local_rank: Variables of the rank on this node; the first one that is set counts, here and in the next three.
         local_world_size: Variables of the number of ranks on this node.
         node_rank: Variables of this node's index.
         node_count: Variables of the number of nodes.
-        tasks_per_node: Variable of the ranks on every node, written like ``4(x2),3``.
-        joins_processes: Whether the launcher is used only for processes that train together.
-        applies: Whether the variables mean anything here; see the functions above.
+        tasks_per_node: Variable of the number of ranks on each node, in the notation ``4(x2),3``.
+        joins_processes: Whether this launcher is only used for processes that train together.
+        applies: Whether the variables describe this process; see the functions above.
     """
 
     name: str
@@ -121,7 +123,7 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def required(self) -> tuple[str, ...]:
-        """Variables that must all be set for the row to decide."""
+        """Variables that must all be set for this row to decide."""
         return (self.rank, *((self.world_size,) if self.world_size else ()), *self.needs)
 
 
@@ -146,7 +148,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         node_count=("HOROVOD_CROSS_SIZE",),
         joins_processes=True,
     ),
-    # OMPI_COMM_WORLD_NODE_RANK is no node index: it is the local rank over all jobs on the node.
+    # OMPI_COMM_WORLD_NODE_RANK is not a node index but the local rank over all jobs on the node.
     Launcher(
         name="openmpi",
         rank="OMPI_COMM_WORLD_RANK",
@@ -169,7 +171,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         local_world_size=("MPI_LOCALNRANKS",),
         applies=_hydra_started,
     ),
-    # PALS sets PMI_SIZE too: there is no size under a name of its own.
+    # PALS has no variable of its own for the world size; it sets PMI_SIZE.
     Launcher(
         name="pals",
         rank="PALS_RANKID",
@@ -214,7 +216,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         tasks_per_node="SLURM_STEP_TASKS_PER_NODE",
         applies=_in_slurm_step,
     ),
-    # A process manager of which only the bare PMI protocol is seen, for example ParaStation's mpiexec.
+    # A process manager that only sets the variables of the PMI protocol, for example ParaStation's mpiexec.
     Launcher(
         name="pmi",
         rank="PMI_RANK",

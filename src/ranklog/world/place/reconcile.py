@@ -1,7 +1,7 @@
-"""Completes what a process group tells of itself by the facts of the environment that agree with it.
+"""Reconcile a process group with the launcher's environment variables, and with a rank that the user gave.
 
-A group knows rank and world size; which ranks share a node, the launcher, the job and the attempt are detected by the
-launcher's variables, where those mean the same ranks. In: rank, world size, environment. Out: a `Place`.
+A group knows its rank and world size. Node, launcher, job and attempt come from the launcher's variables, if those
+describe the same ranks. In: rank, world size, environment. Out: a `Place`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ranklog.world.place.launchers import Environ
 def add_node_facts(group: Place, environ: Environ) -> Place:
     """Add node facts, job and attempt to the rank and world size of a group.
 
-    Where group and variables disagree the group is right, and one `RanklogWarning` names both. Where nobody tells
-    which ranks share a node, all are taken to be on one.
+    If group and variables disagree, the group wins, and one `RanklogWarning` names both. Without node variables, all
+    ranks are assumed to share one node.
 
     Args:
-        group: Rank, world size and, as launcher, the name of what initialised the group.
+        group: Rank, world size and, as its launcher, the name of the library that initialised the group.
         environ: Environment variables.
     """
     try:
         detected = detect_place(environ)
     except LaunchError:
-        detected = None  # the group tells what the variables do not
+        detected = None  # the group knows what the variables do not say
     if detected is not None and (detected.rank, detected.world_size) == (group.rank, group.world_size):
         return detected
     if detected is not None and detected.launcher != "single":
@@ -50,18 +50,18 @@ def with_given_rank(found: Place, rank: int | None, *, detected: bool) -> Place:
     """Check the rank that the user gave against the place that was found.
 
     Args:
-        found: By a group, a launcher, or neither.
-        rank: As the user gave it, or None.
-        detected: Whether a group or launcher tells; if neither does, the given rank counts.
+        found: Place that was found.
+        rank: Rank that the user gave, or None.
+        detected: Whether a group or a launcher determined the place; if not, the given rank counts.
 
     Raises:
-        InvalidArgumentError: the group or launcher tells another rank.
+        InvalidArgumentError: the group or launcher has another rank.
     """
     if rank is None or rank == found.rank:
         return found
     if detected:
         raise InvalidArgumentError(
-            f"rank={rank} was given, but this process is {found}: leave rank out, or give the group's own rank."
+            f"rank={rank} was given, but this process is {found}: leave rank out, or pass the rank of the group."
             f" If this process trains by itself, set {STRATEGY_VARIABLE}=single"
         )
     return msgspec.structs.replace(found, rank=rank, world_size=max(found.world_size, rank + 1))
@@ -70,8 +70,8 @@ def with_given_rank(found: Place, rank: int | None, *, detected: bool) -> Place:
 @functools.cache
 def _warn_once(group: str, detected: str) -> None:
     warnings.warn(
-        f"the process group says {group}, the environment says {detected}: going by the group. Initialise the"
-        " group from the launcher's variables, or unset those that do not belong to this process",
+        f"the process group says {group}, the environment says {detected}: using the group. Initialise the group from"
+        " the launcher's variables, or unset the variables that do not belong to this process",
         RanklogWarning,
         stacklevel=7,  # the caller of `ranklog.place`
     )

@@ -1,8 +1,8 @@
-"""Where ranks that have no group meet: a service that takes every rank's bytes and answers all of them at once.
+"""Rendezvous service for ranks without a process group: takes every rank's bytes and answers all ranks at once.
 
-Written for one asyncio loop, as Ray's actors have; knows neither Ray nor a network. In: calls of all ranks with their
-time limits. Out: what they gave together, combined in rank order, or one sentence that says what went wrong. A channel
-that went wrong stays so, for every rank.
+Written for one asyncio loop, as Ray's actors have; independent of Ray and of a network. In: calls of all ranks with
+their time limits. Out: the combined values, in rank order, or one sentence that describes an error. A channel that
+failed stays failed, for every rank.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _COMBINE: dict[str, Callable[[Floats, Floats], Floats]] = {"sum": np.add, "min":
 
 
 class Rendezvous:
-    """Where all ranks of a group meet.
+    """Connects all ranks of a group.
 
     Args:
         size: Number of ranks.
@@ -32,23 +32,23 @@ class Rendezvous:
         self._channels: dict[str, _Channel] = {}
 
     async def join(self, channel: str, rank: int, process: str, limit_s: float) -> str:
-        """Wait for all ranks; answers what went wrong, or nothing."""
+        """Wait for all ranks; return an error message, or an empty string."""
         if channel not in self._channels:
             self._channels[channel] = _Channel(self._size)
         return await self._channels[channel].join(rank, process, limit_s)
 
     async def exchange(self, channel: str, rank: int, call: str, data: bytes, limit_s: float) -> list[bytes] | str:
-        """Answer every rank's bytes, or what they make together; or what went wrong."""
+        """Return every rank's bytes, or their combination; or an error message."""
         return await self._channels[channel].exchange(rank, call, data, limit_s)
 
     async def leave(self, channel: str, rank: int) -> None:
-        """End the channel for all."""
+        """End the channel for all ranks."""
         if channel in self._channels and self._channels[channel].leave(rank):
             del self._channels[channel]
 
 
 class _Channel:
-    """One communicator: first all join, then one exchange after another, until the first trouble."""
+    """One communicator: all ranks join, then make one exchange after another, until the first error."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -63,7 +63,7 @@ class _Channel:
     async def join(self, rank: int, process: str, limit_s: float) -> str:
         if self._complete.is_set():
             if self._processes[rank] != process:
-                self._break(f"rank {rank} was started anew")
+                self._break(f"rank {rank} was restarted")
             return self._broken
         ticket = self._waiting[rank] = object()
         self._processes[rank] = process
@@ -75,7 +75,7 @@ class _Channel:
             if self._complete.is_set():
                 return self._broken
             missing = self._missing(self._waiting)
-            # Only ranks that wait count: one that gave up may meet the others elsewhere, through a group of torch's.
+            # Only waiting ranks count: a rank that gave up may connect to the others through a torch group instead.
             if self._waiting.get(rank) is ticket:
                 del self._waiting[rank]
             return missing
@@ -96,7 +96,7 @@ class _Channel:
         return answer.result()
 
     def leave(self, rank: int) -> bool:
-        """Whether nobody is left."""
+        """Leave; return whether all ranks have left."""
         self._break(f"rank {rank} has left")
         self._left.add(rank)
         return len(self._left) == self._size
@@ -111,8 +111,8 @@ class _Channel:
         with np.errstate(all="ignore"):
             return [functools.reduce(_COMBINE[call], [np.frombuffer(each) for each in data]).tobytes()]
 
-    def _missing(self, here: dict[int, Any]) -> str:
-        missing = [str(rank) for rank in range(self._size) if rank not in here]
+    def _missing(self, present: dict[int, Any]) -> str:
+        missing = [str(rank) for rank in range(self._size) if rank not in present]
         return f"{len(missing)} of {self._size} ranks did not come: rank {', '.join(missing[:8])}"
 
     def _break(self, reason: str) -> None:

@@ -1,10 +1,10 @@
-"""Ranks of Ray Train: the place by its context, and a communicator through torch's group or an actor.
+"""Ranks of Ray Train: the place from its context, and a communicator through torch's group or an actor.
 
-In: what Ray holds in this process, looked up only where the program has imported Ray. Out: a `Place` and a `World`.
-TorchTrainer initialises torch's group on all workers before the user's function runs, so there it is used. Other
-trainers have no group: their workers meet at a `Rendezvous`, one named actor for a group of workers, which takes every
-rank's bytes and answers all at once. Whichever rank comes first creates the actor, on its own node; it ends with the
-process that created it, and then the other ranks get a `WorldError`.
+In: the state of Ray in this process, only looked up if the program has imported Ray. Out: a `Place` and a `World`.
+TorchTrainer initialises torch's group on all workers before the user's function runs, so that group is used. Workers of
+other trainers have no group. They connect through a `Rendezvous`, one named actor per group of workers. The first rank
+creates the actor, on its own node. The actor ends with the process that created it; then the other ranks get a
+`WorldError`.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from ranklog.world.ray.rendezvous import GATHER, Rendezvous
 from ranklog.world.torch import connect_torch, initialised_group
 
 _GRACE_S = 1.0
-"""The actor keeps the time limits; so long after one its answer may still be on its way."""
+"""The actor keeps the time limits; its answer may arrive this much later."""
 _STOP_POLL_S = 0.1
 
 _worker_pid: int | None = None
-_actors: dict[str, Any] = {}  # kept: an actor ends with the handle of the process that created it
+_actors: dict[str, Any] = {}  # keep the handles: an actor ends with the handle of its creator
 _actors_lock = threading.Lock()
 
 
 def in_ray_worker() -> bool:
-    """Whether Ray started this process, to execute tasks or an actor; imports nothing.
+    """Whether Ray started this process, to execute tasks or an actor. Imports nothing.
 
-    Such a process inherits the variables of what started the node's daemon: the launcher's rank in them is the
-    daemon's, not its own.
+    Such a process inherits its variables from the process that started the node's daemon. A launcher's rank in them is
+    that of the daemon.
     """
-    global _worker_pid  # noqa: PLW0603 - stays true when the worker has disconnected from Ray at its end
+    global _worker_pid  # noqa: PLW0603 - stays true after the worker disconnects at its end
     if _worker_pid == os.getpid():
         return True
     internals = sys.modules.get("ray._private.worker")
@@ -55,9 +55,9 @@ def in_ray_worker() -> bool:
 
 
 def initialised_place() -> Place | None:
-    """Place by Ray Train's context, None outside of its workers and where there is one; imports nothing.
+    """Return the place in Ray Train; None outside its workers and with only one worker. Imports nothing.
 
-    The scheduler's job id counts before Ray's, whose numbers begin anew in each cluster.
+    The scheduler's job id is preferred over Ray's, whose numbers restart in each cluster.
     """
     context = _train_context()
     try:
@@ -70,11 +70,11 @@ def initialised_place() -> Place | None:
             context.get_local_world_size(),
             context.get_node_rank(),
         )
-    except RuntimeError:  # the worker is being set up or taken down
+    except RuntimeError:  # the worker is starting or ending
         return None
 
 
-@functools.cache  # called often, and the variables are the process's own for good
+@functools.cache  # called often, and the variables never change
 def _place(rank: int, size: int, local_rank: int, local_size: int, node_rank: int) -> Place:
     job = _alone()
     return Place(
@@ -99,15 +99,15 @@ def _train_context() -> Any:
     if not hasattr(train, "get_context") or not in_ray_worker():
         return None
     if train.get_context == getattr(sys.modules.get("ray.train.context"), "get_context", None):
-        # Ray Train v1, whose context warns where there is no session; a Tune trial has a session without a rank.
+        # Ray Train v1: its context warns without a session; a Tune trial has a session without a rank.
         session = sys.modules["ray.train._internal.session"].get_session()
         return train.get_context() if getattr(session, "world_rank", None) is not None else None
-    # Ray Train v2, whose public function imports ray.tune at first: what it asks is asked where that is known.
+    # Ray Train v2: its public function would import ray.tune, so use the internal object that it reads.
     internals: Any = sys.modules.get("ray.train.v2._internal.execution.train_fn_utils")
     try:
         utils: Any = getattr(internals, "_train_fn_utils", train)
         return None if utils is None else utils.get_context()
-    except (RuntimeError, DeprecationWarning):  # a task or actor that is none of Train's; a Tune trial
+    except (RuntimeError, DeprecationWarning):  # a task or actor outside Train, or a Tune trial
         return None
 
 
@@ -118,23 +118,23 @@ class RayStrategy(msgspec.Struct, frozen=True):
     name: str = "ray"
 
     def place(self) -> Place:
-        """Train's place; in other workers of Ray rank 0 of 1, outside of Ray the launcher's.
+        """Return Ray Train's place; in other workers of Ray rank 0 of 1, outside Ray the launcher's.
 
         Raises:
-            InvalidArgumentError: the given rank is another one.
+            InvalidArgumentError: the given rank differs.
         """
         train = initialised_place()
         found = train or (_alone() if in_ray_worker() else detect_place(os.environ))
         return with_given_rank(found, self.rank, detected=train is not None or found.launcher != "single")
 
     def ready(self) -> bool:
-        """Whether this is a worker of a trainer that has several."""
+        """Whether this is a worker of a trainer with several workers."""
         return initialised_place() is not None
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
-        """Through torch's group where the trainer has initialised one, else through an actor."""
+        """Connect through torch's group if the trainer has initialised one, else through an actor."""
         if not self.ready():
-            raise WorldError("this is no worker of a Ray Train trainer with several: log in the trainer's function")
+            raise WorldError("no worker of a Ray Train trainer with several workers: log inside the trainer's function")
         try:
             place = self.place()
         except InvalidArgumentError as error:
@@ -146,10 +146,10 @@ class RayStrategy(msgspec.Struct, frozen=True):
 
 
 class RayWorld:
-    """All ranks through an actor.
+    """All ranks, connected through an actor.
 
     Args:
-        rendezvous: Handle of the `Rendezvous`.
+        rendezvous: Handle of the `Rendezvous` actor.
         channel: Name of the communicator.
         place: This rank.
     """
@@ -162,7 +162,7 @@ class RayWorld:
 
     @property
     def place(self) -> Place:
-        """This rank in Ray Train."""
+        """Place of this rank in Ray Train."""
         return self._place
 
     def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
@@ -173,18 +173,18 @@ class RayWorld:
         return np.frombuffer(combined, dtype=np.float64).copy()
 
     def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
-        """Return every rank's bytes."""
+        """Return the bytes of every rank."""
         return self._exchange(GATHER, bytes(data), timeout_s)
 
     def barrier(self, *, timeout_s: float) -> None:
-        """Return when every rank is context."""
+        """Return when every rank has called."""
         self._exchange(GATHER, b"", timeout_s)
 
     def close(self) -> None:
-        """Tell the other ranks that this one leaves."""
+        """Leave; the other ranks get a `WorldError`."""
         self._broken = self._broken or "the communicator is closed"
         rendezvous, self._rendezvous = self._rendezvous, None
-        # Called after Ray has shut down, a remote method would start a Ray of its own.
+        # After Ray has shut down, calling a remote method would start Ray again.
         if rendezvous is not None and sys.modules["ray"].is_initialized():
             rendezvous.leave.remote(self._channel, self._place.rank)
 
@@ -193,7 +193,7 @@ class RayWorld:
             try:
                 arguments = (self._channel, self._place.rank, call, data, timeout_s)
                 answer: list[bytes] | str = _ask(self._rendezvous.exchange, *arguments, timeout_s=timeout_s)
-            except Exception as error:  # whatever Ray raises for an actor that is gone or does not answer
+            except Exception as error:  # Ray raises many types for an actor that is gone or does not answer
                 answer = _reason(error)
             if isinstance(answer, list):
                 return answer
@@ -208,7 +208,7 @@ def _connect_actor(place: Place, channel: str, timeout_s: float, stop: threading
         rendezvous = _rendezvous_actor(place.world_size)
         arguments = (channel, place.rank, process, timeout_s)
         trouble: str = _ask(rendezvous.join, *arguments, timeout_s=timeout_s, stop=stop)
-    except Exception as error:  # whatever Ray raises for an actor that cannot start, is gone or does not answer
+    except Exception as error:  # as in `_exchange`
         _forget_dead_actor(rendezvous, error)
         trouble = _reason(error)
     if trouble:
@@ -217,16 +217,16 @@ def _connect_actor(place: Place, channel: str, timeout_s: float, stop: threading
 
 
 def _rendezvous_actor(size: int) -> Any:
-    """Handle of the actor at which these workers meet; created by the first who asks."""
+    """Return the handle of the actor that connects these workers; the first rank creates it."""
     ray = sys.modules["ray"]
     context = ray.get_runtime_context()
-    # Workers that Train starts anew, after a failure or in another trial, are another placement group.
+    # Workers that Train restarts, after a failure or in another trial, have another placement group.
     group = ray.util.get_current_placement_group()
     run = sys.modules["ray.train"].get_context().get_experiment_name()
     name = f"ranklog/{context.get_job_id()}/{run}/{group.id.hex() if group is not None else ''}"
     with _actors_lock:
         if name not in _actors:
-            # On this node, which is not given back to a cluster's autoscaler while its creator trains.
+            # On this node, which an autoscaler does not remove while the creator trains.
             strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(context.get_node_id(), soft=False)
             options = {"name": name, "get_if_exists": True, "num_cpus": 0, "scheduling_strategy": strategy}
             actor = ray.remote(Rendezvous).options(**options, max_concurrency=1000 + 2 * size)
@@ -235,7 +235,7 @@ def _rendezvous_actor(size: int) -> Any:
 
 
 def _forget_dead_actor(rendezvous: Any, error: Exception) -> None:
-    """Let the next call create an actor, where the one that is known has ended with its creator."""
+    """Let the next call create a new actor if this one has ended with its creator."""
     if isinstance(error, sys.modules["ray"].exceptions.ActorDiedError):
         with _actors_lock:
             for name in [name for name, known in _actors.items() if known is rendezvous]:
@@ -243,21 +243,21 @@ def _forget_dead_actor(rendezvous: Any, error: Exception) -> None:
 
 
 def _ask(method: Any, *arguments: Any, timeout_s: float, stop: threading.Event | None = None) -> Any:
-    """Call the actor and wait in Python: a daemon thread must not be inside Ray when the interpreter ends."""
+    """Call the actor and wait in Python, because no daemon thread may be inside Ray when the interpreter ends."""
     answer = method.remote(*arguments)
     future = answer.future()
     end_s = time.monotonic() + timeout_s + _GRACE_S
     while not future.done():
         left_s = end_s - time.monotonic()
         if left_s <= 0:
-            raise TimeoutError(f"the actor that joins the ranks did not answer in {timeout_s:g} s")
+            raise TimeoutError(f"the actor that connects the ranks did not answer within {timeout_s:g} s")
         if stop is not None and stop.is_set():
-            raise TimeoutError("given up before all ranks came")
+            raise TimeoutError("stopped before all ranks came")
         concurrent.futures.wait([future], left_s if stop is None else min(left_s, _STOP_POLL_S))
     return future.result()
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, sys.modules["ray"].exceptions.ActorDiedError):
-        return "the actor that joins the ranks has ended, as it does with the rank that created it"
+        return "the actor that connects the ranks has ended with the rank that created it"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,9 +1,9 @@
-"""Collectives on one gloo group of torch.distributed that nobody else uses.
+"""Collectives on a private gloo group of torch.distributed.
 
-In: a store and the members of a group. Out: vectors and bytes combined over them. The group is not one of the
-user's: it is built from its members' ranks and a store alone. Calls are asked for and not waited for, so that a daemon
-thread is never inside one when the process ends. In a forked child a group is never destructed: that would wait for
-threads which the child does not have. A group that broke is kept for the same reason.
+In: a store and the members of the group. Out: vectors and bytes combined over them. The group is built from a store and
+the ranks of its members alone, so it is none of the user's. Calls are polled, not waited for, so no daemon thread is
+inside one when the process ends. In a forked child a group is never destructed, because its destructor would wait for
+threads that the child does not have. A broken group is kept for the same reason.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from ranklog.abc import Floats, ReduceOp
 from ranklog.model.errors import WorldError
 from ranklog.world.shutdown import PROCESS_ENDING
 
-_FIRST_ASK_S = 0.0001
-_LAST_ASK_S = 0.01
+_FIRST_POLL_S = 0.0001
+_LAST_POLL_S = 0.01
 _SOURCE_PLACE = re.compile(r"^\[[^]]*\.(cc|cpp|h):\d+\] ")
-_STOPPED_S = 1.0  # no pause between two questions is nearly as long
-_OVERDUE_S = 5.0  # gloo keeps its time limits itself; so long after one it is taken for hung
+_STOPPED_S = 1.0  # far longer than any pause between two polls
+_OVERDUE_S = 5.0  # gloo keeps its own time limits; this long after one it counts as hung
 
 
 class GlooGroup:
-    """Some ranks that talk by gloo.
+    """Ranks that communicate through gloo.
 
     Args:
         store: A torch store, or a part of one, that only this group uses.
-        members: Global ranks, the same on each member.
-        rank: This one of them.
+        members: Global ranks, equal on each member.
+        rank: Global rank of this process, one of the members.
         timeout_s: Time limit for opening the connections.
 
     Raises:
@@ -68,7 +68,7 @@ class GlooGroup:
         return result
 
     def all_gather(self, data: bytes, timeout_s: float) -> list[bytes]:
-        """Return every member's bytes, by index: lengths first, then contents padded to the longest."""
+        """Return every member's bytes, by index. Sends the lengths first, then contents padded to the longest."""
         torch, size = self._torch, len(self.members)
         end_s = time.monotonic() + timeout_s
         lengths = np.zeros(size)
@@ -85,7 +85,7 @@ class GlooGroup:
         return [tensor.numpy()[: int(n)].tobytes() for tensor, n in zip(out, lengths, strict=True)]
 
     def broadcast(self, data: bytes, timeout_s: float) -> bytes:
-        """Return the bytes of the first member; what the others give is ignored."""
+        """Return the bytes of the first member; those of the others are ignored."""
         end_s = time.monotonic() + timeout_s
         length = int(self._from_first(np.array([len(data)], dtype=np.int64), timeout_s)[0])
         if not length:
@@ -94,7 +94,7 @@ class GlooGroup:
         return bytes(self._from_first(content, _left_s(end_s)).tobytes())
 
     def broadcast_floats(self, values: Floats, timeout_s: float) -> Floats:
-        """Return the vector of the first member; the others give one of that length."""
+        """Return the vector of the first member; the others pass one of the same length."""
         return np.asarray(self._from_first(values, timeout_s), dtype=np.float64) if len(values) else values.copy()
 
     def _from_first(self, values: Any, timeout_s: float) -> Any:
@@ -112,29 +112,29 @@ class GlooGroup:
         args[-1].timeout = limit
         try:
             work = getattr(self._group, method)(*args)
-            pause_s = _FIRST_ASK_S
-            # Asked, not waited for: a daemon thread that the end of the interpreter meets inside a C++ wait takes
-            # the whole process down ("terminate called without an active exception").
-            asked_s = time.monotonic()
+            pause_s = _FIRST_POLL_S
+            # Poll instead of waiting: if the interpreter ends while a daemon thread is inside a C++ wait, the whole
+            # process crashes ("terminate called without an active exception").
+            polled_s = time.monotonic()
             while not work.is_completed():
                 now_s = time.monotonic()
-                if now_s - asked_s > _STOPPED_S:
-                    # This process was stopped itself: gloo's threads need a moment to see that their time is over.
-                    end_s += now_s - asked_s
-                asked_s = now_s
+                if now_s - polled_s > _STOPPED_S:
+                    # This process was suspended: gloo's threads need a moment to notice that their time is over.
+                    end_s += now_s - polled_s
+                polled_s = now_s
                 if PROCESS_ENDING.is_set():
-                    raise RuntimeError("the process ends")  # noqa: TRY301
+                    raise RuntimeError("the process is ending")  # noqa: TRY301
                 if now_s > end_s:
                     raise TimeoutError(f"no answer {_OVERDUE_S:g} s after its time limit of {timeout_s:g} s")  # noqa: TRY301
                 time.sleep(pause_s)
-                pause_s = min(pause_s * 1.5, _LAST_ASK_S)
+                pause_s = min(pause_s * 1.5, _LAST_POLL_S)
             work.wait(limit)
         except (RuntimeError, TimeoutError) as error:  # torch's distributed errors are RuntimeErrors
             self._broken = True
             raise WorldError(f"rank {self._rank}: {method} with the other ranks failed: {_brief(error)}") from error
 
     def close(self) -> None:
-        """Release the group; one that broke is left alone, since its destructor waits for what never comes."""
+        """Release the group. A broken one is kept, because its destructor would wait forever."""
         if self._broken:
             _keep(self._group)
         self._group = None
@@ -144,7 +144,7 @@ _groups: weakref.WeakSet[GlooGroup] = weakref.WeakSet()
 
 
 def _brief(error: BaseException) -> str:
-    """What gloo says, without the place in its source before it and the advice behind."""
+    """Return gloo's message without the source location before it and the advice after it."""
     text = _SOURCE_PLACE.sub("", str(error).strip().splitlines()[0])
     return text.split(". This is typically", 1)[0]
 
@@ -154,13 +154,13 @@ def _left_s(end_s: float) -> float:
 
 
 def _keep_in_child() -> None:
-    """Keep every group for good in a forked child, also past the end of its interpreter."""
+    """Keep every group alive in a forked child, even past the end of its interpreter."""
     for group in list(_groups):
         _keep(group._group)
 
 
 def _keep(group: Any) -> None:
-    """Let a group live as long as the process, also past the end of its interpreter."""
+    """Keep a group alive as long as the process, even past the end of its interpreter."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
 
 

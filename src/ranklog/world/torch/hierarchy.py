@@ -1,9 +1,9 @@
-"""Groups of groups: how the ranks of a large world are combined in a few short steps instead of one long ring.
+"""Combine the ranks of a large world in a hierarchy of groups: a few short steps in place of one long ring.
 
-`layout` is pure: from the node of every rank it makes the levels of groups that one rank belongs to. The first level is
-the node, each next one joins the first members of the groups below in blocks, up to one group at the top.
-`HierarchicalWorld` combines upwards through this rank's levels and hands the result down again, so that every rank gets
-the same bits. From which size on it is used, and why: docs/explanation/large-worlds.md.
+`layout` is pure. From the node of every rank it derives the levels of groups that one rank belongs to. The first level
+is the node. Each further level joins the first members of the groups below it, in blocks, up to one group at the top.
+`HierarchicalWorld` combines upwards through this rank's levels and passes the result down again, so every rank gets the
+same bits. docs/explanation/large-worlds.md explains from which size it is used, and why.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Level(msgspec.Struct, frozen=True):
 
 
 def layout(rank: int, nodes: Sequence[int], block: int = BLOCK) -> list[Level]:
-    """Levels of one rank, from its node upwards; the last group of rank 0 is the top.
+    """Return the levels of one rank, from its node upwards; the last group of rank 0 is the top.
 
     Args:
-        rank: Whose levels.
+        rank: The rank.
         nodes: For each rank, the number of its node; any numbers, in any order.
-        block: Members of a group above the node at most.
+        block: Maximum number of members of a group above the node.
 
     Example:
         >>> [level.members for level in layout(0, [0, 0, 1, 1])]
@@ -74,8 +74,8 @@ class HierarchicalWorld:
 
     Args:
         place: This rank.
-        groups: Its groups, from the node upwards; of each but the last it is the first member.
-        depth: Number of levels of rank 0, which is in all.
+        groups: Its groups, from the node upwards; it is the first member of each but the last.
+        depth: Number of levels of rank 0, which takes part in all.
     """
 
     def __init__(self, place: Place, groups: Sequence[GlooGroup], depth: int) -> None:
@@ -86,11 +86,11 @@ class HierarchicalWorld:
 
     @property
     def place(self) -> Place:
-        """This rank."""
+        """Place of this rank."""
         return self._place
 
     def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
-        """Combine upwards, hand down."""
+        """Combine upwards, pass the result down."""
         left = self._start(timeout_s)
         try:
             total = values.astype(np.float64)
@@ -104,7 +104,7 @@ class HierarchicalWorld:
         return total
 
     def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
-        """Collect upwards, hand everything down."""
+        """Collect upwards, pass everything down."""
         left = self._start(timeout_s)
         try:
             packed = msgspec.msgpack.encode([(self._place.rank, data)])
@@ -119,7 +119,7 @@ class HierarchicalWorld:
         return [content for _, content in sorted(_pairs.decode(packed))]
 
     def barrier(self, *, timeout_s: float) -> None:
-        """Return when every rank is here."""
+        """Return when every rank has called."""
         self.all_reduce(np.zeros(1), op="sum", timeout_s=timeout_s)
 
     def close(self) -> None:
@@ -128,21 +128,21 @@ class HierarchicalWorld:
             group.close()
 
     def _start(self, timeout_s: float) -> _Left:
-        if self._broken:  # also where one group works on: the ranks no longer make the same calls
+        if self._broken:  # even if this group still works, because the ranks no longer make the same calls
             raise WorldError(f"{self._place}: the communicator broke earlier")
         return _Left(timeout_s)
 
     def _upwards(self) -> Sequence[GlooGroup]:
-        """Groups in which this rank combines: all."""
+        """Return the groups in which this rank combines: all."""
         return self._groups
 
     def _downwards(self) -> Sequence[GlooGroup]:
-        """Groups in which the result is handed down: all but the top, which has it."""
+        """Return the groups in which the result is passed down: all but the top, which has it."""
         return self._groups[: -1 if self._at_top else None][::-1]
 
 
 class _Left:
-    """What is left of a time limit."""
+    """Remaining time of a limit."""
 
     def __init__(self, timeout_s: float) -> None:
         self._end_s = time.monotonic() + timeout_s

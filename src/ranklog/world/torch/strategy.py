@@ -1,10 +1,10 @@
-"""Ranks of torch.distributed: groups of ranklog's own, built beside the user's.
+"""Ranks of torch.distributed: separate groups, next to the user's.
 
-Needs an initialised default group, and of that only its store, its rank and its size: no call of the user's group
-is made, so a rank that never opens a logger holds nobody up but the one who waits here, with a time limit. The
-store is cloned, so that waiting does not block the main thread's use of it. Any backend of the default group will
-do; what is combined lies on the CPU. torch is never imported before the user has imported it. Below
-`HIERARCHY_FROM_RANKS` ranks, or on one node, all are one group; else they are combined node by node.
+Needs an initialised default group, and only uses its store, its rank and its size. No call of the user's group is made.
+A rank that never opens a logger therefore only delays the ranks that wait here, up to their time limit. The store is
+cloned, so that waiting does not block the main thread's use of it. The default group may have any backend; values are
+combined on the CPU. torch is only used if the program has imported it. Below `HIERARCHY_FROM_RANKS` ranks, or on one
+node, all ranks form one group; otherwise they are combined node by node.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ _NAMED_RANKS = 8
 
 
 def distributed_module() -> ModuleType | None:
-    """``torch.distributed`` where the program has imported it, else None."""
+    """Return ``torch.distributed`` if the program has imported it, else None."""
     module = sys.modules.get("torch.distributed")
-    # Missing while torch is being imported, and in builds without torch.distributed.
+    # The attribute is missing while torch is being imported, and in builds without torch.distributed.
     return module if hasattr(module, "is_initialized") else None
 
 
 def initialised_group() -> ModuleType | None:
-    """``torch.distributed`` where this process has initialised it, else None; imports nothing."""
+    """Return ``torch.distributed`` if this process has initialised it, else None. Imports nothing."""
     module = distributed_module()
     return module if module is not None and module.is_initialized() else None
 
 
 def initialised_place() -> Place | None:
-    """Place in torch's default group, None where there is none; node facts as in `add_node_facts`."""
+    """Return the place in torch's default group; None without one. Node facts as in `add_node_facts`."""
     dist = initialised_group()
     if dist is None:
         return None
@@ -65,10 +65,10 @@ class TorchStrategy(msgspec.Struct, frozen=True):
     name: str = "torch"
 
     def place(self) -> Place:
-        """The group's place once it is initialised, before that the launcher's.
+        """Return the group's place; before the group is initialised, the launcher's.
 
         Raises:
-            InvalidArgumentError: the given rank is another one.
+            InvalidArgumentError: the given rank differs.
         """
         group = initialised_place()
         found = group or detect_place(os.environ)
@@ -79,10 +79,10 @@ class TorchStrategy(msgspec.Struct, frozen=True):
         return initialised_group() is not None
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
-        """Gloo groups of ranklog's own over the default group's store."""
+        """Open separate gloo groups over the default group's store."""
         try:
             place = self.place()
-        except InvalidArgumentError as error:  # a group that was initialised later contradicts the given rank
+        except InvalidArgumentError as error:  # a group that was initialised later has another rank
             raise WorldError(str(error)) from error
         return connect_torch(place, channel=channel, timeout_s=timeout_s, stop=stop)
 
@@ -101,7 +101,7 @@ class TorchWorld:
 
     @property
     def place(self) -> Place:
-        """This rank in the default group."""
+        """Place of this rank in the default group."""
         return self._place
 
     def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
@@ -109,11 +109,11 @@ class TorchWorld:
         return self._group.all_reduce(values, op, timeout_s)
 
     def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
-        """Return every rank's bytes."""
+        """Return the bytes of every rank."""
         return self._group.all_gather(data, timeout_s)
 
     def barrier(self, *, timeout_s: float) -> None:
-        """Return when every rank is here."""
+        """Return when every rank has called."""
         self._group.all_reduce(np.zeros(1), "sum", timeout_s)
 
     def close(self) -> None:
@@ -131,14 +131,14 @@ def connect_torch(
 ) -> World:
     """Open gloo groups over the default group's store; see `Strategy.connect`.
 
-    A rank is announced once on a channel, so a call that timed out may be repeated.
+    A rank counts once per channel, so a call that timed out may be repeated.
 
     Args:
         place: This rank.
         channel: Name of the communicator.
         timeout_s: Time limit.
         stop: Set from another thread to give up early.
-        hierarchy_from: World size from which on ranks on several nodes are combined node by node; equal on all ranks.
+        hierarchy_from: World size from which ranks on several nodes are combined node by node; equal on all ranks.
 
     Raises:
         WorldError: no group is initialised, or not all ranks came in time.
@@ -165,15 +165,15 @@ def connect_over(
     stop: threading.Event | None = None,
     hierarchy_from: int = HIERARCHY_FROM_RANKS,
 ) -> World:
-    """Open gloo groups over a torch store that all ranks have, whatever joins them.
+    """Open gloo groups over a torch store that all ranks share, whichever runtime provides it.
 
     Args:
-        find_store: Returns the store; what it takes counts into the time limit.
+        find_store: Returns the store; its duration counts towards the time limit.
         place: This rank.
         channel: Name of the communicator.
         timeout_s: Time limit.
         stop: Set from another thread to give up early.
-        hierarchy_from: World size from which on ranks on several nodes are combined node by node; equal on all ranks.
+        hierarchy_from: World size from which ranks on several nodes are combined node by node; equal on all ranks.
 
     Raises:
         WorldError: not all ranks came in time.
@@ -181,11 +181,11 @@ def connect_over(
     dist = sys.modules["torch.distributed"]
     end_s = time.monotonic() + timeout_s
     try:
-        # torchrun's agent keeps its store over restarts, with what the ranks of the attempt before wrote.
+        # torchrun's agent keeps its store over restarts, including the keys of the previous attempt.
         store = dist.PrefixStore(f"ranklog/{place.attempt}/{channel}", find_store())
         by_node = place.world_size >= hierarchy_from
         _await_all(store, place, end_s - time.monotonic(), stop, publish_node=by_node)
-        # From here all ranks are on their way, so what is left of the caller's time is not the measure.
+        # All ranks are on their way now, so the caller's remaining time no longer matters.
         limit_s = max(timeout_s, MESH_TIMEOUT_S)
         nodes = _nodes(store, place) if by_node else [0]
         if len(set(nodes)) == 1:
@@ -206,7 +206,7 @@ def connect_over(
 
 
 def _clone_of_default_store(dist: ModuleType) -> Any:
-    # There is no public way to the default store; a store of our own would need a port that ranks agree on.
+    # There is no public access to the default store; a separate store would need a port that all ranks agree on.
     store = dist.distributed_c10d._get_default_store()
     clone = getattr(store, "clone", None)
     return store if clone is None else clone()
@@ -216,7 +216,7 @@ def _await_all(store: Any, place: Place, timeout_s: float, stop: threading.Event
     end_s = time.monotonic() + timeout_s
     if publish_node:
         store.set(f"node/{place.rank}", f"{socket.gethostname()}/{place.node_rank}")
-    # Told only once, however often this rank tries: the counter counts ranks.
+    # Counted only once, even if this rank retries: the counter counts ranks.
     if store.add(f"here/{place.rank}", 1) == 1 and store.add("count", 1) == place.world_size:
         store.set("complete", "1")
     pause_s = _FIRST_POLL_S
@@ -234,7 +234,7 @@ def _await_all(store: Any, place: Place, timeout_s: float, stop: threading.Event
 
 
 def _nodes(store: Any, place: Place) -> list[int]:
-    """Number of each rank's node. Rank 0 reads them all and writes one list: each rank reading all costs too much."""
+    """Return the node number of each rank. Rank 0 reads all names and writes one list, so the others read one key."""
     if place.is_main:
         names = [bytes(name) for name in store.multi_get([f"node/{rank}" for rank in range(place.world_size)])]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -243,7 +243,7 @@ def _nodes(store: Any, place: Place) -> list[int]:
 
 
 def _name_missing(store: Any, place: Place) -> str:
-    """Name some of the missing ranks; one question to the store each, so not all of a large job."""
+    """Name some of the missing ranks. Each takes one request to the store, so it does not check all of a large job."""
     asked = range(min(place.world_size, 64))
     missing = [str(rank) for rank in asked if not store.check([f"here/{rank}"])][:_NAMED_RANKS]
     return f": rank {', '.join(missing)}" if missing else ""
