@@ -91,7 +91,7 @@ def test_launchers_that_do_not_count_are_shown_with_what_they_tell():
     environ |= {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "7"}
     place, others = process.place_checks(environ)
     assert place.text == "4 ranks on 2 nodes, by torchrun's variables"
-    assert (others.level, "slurm tells rank 1/2 (SLURM_PROCID=1" in others.text) == ("ok", True)
+    assert (others.level, "slurm says rank 1/2 (SLURM_PROCID=1" in others.text) == ("ok", True)
 
 
 def test_secrets_are_told_by_name_only(tmp_path):

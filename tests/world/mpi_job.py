@@ -163,7 +163,7 @@ def silent_rank() -> None:
 
 
 def idle_training_thread() -> None:
-    with ThreadPoolExecutor(1) as reducer, pytest.raises(WorldError, match="it has logged nothing"):
+    with ThreadPoolExecutor(1) as reducer, pytest.raises(WorldError, match="it has not logged anything"):
         reducer.submit(MpiStrategy().connect, channel="job", timeout_s=0.2).result()
 
 

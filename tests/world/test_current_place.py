@@ -101,7 +101,7 @@ def test_a_group_that_numbers_the_same_processes_otherwise_keeps_the_node(
 ) -> None:
     launched_with(SLURM_STEP)
     group_of(0, 8)
-    with pytest.warns(RanklogWarning, match="going by the group"):
+    with pytest.warns(RanklogWarning, match="using the group"):
         found = place()
     assert (found.rank, found.local_rank, found.node_rank) == (0, 2, 1)
 

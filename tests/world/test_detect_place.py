@@ -124,7 +124,7 @@ def slurm_notation(tasks: list[int]) -> str:
 def test_tasks_per_node_read_back_as_slurm_wrote_them(tasks: list[int]) -> None:
     notation = slurm_notation(tasks)
     assert [tasks_on_node(notation, node) for node in range(len(tasks))] == tasks
-    with pytest.raises(LaunchError, match=f"tell of {len(tasks)} nodes"):
+    with pytest.raises(LaunchError, match=f"list {len(tasks)} nodes"):
         tasks_on_node(notation, len(tasks))
 
 

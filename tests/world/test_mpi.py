@@ -179,7 +179,7 @@ except WorldError as error:
 @with_mpi
 def test_a_launcher_that_mpi_does_not_know_is_told_of() -> None:
     output = run([sys.executable, "-c", APART], RANK="1", WORLD_SIZE="2", LOCAL_RANK="1", LOCAL_WORLD_SIZE="2")
-    assert "rank 1/2 (torchrun): MPI has a world of one process here" in output
+    assert "rank 1/2 (torchrun): MPI has only one process here" in output
 
 
 MISSING = """

@@ -73,7 +73,7 @@ def test_a_proc_that_hides_everything_is_no_trouble(tmp_path):
 
 def test_the_place_is_an_error_with_the_cure_unless_the_user_says_that_it_stands_alone(monkeypatch):
     monkeypatch.setattr(containers, "launcher_outside_container", lambda _: "Slurm, step 101.0")
-    with pytest.raises(LaunchError, match=r"none is left of those of Slurm, step 101\.0.*without --cleanenv"):
+    with pytest.raises(LaunchError, match=r"Slurm, step 101\.0 started this process.*without --cleanenv"):
         checked_place(INSIDE)
     assert checked_place({**INSIDE, "RANKLOG_STRATEGY": "single"}).world_size == 1
     assert checked_place({**INSIDE, "RANK": "1", "WORLD_SIZE": "2"}).rank == 1, "variables that are left decide"

@@ -95,7 +95,7 @@ def test_workers_without_torch_reduce_through_an_actor_also_when_it_ends_and_whe
 ) -> None:
     run_job("actor", tmp_path)
     for rank in range(2):
-        assert "the actor that joins the ranks has ended" in (tmp_path / f"actor-ended{rank}.json").read_text()
+        assert "the actor that connects the ranks has ended" in (tmp_path / f"actor-ended{rank}.json").read_text()
         assert set(json.loads((tmp_path / f"rank{rank}.json").read_text())) >= PROMISES
     means_are_right(tmp_path)
 
@@ -146,8 +146,8 @@ def test_a_rank_that_was_started_anew_ends_the_meeting_for_all() -> None:
         meeting = await two_that_met()
         waiting = asyncio.create_task(meeting.exchange("a", 0, GATHER, b"", 20))
         await asyncio.sleep(0)
-        assert await meeting.join("a", 1, "third", 20) == "rank 1 was started anew"
-        assert await waiting == "rank 1 was started anew"
+        assert await meeting.join("a", 1, "third", 20) == "rank 1 was restarted"
+        assert await waiting == "rank 1 was restarted"
 
     asyncio.run(scenario())
 
