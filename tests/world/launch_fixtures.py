@@ -387,7 +387,7 @@ REFUSED: tuple[Refused, ...] = (
     Refused(
         "tasks per node for fewer nodes than this one",
         {**SLURM_STEP, "SLURM_STEP_TASKS_PER_NODE": "4"},
-        ("tell of 1 nodes, but this is node 1",),
+        ("list 1 nodes, but this is node 1",),
     ),
     Refused("a step id that is no number", {**SLURM_STEP, "SLURM_STEP_ID": "batch"}, ("SLURM_STEP_ID='batch'",)),
     Refused("a restart count that is no number", env("SLURM_RESTART_COUNT=one"), ("SLURM_RESTART_COUNT='one'",)),
