@@ -1,6 +1,6 @@
-"""The demo of `make demo`: trains on two ranks, then reads the result back through the backends' own readers.
+"""Demo of `make demo`: train on two ranks, then read the result back with the backends' own readers.
 
-What the table shows comes from MLflow's client and TensorBoard's EventAccumulator, not from ranklog.
+The numbers in the table come from MLflow's client and TensorBoard's EventAccumulator, not from ranklog.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Trains in several jobs: saves a checkpoint when a signal announces the time limit, and goes on from it when requeued.
+"""Train in several jobs: save a checkpoint when a signal announces the time limit, and resume after the requeue.
 
     sbatch slurm/requeue.sbatch examples/requeue.py
 
-Each start is another attempt of the same run, and its metrics go on where the checkpoint was.
+Each start is another attempt of the same run, and its metrics continue from the checkpoint.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ranklog import create_logger
 
 BATCH = 32
 REQUEUE = 99
-"""Exit status that asks the job script for a requeue."""
+"""Exit status that requests a requeue from the job script."""
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
     model = DistributedDataParallel(net) if dist.is_initialized() else net
 
     def save(step: int) -> None:
-        # To another name first: a job that is killed while it saves must not leave half a checkpoint.
+        # Save under another name first, so that a kill during saving leaves no partial checkpoint.
         half = args.checkpoint.with_suffix(".new")
         torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, half)
         half.replace(args.checkpoint)
@@ -67,15 +67,15 @@ def main() -> None:
             optimizer.step()
             logger.log(loss, "train/loss", step=step, batch_idx=step, reduce="mean")
             time.sleep(args.pause)
-            # The signal comes to the ranks at different steps. They must leave at the same one, or the others would
-            # wait in a collective.
+            # The signal reaches the ranks at different steps. All ranks must stop at the same step. Otherwise the
+            # others would wait in a collective.
             someone = leave.clone()
             if dist.is_initialized():
                 dist.all_reduce(someone, dist.ReduceOp.MAX)
             if someone:
                 if rank == 0:
                     save(step + 1)
-                # The step's status is the highest of its tasks': one that tells of the requeue is enough.
+                # The status of a Slurm step is the highest status of its tasks, so one rank is enough.
                 sys.exit(REQUEUE if rank == 0 else 0)
 
 

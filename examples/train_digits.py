@@ -1,4 +1,4 @@
-"""Trains a small convolutional network on scikit-learn's handwritten digits, on any number of ranks.
+"""Train a small convolutional network on scikit-learn's handwritten digits, on any number of ranks.
 
 Every rank runs the same code and makes the same calls. Start it alone, or with torchrun:
 
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--backends", default=None, help="for example mlflow,tensorboard")
     args = parser.parse_args()
 
-    if "RANK" in os.environ:  # as torchrun and slurm/srun.sbatch set it
+    if "RANK" in os.environ:  # set by torchrun and slurm/srun.sbatch
         dist.init_process_group("gloo")
     torch.manual_seed(0)
     train_data, test_data = load_data()

@@ -162,7 +162,16 @@ def test_every_import_that_the_documents_show_works() -> None:
 
 
 @pytest.mark.parametrize("page", EXPLAINED, ids=name)
-def test_modules_and_tests_that_a_page_names_exist(page: Path) -> None:
+def test_files_that_a_page_names_exist(page: Path) -> None:
     named = re.findall(r"`((?:[\w.*-]+/)+[\w.*-]+\.(?:py|sh|sbatch|md))(?:::\w+)?`", page.read_text())
     roots = (ROOT, ROOT / "src" / "ranklog", page.parent)
     assert [each for each in named if not any((root / each).exists() for root in roots)] == []
+
+
+def test_tests_that_the_pages_name_exist() -> None:
+    defined = {
+        test for path in (ROOT / "tests").rglob("*.py") for test in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    named = {test for page in PAGES for test in re.findall(r"::(test_\w+)", page.read_text())}
+    assert len(named) > 10
+    assert named - defined == set()

@@ -1,7 +1,8 @@
-"""A ranklog backend that writes one JSON line a record to ``<savedir>/<run_id>.jsonl``, and files beside it.
+"""ranklog backend that writes one JSON line per record to ``<savedir>/<run_id>.jsonl``, and files to a folder.
 
-Each line has the record's number in the run as ``ordinal``. Delivery is at least once: after a crash the same
-records may come again, so `open` looks how far the file got, cuts a torn last line, and `deliver` skips the rest.
+Each line has the number of the record in the run as ``ordinal``. Delivery is at least once, so the same records may
+arrive again after a crash. `open` cuts off an incomplete last line and finds the last ordinal. `deliver` skips records
+up to it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from ranklog.model.record import Entry, Item, Status
 
 
 class JsonlBackend:
-    """Writes JSON lines; the option ``savedir`` says where."""
+    """Writes JSON lines to the folder given by the option ``savedir``."""
 
     def open(self, *, context: RunContext) -> dict[str, str]:
-        """Open the file; what it returns is remembered, and shown by `ranklog ls`."""
+        """Open the file. The return value is stored and passed to the next `open`."""
         self._context = context
         folder = context.savedir
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -36,7 +37,7 @@ class JsonlBackend:
         return {"run_id": context.facts.run_id, "url": path.as_uri()}
 
     def deliver(self, *, entries: Sequence[Entry]) -> None:
-        """Append a line for each record; when this returns, the records count as delivered."""
+        """Append one line per record. The records count as delivered when this returns."""
         for entry in entries:
             if entry.ordinal >= self._next:
                 self._append(entry)
@@ -45,7 +46,7 @@ class JsonlBackend:
         os.fsync(self._lines.fileno())
 
     def close(self, *, status: Status | None, timeout_s: float) -> None:
-        """Close the file; None means that the run goes on later."""
+        """Close the file. A status of None means that the run may continue later."""
         self._lines.close()
 
     def _append(self, entry: Entry) -> None:

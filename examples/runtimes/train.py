@@ -1,4 +1,4 @@
-"""Trains the same network with the same data on any runtime, and logs the same loss: the mean over all ranks.
+"""Train the same network with the same data on any runtime, and log the same loss: the mean over all ranks.
 
     python examples/runtimes/train.py single
     torchrun --nproc-per-node 2 examples/runtimes/train.py torch
@@ -8,7 +8,7 @@
     srun -n 2 --mpi=pmix python examples/runtimes/train.py mpi
     python examples/runtimes/train.py ray --workers 2
 
-Only how the ranks are joined and how gradients are averaged differs; the logging calls are the same everywhere.
+Only the connection of the ranks and the averaging of gradients differ. The logging calls are the same everywhere.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ loss_of = nn.CrossEntropyLoss()
 
 
 def network() -> nn.Module:
-    """The same weights on every rank and runtime."""
+    """Network with the same weights on every rank and runtime."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
 
 
 def plain_step(model: nn.Module, optimizer: torch.optim.Optimizer) -> Step:
-    """A step for runtimes that average the gradients behind the scenes."""
+    """Step for runtimes that average the gradients automatically."""
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         optimizer.zero_grad()
@@ -119,7 +119,7 @@ def join_mpi() -> tuple[int, int, Step]:
 
 
 def join_ray() -> tuple[int, int, Step]:
-    """For a worker of Ray Train."""
+    """Train on one worker of Ray Train."""
     import ray.train
     import ray.train.torch
 
@@ -129,7 +129,7 @@ def join_ray() -> tuple[int, int, Step]:
 
 
 def train(join: Callable[[], tuple[int, int, Step]], args: argparse.Namespace) -> None:
-    """What every rank does."""
+    """Train and log on one rank."""
     rank, world_size, step = join()
     digits = load_digits()
     images, labels = torch.tensor(digits.images, dtype=torch.float32).flatten(1) / 16.0, torch.tensor(digits.target)
@@ -148,7 +148,7 @@ def train(join: Callable[[], tuple[int, int, Step]], args: argparse.Namespace) -
 
 
 def with_ray(args: argparse.Namespace) -> None:
-    """Starts the workers; the other runtimes are started by their launcher."""
+    """Start the workers of Ray. Other runtimes are started by their launcher."""
     import ray.train
     from ray.train.torch import TorchTrainer
 
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("runtime", choices=RUNTIMES)
     parser.add_argument("--strategy", default="auto", help="auto, or the name of a strategy")
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--workers", type=int, default=2, help="for Ray")
+    parser.add_argument("--workers", type=int, default=2, help="number of workers, for Ray")
     parser.add_argument("--savedir", default="mllogs")
     parser.add_argument("--log-to", default=None, help="for example mlflow,tensorboard")
     args = parser.parse_args()

@@ -1,9 +1,10 @@
-"""A classifier with a trainer as itwinai's users write it: handwritten digits, on any number of ranks.
+"""Classifier of handwritten digits with a trainer in the style of itwinai's users, on any number of ranks.
 
     torchrun --nproc-per-node 2 examples/use_cases/classify_digits.py
 
-What is logged: loss each tenth batch and each epoch, reduced over ranks; accuracy with a goal; the confusion matrix,
-what was misclassified, precision and recall, the embedding before the last layer; dataset, graph, gradients, models.
+It logs the loss of every tenth batch and of each epoch, reduced over ranks, and the accuracy with a goal. Further items
+are the confusion matrix, misclassified images, a PR curve, the embedding before the last layer, the dataset, the graph,
+gradients, and models.
 """
 
 from __future__ import annotations
@@ -48,18 +49,18 @@ def digits() -> tuple[TensorDataset, TensorDataset]:
 
 
 def own_device() -> torch.device:
-    """This process's GPU where there is one, else the CPU."""
+    """The GPU of this process if there is one, else the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 class Trainer:
-    """Trains and logs; every rank runs the same code and makes the same calls.
+    """Trains and logs. Every rank runs the same code and makes the same calls.
 
     Args:
-        logger: Where everything goes.
-        epochs: How many.
+        logger: Receives everything.
+        epochs: Number of epochs.
         lr: Learning rate.
     """
 

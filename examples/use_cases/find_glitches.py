@@ -1,10 +1,10 @@
-"""A detector of glitches in the strain of a gravitational-wave interferometer: one-dimensional convolutions over noise.
+"""Detector of glitches in the strain of a gravitational-wave interferometer, with one-dimensional convolutions.
 
     torchrun --nproc-per-node 2 examples/use_cases/find_glitches.py
 
-What is logged: the loss of every batch and of each rank for itself; a table of predictions; the strain as sound; a
-page and a text; load and, where codecarbon is installed, energy of the node; provenance as W3C PROV. Training stops
-early by what all ranks agree on.
+It logs the loss of every batch, one series per rank, a table of predictions, the strain as audio, an HTML report and a
+text. It also logs the load of the node, its energy if codecarbon is installed, and provenance as W3C PROV. Training
+stops early when the loss reduced over all ranks no longer improves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ranklog.loggers import (
     TensorBoardLogger,
 )
 
-# TensorBoard takes every batch, the others the epochs.
+# TensorBoard receives every batch, the others every epoch.
 LOGGERS = {
     "console": (ConsoleLogger, "epoch"), "mlflow": (MLFlowLogger, "epoch"), "tensorboard": (TensorBoardLogger, "batch"),
     "prov": (Prov4MLLogger, "epoch"), "journal": (JournalLogger, "epoch"),
@@ -43,7 +43,7 @@ LR = 2e-2
 
 
 def strain(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """A second of whitened strain each, half of them with a short burst of some frequency, and which have one."""
+    """Samples of one second of whitened strain, half of them with a short burst, and a label for each."""
     time = torch.arange(RATE) / RATE
     noise = torch.randn(count, RATE, generator=generator)
     has_one = torch.rand(count, generator=generator) < 0.5
@@ -54,18 +54,18 @@ def strain(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.
 
 
 def own_device() -> torch.device:
-    """This process's GPU where there is one, else the CPU."""
+    """The GPU of this process if there is one, else the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 class Trainer:
-    """Trains and logs; every rank runs the same code and makes the same calls.
+    """Trains and logs. Every rank runs the same code and makes the same calls.
 
     Args:
-        logger: Where everything goes.
-        epochs: How many at most.
+        logger: Receives everything.
+        epochs: Maximum number of epochs.
     """
 
     def __init__(self, logger: Logger, epochs: int) -> None:
@@ -95,7 +95,7 @@ class Trainer:
             self.train_epoch(epoch)
             loss = self.test_epoch(epoch)
             self.measure(epoch)
-            # Every rank gets the same number, so that all stop together.
+            # Every rank gets the same number, so all ranks stop together.
             agreed = self.logger.reduce_now(loss, op="mean")
             quiet, best = (0, agreed) if agreed < best - 1e-3 else (quiet + 1, best)
             if quiet == PATIENCE:

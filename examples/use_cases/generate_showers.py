@@ -1,10 +1,10 @@
-"""A generative adversarial network as in simulations of particle detectors: showers of energy in a calorimeter.
+"""Generative adversarial network for simulated showers of energy in the calorimeter of a particle detector.
 
     torchrun --nproc-per-node 2 examples/use_cases/generate_showers.py
 
-What is logged: both losses each fifth batch and each epoch; generated showers as images and, at the end, as a film of
-how they became; histograms of energies beside those of the data; operations and time; gradients of both networks;
-checkpoints by reference; an alert where a loss is not finite.
+It logs both losses of every fifth batch and of each epoch, generated showers as images, and a video of their progress
+at the end. Further items are histograms of generated and real energies, operation counts and time, gradients of both
+networks, checkpoints by reference, and an alert if a loss is not finite.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BATCHES = 15
 
 
 def showers(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Simulated energy in CELLS by CELLS cells: a core whose place and width vary, and noise."""
+    """Simulated energy in CELLS by CELLS cells: a core with random position and width, and noise."""
     axis = torch.arange(CELLS, dtype=torch.float32)
     centre = CELLS / 2 + torch.randn(count, 2, generator=generator)
     width = 1.0 + torch.rand(count, 1, 1, generator=generator)
@@ -39,7 +39,7 @@ def showers(count: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def own_device() -> torch.device:
-    """This process's GPU where there is one, else the CPU."""
+    """The GPU of this process if there is one, else the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -49,10 +49,10 @@ class Gan:
     """Two networks that train each other.
 
     Args:
-        logger: Where everything goes.
-        epochs: How many.
-        lr: Learning rate of both.
-        savedir: Checkpoints are kept below it.
+        logger: Receives everything.
+        epochs: Number of epochs.
+        lr: Learning rate of both networks.
+        savedir: Folder for checkpoints.
     """
 
     def __init__(self, logger: Logger, epochs: int, lr: float, savedir: str) -> None:
@@ -123,7 +123,7 @@ class Gan:
 
     @torch.no_grad()
     def show(self, epoch: int) -> torch.Tensor:
-        """Log generated showers; gives nine of them as one picture."""
+        """Log generated showers, and return nine of them as one image."""
         made = self.generator(self.fixed)
         self.log(list(made[:4]), "showers/made", kind="image", step=epoch)
         self.log(made.sum((1, 2)), "energy/made", kind="histogram", step=epoch, bins=20)
@@ -132,9 +132,9 @@ class Gan:
         return made.view(3, 3, CELLS, CELLS).transpose(1, 2).reshape(3 * CELLS, 3 * CELLS)
 
     def save(self) -> None:
-        """A checkpoint that stays where it is; what is logged is its address with digests.
+        """Save a checkpoint and log its address with digests, without a copy.
 
-        Each run has a folder of its own: what is logged by reference must not be written to again.
+        Each run has its own folder, because files logged by reference must never be written again.
         """
         if self.rank == 0:
             folder = self.folder / self.logger.ranklog_run_id
