@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Versions: mlflow 3.17.2 (its default server, uvicorn), Python 3.11.
 #
-# Expected: a server that was started with `--host <address>` takes requests for that address, and its health check says
-#   whether clients can use it.
+# Expected: a server started with `--host <address>` accepts requests for that address, and its health check shows whether
+#   clients can use it.
 #
-# Seen: a server takes requests only for localhost, 127.0.0.1 and private addresses, also where --host names another one:
+# Seen: a server accepts requests only for localhost, 127.0.0.1 and private addresses, even if --host names another one:
 #   403 "Invalid Host header - possible DNS rebinding attack detected" for every API route and page,
-#   for each host name, FQDN and shared address (100.64/10). /health and /version are exempt, so probes stay green:
+#   for every host name, FQDN and shared address (100.64/10). /health and /version are exempt, so probes stay green:
 #     GET http://127.0.0.2:PORT/health                      200 OK
 #     GET http://127.0.0.2:PORT/api/2.0/mlflow/experiments  403 Invalid Host header
-#   The client reports it as `PERMISSION_DENIED`, as for a wrong password. The cure is --allowed-hosts name:port,
-#   which replaces the defaults, so that localhost must be listed again.
+#   The client reports `PERMISSION_DENIED`, as for a wrong password. The cure is --allowed-hosts name:port. It replaces
+#   the defaults, so localhost must be listed again.
 #
-# Matters because: a run that goes to a new server has nothing there, monitoring says that all is well, and the error
-#   sends its reader after a token. `ranklog doctor` asks an API route, and the error names --allowed-hosts.
+# Matters because: a run sent to a new server never arrives, monitoring is green, and the error suggests a missing token.
+#   `ranklog doctor` checks an API route, and ranklog's error names --allowed-hosts.
 set -euo pipefail
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Versions: mlflow 3.17.2 with its SQLite store, Python 3.11.
 #
-# Expected: of several values that are logged for one metric at one step, the last one logged is the metric's latest
-#   value: what `get_run`, the table of runs and `search_runs` show.
+# Expected: if several values are logged for one metric at one step, the last one is the metric's latest value, which
+#   `get_run`, the table of runs and `search_runs` show.
 #
-# Seen: MLflow has milliseconds, and takes the highest (step, millisecond, value) for the latest. Within a millisecond
-#   the largest value wins, and a NaN takes part as 0, whatever the order of the calls:
+# Seen: MLflow stores milliseconds, and the highest (step, millisecond, value) is the latest. Within a millisecond, the
+#   largest value wins and NaN counts as 0, regardless of the order of the calls:
 #     logged 5, then 3       latest 5
 #     logged nan, then -1    latest nan
 #     logged -1, then nan    latest nan
 #     logged 1, then nan     latest 1
-#   A diverged loss is hidden where it was above 0, and a metric that has recovered to a negative value stays NaN.
+#   A diverged loss is hidden if it was above 0, and a metric that has recovered to a negative value stays NaN.
 #
-# Matters because: a script that logs a value twice in a row, or that logs batches with one timestamp, finds another
-#   value in the table of runs than the one it ended with. ranklog gives a later value of a step a later millisecond.
+# Matters because: a script may log a value twice in a row, or batches with one timestamp. The table of runs then shows a
+#   value other than the last one. ranklog gives a later value of a step a later millisecond.
 set -euo pipefail
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"

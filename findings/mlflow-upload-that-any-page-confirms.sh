@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Versions: mlflow-skinny 3.17.2, Python 3.11.
 #
-# Expected: `log_artifact` raises when it was not an MLflow server that answered, as `log_metric` does: "API request to
+# Expected: `log_artifact` raises if the answer did not come from an MLflow server, as `log_metric` does: "API request to
 #   endpoint was successful but the response body was not in a valid JSON format".
 #
-# Seen: for artifacts that go through a server the client looks at the status only. A page with status 200, as the login
-#   page of a captive portal or of a single sign-on in front of MLflow, confirms the upload; the file is nowhere:
+# Seen: for artifacts uploaded through a server, the client checks only the status. Any page with status 200 confirms the
+#   upload, such as the login page of a captive portal or of a single sign-on, although the file is not stored:
 #     log_metric:    MlflowException: ... not in a valid JSON format
 #     log_artifact:  no error
 #
-# Matters because: a checkpoint or an image counts as stored that is not, while metrics fail and come again later.
-#   ranklog asks for the run after uploads, and lets records wait where it is not MLflow that answers.
+# Matters because: a checkpoint or an image counts as stored but is lost, while metrics fail and are retried. ranklog
+#   queries the run after uploads, and lets records wait if the answer is not MLflow's.
 set -euo pipefail
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"

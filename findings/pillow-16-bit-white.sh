@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Versions: Pillow 12.3.0, Python 3.11
-# Expected: convert("RGB") of a 16-bit grey picture scales it to 8 bits, so that a mid grey stays a mid grey.
+# Expected: convert("RGB") of a 16-bit grey image scales it to 8 bits, so a mid grey stays a mid grey.
 # Seen: values are clipped at 255 instead. Grey 1000 of 65535, nearly black, becomes white:
 #   mode I;16, pixels [100, 1000, 65535] -> RGB [100, 255, 255]
-# Matters because: a preview of a depth map or a medical picture is white all over, and no warning says so. ranklog scales
-#   pictures of 16 bits itself before it makes a preview (MLflow's image view).
+# Matters because: the preview of a depth map or a medical image is completely white, without a warning. ranklog scales
+#   16-bit images before it creates a preview (MLflow's image view).
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"

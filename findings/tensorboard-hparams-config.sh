@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The list of hyper-parameters that one run writes hides those of all other runs on TensorBoard's HPARAMS page.
+# The list of hyperparameters that one run writes hides those of all other runs in TensorBoard's HPARAMS tab.
 #
 # Versions: tensorboard 2.21.0, Python 3.11.
-# Expected: runs in one folder show the union of their hyper-parameters. Writers such as torch's `add_hparams` write, for
-#   each run, an "experiment" event with that run's own hyper-parameters.
-# Seen: TensorBoard takes the first experiment event that it finds for the whole folder: only the columns of run "a"
-#   exist. Without these events it gathers the columns from all runs.
-# Matters because: hyper-parameters that only some runs have cannot be seen or compared, without a word. ranklog
+# Expected: runs in one folder show the union of their hyperparameters. Writers such as torch's `add_hparams` write one
+#   "experiment" event per run with the hyperparameters of that run.
+# Seen: TensorBoard uses the first experiment event that it finds for the complete folder, so only the columns of run "a"
+#   exist. Without these events, it collects the columns from all runs.
+# Matters because: hyperparameters that only some runs have cannot be seen or compared, and no message says so. ranklog
 #   writes no experiment event.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT

@@ -2,12 +2,12 @@
 # TensorBoard's default server never reads an event file that replaced another one of the same name.
 #
 # Versions: tensorboard 2.21.0 with tensorboard-data-server 0.7.2, Python 3.11.
-# Expected: after `os.replace(new, "events.out.tfevents.1")` an open TensorBoard shows what the file now has and what
-#   is appended to it; it looks for files again at each reload.
+# Expected: after `os.replace(new, "events.out.tfevents.1")`, a running TensorBoard shows the new content and everything
+#   appended to it, because it looks for files at each reload.
 # Seen: the data server keeps the replaced file open. Points appended to the new file never appear, until TensorBoard is
 #   restarted. A file with another name appears at the next reload.
-# Matters because: a writer that rewrites its file atomically, as is good practice, freezes every open TensorBoard.
-#   ranklog only appends, and writes what has to be rewritten under a new name.
+# Matters because: a writer that rewrites its file atomically, as is good practice, freezes every running TensorBoard.
+#   ranklog only appends, and writes rewritten data under a new name.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
 "${PYTHON:-python3}" -m venv "$dir/venv"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# `DTensor.item()` of a partial sum gives this rank's summand in silence, and `clone()` of one is a collective.
+# `DTensor.item()` of a partial sum silently returns this rank's summand, and `clone()` of one is a collective.
 #
-# Versions: torch 2.13.0 (CPU, gloo), Python 3.11. TORCH="torch==2.13.0 --index-url URL" takes another build.
+# Versions: torch 2.13.0 (CPU, gloo), Python 3.11. TORCH="torch==2.13.0 --index-url URL" selects another build.
 #
-# Expected: a DTensor whose placement is Partial stands for the sum over ranks. `item()` and `float()` give that sum, as `full_tensor()`
-#   does, or refuse; `clone()` is a local copy.
-# Seen: `item()` and `float()` give this rank's own summand, without an error or a warning: 1.0 on rank 0 and 2.0 on rank 1, where the
-#   value is 3.0. `clone()` of the norm of a sharded tensor, on the other hand, is a collective, which hangs where one rank calls it.
-# Matters because: `logger.log(weight.norm().item(), ...)` under FSDP2 writes a wrong number for good, and a logger that copies what it
-#   is given hangs training, or pairs with a collective of its own. ranklog refuses such values and names `full_tensor()`.
+# Expected: a DTensor with placement Partial represents the sum over ranks. `item()` and `float()` return that sum, like `full_tensor()`,
+#   or refuse. `clone()` is a local copy.
+# Seen: `item()` and `float()` return this rank's summand, without an error or a warning: 1.0 on rank 0 and 2.0 on rank 1, although the
+#   value is 3.0. `clone()` of the norm of a sharded tensor is a collective, which hangs if only one rank calls it.
+# Matters because: `logger.log(weight.norm().item(), ...)` under FSDP2 stores a wrong number permanently. A logger that copies its input
+#   hangs training, or pairs with a collective of the training. ranklog refuses such values and names `full_tensor()`.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A common forward hook with keyword arguments cannot be removed entirely, and compiled modules warn from then on.
+# A global forward hook with keyword arguments cannot be removed entirely, and compiled modules warn from then on.
 #
-# Versions: torch 2.13.0 (CPU), Python 3.11. TORCH="torch==2.13.0 --index-url URL" takes another build.
+# Versions: torch 2.13.0 (CPU), Python 3.11. TORCH="torch==2.13.0 --index-url URL" selects another build.
 #
-# Expected: `handle.remove()` of `register_module_forward_hook(hook, with_kwargs=True)` leaves torch as it was before.
-# Seen: an entry stays in `_global_forward_hooks_with_kwargs`, so that torch believes in common hooks for good: every later call of
-#   every module that `torch.compile` gave warns "Using `torch.compile(module)` when there are global hooks on modules".
-# Matters because: a tool that uses such a hook once makes every compiled training after it warn about hooks that are gone, and under
-#   `-W error` fail. ranklog, which finds the next forward of a module by such hooks, removes the entry itself.
+# Expected: `handle.remove()` of `register_module_forward_hook(hook, with_kwargs=True)` restores torch's previous state.
+# Seen: an entry stays in `_global_forward_hooks_with_kwargs`, so torch assumes global hooks from then on. Every later call of
+#   every module returned by `torch.compile` warns "Using `torch.compile(module)` when there are global hooks on modules".
+# Matters because: after one use of such a hook, every compiled training warns about hooks that no longer exist. With
+#   `-W error`, it fails. ranklog uses such hooks to find the next forward pass of a module, and removes the entry.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"

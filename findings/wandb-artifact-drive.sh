@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Versions: wandb 0.31.0, Python 3.11 on Linux.
-# Expected: a file name that Linux allows is a path in an artifact; the docs name no forbidden characters for it.
-# Seen: add_file(…, name="a:b.csv") raises ValueError: Invalid artifact path. One letter and a colon in front is a
-#   drive when Windows reads it. "ab:c.csv" is taken.
-# Matters because: names such as "t:0.5.ckpt" are in order on Linux. A logger that takes the error for a network problem tries the
-#   artifact for ever. ranklog spells the colon as _x003A_ in such a path.
+# Expected: a file name that Linux allows is a valid path in an artifact; the docs name no forbidden characters.
+# Seen: add_file(…, name="a:b.csv") raises ValueError: Invalid artifact path. One letter followed by a colon is a drive
+#   on Windows. "ab:c.csv" is accepted.
+# Matters because: names such as "t:0.5.ckpt" are valid on Linux. A logger that treats the error as a network problem retries the
+#   artifact forever. ranklog writes the colon as _x003A_ in such a path.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# One NaN makes W&B's summary "min", "max" and "mean" NaN for good.
+# One NaN makes W&B's summary "min", "max" and "mean" permanently NaN.
 #
 # Versions: wandb 0.31.0, Python 3.11.
-# Expected: `define_metric("loss", summary="min")` gives the smallest loss; W&B itself keeps the history's NaN as a gap.
-# Seen: with losses 3, NaN, 1, 2 the summary has {"min": NaN, "max": NaN, "mean": NaN}. Without the NaN it is right.
-# Matters because: one bad step hides the best value of a run, by which runs are sorted and sweeps are judged. ranklog
-#   keeps the best value itself and writes it to the summary.
+# Expected: `define_metric("loss", summary="min")` returns the smallest loss; W&B keeps the NaN in the history as a gap.
+# Seen: with losses 3, NaN, 1, 2 the summary has {"min": NaN, "max": NaN, "mean": NaN}. Without the NaN, it is correct.
+# Matters because: one bad step hides the best value of a run, which is used to sort runs and to judge sweeps. ranklog
+#   computes the best value and writes it to the summary.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
 "${PYTHON:-python3}" -m venv "$dir/venv"
