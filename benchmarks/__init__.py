@@ -1,1 +1,1 @@
-"""What logging costs in the training thread, side by side with the clients people use directly."""
+"""Cost of logging in the training thread, compared with direct use of the backends' clients."""

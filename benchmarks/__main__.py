@@ -1,4 +1,4 @@
-"""Runs every benchmark, each in processes of its own, and prints one table: `python -m benchmarks`."""
+"""Run every benchmark in separate processes, and print one table: `python -m benchmarks`."""
 
 from __future__ import annotations
 

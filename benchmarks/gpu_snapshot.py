@@ -1,4 +1,4 @@
-"""Scalars on a CUDA device: what `log` and `log_metrics` cost the training thread.
+"""Cost of `log` and `log_metrics` in the training thread for scalars on a CUDA device.
 
 python -m benchmarks.gpu_snapshot
 """

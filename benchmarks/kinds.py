@@ -1,4 +1,4 @@
-"""What one `log` of each kind costs in the training thread, beside W&B's own client (offline) where it has the kind.
+"""Cost of one `log` of each kind in the training thread, compared with W&B's client (offline) for kinds that it has.
 
 python -m benchmarks.kinds ranklog OUT.json    python -m benchmarks.kinds wandb OUT.json
 """
@@ -41,7 +41,7 @@ def _figure() -> Any:
 
 
 def _items(folder: Path) -> dict[str, tuple[Any, dict[str, Any], int]]:
-    """Item, options and number of calls of each kind."""
+    """Return item, options and number of calls for each kind."""
     import torch
     from torch import nn
 
@@ -104,7 +104,7 @@ def ranklog_kinds(folder: Path) -> list[Timing]:
 
 
 def _watched(folder: Path) -> list[Timing]:
-    """A step of an optimizer: not watched, watched at another step, and taken at this one."""
+    """Time an optimizer step without watching, at a skipped step, and at a logged step."""
     import torch
     from torch import nn
 

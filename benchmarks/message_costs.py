@@ -1,7 +1,7 @@
-"""What messages between ranks cost on this machine, over loopback: the parameters of `benchmarks.round_costs`.
+"""Cost of messages between ranks over loopback on this machine, the parameters of `benchmarks.round_costs`.
 
-Starts groups of 2 to 8 processes. Out: the time and processor time of gloo's all_reduce, what opening a group takes,
-TCP ping-pong, the delays of a thread that sleeps beside a busy program, and the two numbers fitted from them, as JSON.
+Starts groups of 2 to 8 processes. Writes JSON with time and processor time of gloo's all_reduce, the time to open a
+group, TCP ping-pong, the wake-up delay of a thread next to a busy program, and the two numbers fitted from these.
 
 python -m benchmarks.message_costs [OUT.json]
 """
@@ -42,11 +42,11 @@ class AllReduce(msgspec.Struct, frozen=True):
     Attributes:
         ranks: World size.
         values: Length of the vector.
-        messages: Messages that a rank sends in a call, from gloo's ring.
-        median_us: Time of a call, its result waited for in C++.
-        polled_us: The same through ranklog's `GlooGroup`, which asks for the result.
-        cpu_us: Processor time of a rank and call, all threads, as ``median_us``.
-        polled_cpu_us: The same as ``polled_us``.
+        messages: Messages that a rank sends per call in gloo's ring.
+        median_us: Time of a call that waits for its result in C++.
+        polled_us: The same through ranklog's `GlooGroup`, which polls for the result.
+        cpu_us: Processor time of all threads per rank and call, as for ``median_us``.
+        polled_cpu_us: The same as for ``polled_us``.
     """
 
     ranks: int
@@ -66,7 +66,7 @@ class Opening(msgspec.Struct, frozen=True):
         lazy: Whether ``TORCH_GLOO_LAZY_INIT=1`` was set.
         ms: Time, median over ranks.
         keys: New keys in the store.
-        sockets: Sockets of a rank that opening and a first all_reduce added, listeners and event loop included.
+        sockets: Sockets per rank added by opening and a first all_reduce, including listeners and the event loop.
     """
 
     ranks: int
@@ -97,10 +97,10 @@ class PingPong(msgspec.Struct, frozen=True):
 
 
 class Wake(msgspec.Struct, frozen=True):
-    """How much later than asked a Python thread goes on after a sleep of 0.1 ms.
+    """Delay of a Python thread after a sleep of 0.1 ms.
 
     Attributes:
-        main_thread: What the main thread does meanwhile.
+        main_thread: Activity of the main thread during the sleep.
         median_us: Median.
         mean_us: Mean.
         p99_us: 99th percentile.
@@ -116,15 +116,15 @@ class MessageCosts(msgspec.Struct, frozen=True):
     """Everything measured.
 
     Attributes:
-        machine: Where.
-        cores: Cores there.
-        hop_us: Time that each further message of a ring adds, fitted over world sizes with one value.
+        machine: Description of the machine.
+        cores: Number of its cores.
+        hop_us: Time added by each further message of a ring, fitted over world sizes with one value.
         call_us: Time of a call beyond its messages, from the same fit.
-        cpu_us: Processor time of a message, sending and receiving, fitted over all cases; fits are Theil and Sen's.
+        cpu_us: Processor time to send and receive a message, a Theil-Sen fit over all cases.
         cpu_call_us: Processor time of a call through `GlooGroup` beyond that of its messages, median over all cases.
         byte_ns: Time of one byte, from the ping-pong of 64 KiB.
-        store_get_us: Time that torch's TCPStore needs for one get of 1 KiB while 8 ranks ask.
-        all_reduce: Calls.
+        store_get_us: Time of torch's TCPStore for one get of 1 KiB while 8 ranks send requests.
+        all_reduce: Measured calls.
         opening: Opening groups.
         ping_pong: Plain TCP.
         wake: Sleeping threads.
@@ -145,7 +145,7 @@ class MessageCosts(msgspec.Struct, frozen=True):
 
 
 def sent_messages(ranks: int, values: int) -> float:
-    """Messages that a rank sends on average in gloo's ring all_reduce; parts that hold no value are not sent."""
+    """Average number of messages per rank in gloo's ring all_reduce. Parts without values are not sent."""
     parts = 2 * ranks
     per_part = max(1, math.ceil(values / parts))
     return math.ceil(values / per_part) * 2 * (ranks - 1) / ranks
@@ -178,7 +178,7 @@ def _rank(rank: int, ranks: int, port: int, lazy: bool) -> None:
     group = dist.ProcessGroupGloo(dist.PrefixStore("group", store), rank, ranks, timedelta(seconds=LIMIT_S))
     opened_ms = (time.perf_counter() - began) * 1e3
     _meet(store, "opened", ranks)
-    keys = store.num_keys() - keys - 2  # two meetings are over since
+    keys = store.num_keys() - keys - 2  # two groups have closed since
     _meet(store, "counted again", ranks)
     group.allreduce([torch.zeros(1)]).wait()
     told: dict[str, Any] = {"opened_ms": opened_ms, "keys": keys, "sockets": _sockets() - before, "calls": []}
@@ -216,13 +216,13 @@ def _calls(group: Any, polled: Any, values: int) -> tuple[float, float, float, f
 
 
 def over_ranks(ranks: int, *, lazy: bool) -> tuple[list[AllReduce], Opening, float]:
-    """Measure with so many processes; the last is the time of the store for one get, NaN where lazy."""
+    """Measure with ``ranks`` processes. The last result is the store's time for one get, NaN if lazy."""
     import torch.distributed as dist
 
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=LIMIT_S))
     for meeting in MEETINGS:
-        store.add(meeting, 0)  # from here on only their ends add keys
-    server = multiprocessing.get_context("forkserver")  # which imports torch once for all
+        store.add(meeting, 0)  # from here on, only closing groups add keys
+    server = multiprocessing.get_context("forkserver")  # imports torch once for all processes
     server.set_forkserver_preload(["torch.distributed", "ranklog.world.torch.gloo"])
     children = [server.Process(target=_rank, args=(rank, ranks, store.port, lazy)) for rank in range(ranks)]
     for child in children:
@@ -263,8 +263,8 @@ def _exactly(peer: socket.socket, size: int) -> bytearray:
 
 
 def ping_pong(size_bytes: int, *, busy: bool, count: int = 4000) -> PingPong:
-    """Send to and fro between two processes."""
-    fork = multiprocessing.get_context("fork")  # two processes without torch: quick to start
+    """Send messages back and forth between two processes."""
+    fork = multiprocessing.get_context("fork")  # two processes without torch, quick to start
     with socket.create_server(("127.0.0.1", 0)) as listener, _spinning(2 if busy else 0):
         child = fork.Process(target=_echo, args=(listener, size_bytes, count), daemon=True)
         child.start()
@@ -303,7 +303,7 @@ def _spinning(processes: int) -> Any:
 
 
 def wake(main_thread: str, work: Callable[[], object], count: int = 2000) -> Wake:
-    """Sleep in a thread while the main thread works."""
+    """Measure the wake-up delay of a thread while the main thread works."""
     late: list[float] = []
 
     def sleeper() -> None:
@@ -327,7 +327,7 @@ def _python() -> None:
 
 
 def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Slope and offset through points of which some are far off: medians, after Theil and Sen."""
+    """Fit slope and offset through points with outliers, with the medians of Theil and Sen."""
     slope = statistics.median((y - v) / (x - u) for (x, y), (u, v) in itertools.combinations(points, 2) if x != u)
     return slope, statistics.median(y - slope * x for x, y in points)
 

@@ -1,4 +1,4 @@
-"""Ten scalars a step in one process: ranklog, and the clients of its backends used directly.
+"""Ten scalars per step in one process, with ranklog and with the clients of its backends.
 
 python -m benchmarks.one_process CASE OUT.json
 """

@@ -1,8 +1,8 @@
-"""When ranks should be combined group by group: the time of one round against the world size, simulated.
+"""Simulated time of one round by world size, to decide when to reduce ranks in groups.
 
-In: the message costs that `benchmarks.message_costs` measured. Out, printed and as text and JSON: round time,
-processor time, connections and opening of each layout of groups, what changes when the assumptions do, how near the
-model is to what was measured, and the rule that follows.
+Reads the message costs measured by `benchmarks.message_costs`. Prints, and writes as text and JSON, for each layout of
+groups the round time, processor time, connections and opening time. Also shows the influence of the assumptions, the
+agreement of the model with the measurements, and the resulting rule.
 
 python -m benchmarks.round_costs
 """
@@ -45,7 +45,7 @@ SEED = 16384
 
 
 def costs_of(measured: MessageCosts, setting: Setting) -> Costs:
-    """Within a node as measured; between nodes the network's one way stands in for the loopback's."""
+    """Return measured costs within a node, and the assumed one-way time of the network between nodes."""
     loopback = next(each for each in measured.ping_pong if not each.busy and each.size_bytes <= 64)
     wake = next(each for each in measured.wake if each.main_thread == "waits")
     hop_s = measured.hop_us * 1e-6 / setting.speed
@@ -76,7 +76,7 @@ def layouts(ranks: int, node: int) -> dict[str, Levels]:
 
 
 def simulate(measured: MessageCosts, cases: Sequence[tuple[Setting, int]]) -> list[RoundCost]:
-    """Rounds of every layout for settings and world sizes, in as many processes as there are cores."""
+    """Simulate rounds of every layout for all settings and world sizes, with one process per core."""
     largest_first = sorted(cases, key=lambda case: -case[1])
     with ProcessPoolExecutor() as pool:
         found = pool.map(partial(_case, measured), largest_first)
@@ -99,7 +99,7 @@ def _case(measured: MessageCosts, case: tuple[Setting, int]) -> list[RoundCost]:
 def _round_cost(measured: MessageCosts, setting: Setting, ranks: int, node: int, levels: Levels) -> RoundCost:
     world = Simulation(ranks, node=node, costs=costs_of(measured, setting), delays=setting.delays, seed=SEED)
     times = []
-    # Chance matters less where many ranks have their share.
+    # Randomness averages out with many ranks.
     for _ in range(40 if ranks <= 64 else 10 if ranks <= 512 else 1):
         world.clocks[:] = 0.0
         for values in ROUND:
@@ -125,7 +125,7 @@ def gathers(measured: MessageCosts, block: int) -> list[GatherCost]:
     costs = costs_of(measured, BASE)
     for ranks in (64, 256, 1024, 4096):
         flat_ms, blocks_ms = (_gather_ms(ranks, levels, costs) for levels in (flat(ranks), hierarchy(ranks, 8, block)))
-        # All goes through rank 0's processor and link, one message after the other.
+        # All messages pass rank 0's processor and link, one after the other.
         star_s = (ranks - 1) * (costs.receive_s + costs.send_s + (1 + ranks) * REPORT_BYTES * costs.byte_net_s)
         found.append(GatherCost(ranks, flat_ms, blocks_ms, star_s * 1e3, ranks * REPORT_BYTES / 2**20))
     return found

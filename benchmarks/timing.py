@@ -1,4 +1,4 @@
-"""Times a step of a loop: medians and percentiles in microseconds."""
+"""Timing of one step of a loop: median and percentiles in microseconds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Timing(msgspec.Struct, frozen=True):
     """Cost of one step in the training thread.
 
     Attributes:
-        name: What was measured.
+        name: Name of the case.
         steps: Steps measured.
         median_us: Median.
         p99_us: 99th percentile.
-        mean_us: Mean, with everything that interrupts the thread.
-        close_s: Seconds until all was closed.
+        mean_us: Mean, including all interruptions of the thread.
+        close_s: Seconds to close the logger.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 def measure(name: str, step: Callable[[int], object], steps: int, close: Callable[[], object] | None = None) -> Timing:
-    """Call ``step(i)`` without a pause between calls and time each; a tenth of the calls warms up first."""
+    """Call ``step(i)`` without pauses and time each call, after a warm-up of a tenth of the calls."""
     clock = time.perf_counter_ns
     for i in range(steps // 10):
         step(i)

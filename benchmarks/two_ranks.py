@@ -1,4 +1,4 @@
-"""Fifty metrics a step, reduced over two ranks: ranklog, and torch.distributed used directly.
+"""Fifty metrics per step, reduced over two ranks by ranklog and by torch.distributed directly.
 
 torchrun --standalone --nproc-per-node 2 -m benchmarks.two_ranks OUT.json
 """

@@ -1,19 +1,19 @@
 #!/bin/sh
-# What Containerfile and ranklog.def both run, so that both make the same image. From a folder with pyproject.toml:
+# Common steps of Containerfile and ranklog.def, so both create the same image. Run in a folder with pyproject.toml:
 #
-#     install.sh wheel SOURCE WHEELS   builds ranklog's wheel from the folder SOURCE into the folder WHEELS
-#     install.sh packages              makes /opt/ranklog with everything but ranklog: what seldom changes
-#     install.sh ranklog WHEELS        adds ranklog, and says no where the image is not what was asked for
+#     install.sh wheel SOURCE WHEELS   build ranklog's wheel from the folder SOURCE into the folder WHEELS
+#     install.sh packages              create /opt/ranklog with everything except ranklog
+#     install.sh ranklog WHEELS        add ranklog, and fail if the image differs from the arguments
 #
-# Reads EXTRAS, PACKAGES, VARIANT, TORCH_INDEX and VERSION; containers/README.md tells what they are. Where wheels
-# lie in /mnt, which the builder has mounted, only they are used and no package index is asked.
+# Reads EXTRAS, PACKAGES, VARIANT, TORCH_INDEX and VERSION, described in containers/README.md. If the mounted folder /mnt
+# contains wheels, only these are used, without a package index.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 home=/opt/ranklog
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Every pip below takes the pinned versions, and no settings but these.
+# Every pip call below uses the pinned versions, and no other settings.
 export PIP_CONSTRAINT="$here/constraints.txt" PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 if [ -n "$(find /mnt -maxdepth 1 -name '*.whl' | head -n 1)" ]; then
     export PIP_NO_INDEX=1 PIP_FIND_LINKS=/mnt
@@ -21,31 +21,31 @@ fi
 
 case ${1:-} in
 wheel)
-    # Built with what is pinned, not with what pip would fetch into an environment of its own.
+    # Build with the pinned versions, not with those that pip would fetch into an isolated environment.
     python3 -m venv "$scratch/build"
     "$scratch/build/bin/pip" install -q hatchling
     "$scratch/build/bin/pip" wheel -q --no-deps --no-build-isolation --wheel-dir "$3" "$2"
     ;;
 packages)
-    # An environment of its own, because Debian's Python refuses installs beside its packages. It sees what the base has.
+    # A separate environment, because Debian's Python refuses additional packages. It can see the packages of the base.
     python3 -m venv --system-site-packages "$home"
     "$home/bin/python" "$here/requirements.py" "$EXTRAS" >"$scratch/requirements"
     torch=$(grep '^torch==' "$here/constraints.txt")
     case $VARIANT in
-    cpu) torch=$torch+cpu ;; # only these wheels bring nothing of CUDA
+    cpu) torch=$torch+cpu ;; # only these wheels contain nothing of CUDA
     cuda) ;;
     *) echo "VARIANT is cpu or cuda, not '$VARIANT'" >&2 && exit 1 ;;
     esac
-    # Where torch is not asked for, the base's own is used.
+    # Without the torch extra, the torch of the base is used.
     grep -q '^torch' "$scratch/requirements" || torch=
-    # Word splitting is wanted: PACKAGES are several, TORCH_INDEX and torch may be nothing.
+    # Word splitting is intended: PACKAGES may be several, TORCH_INDEX and torch may be empty.
     # shellcheck disable=SC2086
     "$home/bin/pip" install -q ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
         -r "$scratch/requirements" $torch ${PACKAGES:-}
     ;;
 ranklog)
     "$home/bin/pip" install -q --no-deps "$2"/ranklog-*.whl
-    # Said, and no more: what the base has of its own may not fit together before we come.
+    # Only a message: the packages of the base may already be inconsistent.
     "$home/bin/pip" check || true
     "$home/bin/python" - "$VERSION" "$EXTRAS" "$VARIANT" <<'PY'
 import sys

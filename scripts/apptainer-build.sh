@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# `apptainer build` also where root lacks a capability, as in a container, for tests: apptainer-build.sh APPTAINER WORDS…
-# There Apptainer cannot enter %post, because it asks for every capability. In a user namespace in which each id is
-# itself, root has them all, as far as the namespace goes, and that is far enough.
+# Runs `apptainer build` for tests, even if root lacks a capability, as in a container: apptainer-build.sh APPTAINER WORDS…
+# Apptainer requests every capability to enter %post, and would fail. Root has all of them inside a user namespace that
+# maps each id to itself, which is sufficient.
 set -euo pipefail
 full=$(printf '%x' $(((1 << ($(cat /proc/sys/kernel/cap_last_cap) + 1)) - 1)))
 have=$(sed -n 's/^CapPrm:[[:space:]]*0*//p' /proc/self/status)
@@ -13,7 +13,7 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkfifo "$work/entered" "$work/mapped"
-# The ids can be mapped from outside only, and once the namespace is there.
+# Ids can be mapped only from outside, after the namespace was created.
 # shellcheck disable=SC2016
 unshare --user sh -c 'echo >"$1/entered"; read -r _ <"$1/mapped"; shift; exec "$@"' sh "$work" "$apptainer" build "$@" &
 read -r _ <"$work/entered"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Debian's packages where this user may: apt-install.sh PACKAGE… Where they cannot be had it says so and fails.
+# Installs Debian packages if this user may: apt-install.sh PACKAGE… Prints a message and fails if they are unavailable.
 set -euo pipefail
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive

@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
-# Collects the wheels of the tests' image in the folder $2, so that builds need no package index:
+# Collects the wheels of the tests' image in the folder $2, so builds need no package index:
 #
 #     container-wheels.sh VENV DIR
 #
-# With the versions of containers/constraints.txt, this machine's settings of pip, and the build of torch that VENV has.
-# Reads TORCH, as setup-env.sh does, for pip's options. DIR/build-args then has the arguments that an image of these
-# wheels is built with.
+# Uses the versions of containers/constraints.txt, this machine's pip settings, and the build of torch in VENV. Reads pip's
+# options from TORCH, like setup-env.sh. Writes the arguments to build an image from these wheels to DIR/build-args.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$1/bin/python
 dir=$2
-# Small, since each test run may build it: one backend, and what examples/ train with.
+# Small, because each test run may build it: one backend, and the packages for examples/.
 extras="torch tensorboard"
 packages="scikit-learn"
 
@@ -22,7 +21,7 @@ key=$(cat containers/constraints.txt pyproject.toml "$0" <(echo "$torch ${words[
 echo "Collecting the wheels of the tests' image in $dir"
 rm -rf "$dir"
 mkdir -p "$dir"
-# For the Python of Debian 12, which container-base.sh makes, whatever Python this environment has.
+# For the Python of Debian 12 in container-base.sh, regardless of this environment's Python.
 pip() {
     "$python" -m pip --disable-pip-version-check download -q -d "$dir" -c containers/constraints.txt --find-links "$dir" \
         --python-version 3.11 --only-binary=:all: "$@" 2> >(grep -v '^WARNING: Location' >&2)

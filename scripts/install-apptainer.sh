@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts Apptainer into the folder $1, from Debian's packages, without installing any: install-apptainer.sh DIR. Then:
-# DIR/usr/bin/apptainer. Debian 12 has none; sid has one, which wants a newer libc: it gets that of Debian 13 beside it.
-# Needs root for a private state of apt only where apt's lists are root's, and Debian's package patchelf.
+# Unpacks Apptainer from Debian's packages into the folder $1, without installing it: install-apptainer.sh DIR. Run it with
+# DIR/usr/bin/apptainer. Debian 12 has no package. The one in sid needs a newer libc, which is unpacked from Debian 13.
+# Needs the Debian package patchelf, and root only if apt's lists belong to root.
 set -euo pipefail
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
@@ -11,7 +11,7 @@ find "$dir" -mindepth 1 -delete
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The mirror and the keys of this machine, whatever they are; a state of our own, so that the machine's never hears of sid.
+# Use the machine's mirror and keys, but a private apt state, so that sid never appears in the machine's own.
 mirror=$("$(dirname "$0")/container-mirror.sh")
 [ -n "$mirror" ] || { echo "apt knows no Debian mirror" >&2; exit 1; }
 for suite in trixie sid; do
@@ -42,11 +42,11 @@ for program in "$dir/usr/bin/apptainer" "$dir/usr/lib/$triplet/apptainer/bin/sta
     patchelf --set-interpreter "$loader" --force-rpath --set-rpath "$dir/lib" "$program"
 done
 
-# It looks for its settings and its session folder from where it lies.
+# It finds its settings and its session folder relative to its own location.
 ln -s ../etc "$dir/usr/etc"
 ln -s ../../etc "$dir/usr/lib/etc"
 mkdir -p "$dir"/usr/{,lib/}var/lib/apptainer/mnt/session
-# In a container that lacks a capability, as CI often is one, root cannot be given them all. A training needs none.
+# In a container without some capability, as often in CI, root cannot get all of them. A training needs none.
 sed -i 's/^root default capabilities = .*/root default capabilities = no/' "$dir/etc/apptainer/apptainer.conf"
 "$dir/usr/bin/apptainer" --version
 touch "$dir/.ready"

@@ -1,4 +1,4 @@
-"""Writes the tables of kinds into docs/reference/kinds.md, between their marks, from the code.
+"""Write the tables of kinds into docs/reference/kinds.md, between their marks, from the code.
 
 Run it after a change of `ranklog.model.kinds` or of a backend's FORMS:  .venv/bin/python scripts/kinds-tables.py
 """

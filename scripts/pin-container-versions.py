@@ -1,9 +1,9 @@
-"""Writes containers/constraints.txt: the versions that the environment has of all that an image can hold.
+"""Write containers/constraints.txt with the versions of all packages that an image can contain.
 
     .venv/bin/python scripts/pin-container-versions.py > containers/constraints.txt
 
-Walks the requirements of ranklog and its extras, as installed. The tools that build ranklog's wheel are not
-installed here; theirs are the newest versions that pip finds, and the versions of the file where it has them.
+The versions are those installed in this environment for ranklog and its extras. The tools that build ranklog's wheel
+are not installed here. Their versions are those of the existing file, or else the newest ones that pip finds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HEAD = """\
 
 
 def installed(name: str, extras: frozenset[str], seen: dict[tuple[str, frozenset[str]], str]) -> None:
-    """Add the version of a distribution and of everything that it requires here."""
+    """Add the installed versions of a distribution and of all its requirements."""
     key = (canonicalize_name(name), extras)
     if key in seen:
         return
@@ -47,7 +47,7 @@ def installed(name: str, extras: frozenset[str], seen: dict[tuple[str, frozenset
 
 
 def build_tools(pinned: dict[str, str]) -> dict[str, str]:
-    """What builds the wheel: versions that the file has are kept, so that writing it again changes nothing."""
+    """Return the versions of the build tools. Versions in the file are kept, so rewriting it changes nothing."""
     kept = dict(re.findall(r"^([a-z0-9-]+)==(\S+)$", PINNED.read_text(), re.M)) if PINNED.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder, "constraints.txt")

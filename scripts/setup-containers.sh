@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Sets up what the tests build and run images with: podman, Apptainer, a base to start from, a folder of wheels. It
-# builds no image; tests/containers does. After setup-env.sh:
+# Sets up the tools with which the tests build and run images: podman, Apptainer, a base image and a folder of wheels. It
+# builds no image; tests/containers does. Run it after setup-env.sh:
 #
 #     setup-containers.sh VENV
 #
-# Reads TORCH, as setup-env.sh does. All but Debian's packages goes below ${XDG_CACHE_HOME:-~/.cache}/ranklog/containers,
-# so that the second time takes a second. Where a part cannot be had the script says so and goes on: the tests of that
-# part are skipped, and fail under CI=true.
+# Reads TORCH, like setup-env.sh. Everything except Debian packages is kept in
+# ${XDG_CACHE_HOME:-~/.cache}/ranklog/containers, so the second run takes a second. If a part is unavailable, the script
+# prints a message and continues. The tests of that part are skipped, and fail under CI=true.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=$(cd "${1:?usage: setup-containers.sh VENV}" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ranklog/containers
 mkdir -p "$cache"
-# Several checkouts of one user may be set up at the same time.
+# Several checkouts of one user may run this at the same time.
 exec 9>"$cache/lock"
 flock 9
 
@@ -26,7 +26,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
     scripts/apt-install.sh "${missing[@]}" || true
 fi
 
-# The base takes the longest and waits for processors and disk, the others for the network: so beside them.
+# The base takes the longest and needs processors and disk. The others wait for the network, so both run in parallel.
 scripts/container-base.sh "$cache/base" &
 base=$!
 if command -v apptainer >/dev/null && ! [ "$(command -v apptainer)" -ef "$venv/bin/apptainer" ]; then

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Creates or completes the environment in $1 and marks it ready. Reads PYTHON and TORCH.
+# Creates or completes the environment in $1 and marks it as ready. Reads PYTHON and TORCH.
 set -euo pipefail
 venv=${1:?usage: setup-env.sh VENV}
 python=${PYTHON:-python3}
@@ -12,7 +12,7 @@ if [ ! -x "$venv/bin/python" ]; then
     "$python" -m venv "$venv" || { echo "No venv module: apt-get install python3-venv" >&2; exit 1; }
 fi
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
-# torch first: a plain requirement of another package would take whatever build is newest. Word splitting is wanted.
+# Install torch first: a requirement of another package would select the newest build. Word splitting is intended.
 # shellcheck disable=SC2086
 "$venv/bin/python" -c 'import torch' 2>/dev/null || { echo "Installing ${TORCH}"; pip install -q ${TORCH}; }
 echo "Installing ranklog with every backend and the tools of its tests (a few minutes the first time)"

@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
-# Adds the runtimes that ranks are joined by to the environment in $1: MPI, Ray, DeepSpeed, Horovod. After setup-env.sh.
+# Adds the distributed runtimes to the environment in $1: MPI, Ray, DeepSpeed, Horovod. Run it after setup-env.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:?usage: setup-runtimes.sh VENV}
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 echo "Installing Open MPI, mpi4py, Ray and DeepSpeed"
 pip install -q -e '.[runtimes]'
-# DeepSpeed asks for torch while it is built; its operators are compiled where they are used.
+# DeepSpeed needs torch during its build. Its operators are compiled at first use.
 "$venv/bin/python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("deepspeed") is None)' ||
     DS_BUILD_OPS=0 pip install -q --no-build-isolation 'deepspeed>=0.19.8'
 echo "Compiling DeepSpeed's operator for communication on the CPU (a minute or two the first time)"
-# Where the tests look for it. A lock that a compilation left behind when it was ended would be waited for for good.
+# Location expected by the tests. A stale lock of an interrupted compilation would block forever.
 rm -f "$venv"/torch_extensions/*/lock
 PATH="$(cd "$venv/bin" && pwd):$PATH" TORCH_EXTENSIONS_DIR="$(cd "$venv" && pwd)/torch_extensions" DS_ACCELERATOR=cpu \
     "$venv/bin/python" -c 'from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder as Op; Op().load(verbose=False)' >/dev/null
 scripts/build-horovod.sh "$venv"
-# itwinai's trainer is run with its own loggers and with ranklog's. In a folder of its own, and without what it pins: an older
-# torch and NumPy.
+# itwinai's trainer runs with its own loggers and with ranklog's. It is installed in a separate folder, without its pinned
+# older torch and NumPy.
 [ -d "$venv/itwinai" ] || pip install -q --no-deps --target "$venv/itwinai" \
     'itwinai==0.4.2' 'torchmetrics>=1.9' 'lightning-utilities>=0.15.3' 'omegaconf>=2.4'
-# A Slurm of one's own, for one test. Where packages cannot be installed, that test says so and is skipped.
+# Slurm for the cluster tests. If its packages cannot be installed, these tests are skipped with a message.
 if ! command -v slurmctld >/dev/null || ! command -v munged >/dev/null || [ ! -e "/usr/lib/$(uname -m)-linux-gnu/pmix2/lib/libpmix.so" ]; then
     echo "Installing Slurm"
     scripts/apt-install.sh slurm-wlm munge libpmix-dev || true
 fi
-# Draws graphs of provenance.
+# Draws provenance graphs.
 command -v dot >/dev/null || scripts/apt-install.sh graphviz || true
 touch "$venv/.runtimes"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Starts a real Slurm of two virtual nodes on this machine, for tests: slurm-up.sh DIR. All on loopback. Needs root, and
-# Debian's packages slurm-wlm and munge, for --mpi=pmix libpmix-dev too. Then: export SLURM_CONF=DIR/slurm.conf; srun -N2 -n2 hostname. End: DIR/down.sh
+# Starts a real Slurm with two virtual nodes on this machine, for tests: slurm-up.sh DIR. Everything runs on loopback. Needs
+# root and the Debian packages slurm-wlm and munge, and libpmix-dev for --mpi=pmix. Use it with
+# export SLURM_CONF=DIR/slurm.conf; srun -N2 -n2 hostname. Stop it with DIR/down.sh.
 set -euo pipefail
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
 host=$(hostname -s)
@@ -12,14 +13,14 @@ if [ ! -s /etc/munge/munge.key ]; then
     chmod 400 /etc/munge/munge.key
 fi
 munge -n >/dev/null 2>&1 || runuser -u munge -- munged
-# Three ports in a row that nobody listens on, so that several can run at once.
+# Three consecutive free ports, so several clusters can run at the same time.
 base=17000
 while (for port in "$base" $((base + 1)) $((base + 2)); do ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || exit 0; done; exit 1); do
     base=$((base + 10))
 done
 cat >"$dir/slurm.conf" <<CONF
 ClusterName=ranklog
-# The job scripts choose ports by job number.
+# The job scripts derive ports from the job number.
 FirstJobId=$(((base - 17000) * 10 + 1))
 SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
@@ -49,7 +50,7 @@ for file in "$dir"/ctld.pid "$dir"/d*.pid; do [ -s "\$file" ] && kill "\$(cat "\
 exit 0
 DOWN
 chmod +x "$dir/down.sh"
-# The second node needs a folder of its own for PMIx, which both would else share on this machine.
+# The second node needs a separate folder for PMIx, which both nodes would share on this machine otherwise.
 mkdir -p "$dir/conf2" "$dir/pmix2"
 cp "$dir/slurm.conf" "$dir/conf2/"
 echo "PMIxCliTmpDirBase=$dir/pmix2" >"$dir/conf2/mpi.conf"

@@ -1,1 +1,1 @@
-"""A model of how ranks combine values: what a message costs, which groups there are, when each rank is done."""
+"""Model of a reduction over ranks: costs of messages, layouts of groups, and finishing time of each rank."""

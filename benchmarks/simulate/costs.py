@@ -1,4 +1,4 @@
-"""What the model is told: the costs of a message and the delays of a rank that shares its processor with training."""
+"""Input of the model: costs of a message, and delays of a rank that shares its processor with training."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ FLOAT_BYTES = 8
 
 
 class Costs(msgspec.Struct, frozen=True):
-    """Times without chance, in seconds.
+    """Deterministic times, in seconds.
 
     Attributes:
         send_s: Processor time of the sender of a message.
         receive_s: Processor time of its receiver.
-        wire_node_s: From the sender's last instruction to the receiver's first one, on one node.
+        wire_node_s: Time from the sender's last instruction to the receiver's first one, within a node.
         wire_net_s: The same between nodes.
-        byte_node_s: Time of a byte on one node.
-        byte_net_s: Time of a byte between nodes.
-        call_s: From a call to its first message.
-        wake_s: How much later than asked a sleeping thread goes on.
-        first_ask_s: First pause of a thread that asks whether a collective is done; 0: it is told at once.
-        ask_factor: By how much each further pause is longer.
+        byte_node_s: Time per byte within a node.
+        byte_net_s: Time per byte between nodes.
+        call_s: Time from a call to its first message.
+        wake_s: Wake-up delay of a sleeping thread.
+        first_ask_s: First pause of a thread that polls for the end of a collective; 0 without polling.
+        ask_factor: Growth factor of the pauses.
         last_ask_s: Longest pause.
     """
 
@@ -38,14 +38,14 @@ class Costs(msgspec.Struct, frozen=True):
 
 
 class Delays(msgspec.Struct, frozen=True):
-    """Chance: what a busy machine adds to single messages and to single calls.
+    """Random delays that a busy machine adds to single messages and calls.
 
     Attributes:
         message_s: Mean of the exponentially distributed delay of every message.
-        late_share: Share of the messages that wait for a processor besides.
-        late_s: For how long.
-        lock_share: Share of the calls after which the thread must wait for the interpreter's lock.
-        lock_s: For how long.
+        late_share: Share of messages that additionally wait for a processor.
+        late_s: Duration of that wait.
+        lock_share: Share of calls after which the thread waits for the interpreter lock.
+        lock_s: Duration of that wait.
     """
 
     message_s: float = 0.0

@@ -1,4 +1,4 @@
-"""The groups in which a world of many ranks is combined: as in `ranklog.world.torch.hierarchy.layout`. Pure."""
+"""Groups in which a large world is reduced, as in `ranklog.world.torch.hierarchy.layout`. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ Levels = list[list[Ranks]]
 
 
 def flat(world_size: int) -> Levels:
-    """One group of all."""
+    """Return one group of all ranks."""
     return [[np.arange(world_size)]]
 
 
 def hierarchy(world_size: int, node: int, block: int | None) -> Levels:
-    """Groups of each level, from the nodes upwards.
+    """Return the groups of each level, from the nodes upwards.
 
     Args:
-        world_size: Number of ranks; consecutive ones share a node.
-        node: Ranks of a node.
-        block: Members of a group above the node at most; None joins the leaders of all nodes in one group.
+        world_size: Number of ranks. Consecutive ranks share a node.
+        node: Ranks per node.
+        block: Largest group above the node level; None puts the leaders of all nodes into one group.
     """
     groups = [np.arange(start, min(start + node, world_size)) for start in range(0, world_size, node)]
     levels = [groups]

@@ -1,4 +1,4 @@
-"""What it takes to open the groups of a world: reads from the store that all ranks share, and connections."""
+"""Cost of opening the groups of a world: reads from the shared store, and connections."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class OpeningCosts(msgspec.Struct, frozen=True):
     """Times in seconds, sizes in bytes.
 
     Attributes:
-        get_s: Time that the store needs for one read, whoever asks.
-        byte_s: Time of one byte that the store sends.
-        connect_s: Time of a rank for one more connection.
-        entry_bytes: What a member tells of itself in the store.
-        entry_pair_bytes: What it tells for each other member besides.
+        get_s: Time of the store for one read.
+        byte_s: Time of the store to send one byte.
+        connect_s: Time of a rank to open one connection.
+        entry_bytes: Size of a member's entry in the store.
+        entry_pair_bytes: Additional size per other member.
     """
 
     get_s: float
@@ -26,12 +26,12 @@ class OpeningCosts(msgspec.Struct, frozen=True):
 
 
 def connections(levels: Levels) -> int:
-    """Connections of rank 0, which is in a group of every level: a gloo group connects each member to each other."""
+    """Count the connections of rank 0, which is in a group of every level. Gloo connects all pairs of a group."""
     return sum(len(groups[0]) - 1 for groups in levels)
 
 
 def opening_s(levels: Levels, costs: OpeningCosts) -> float:
-    """Time to open all groups, level by level: the store's work for all ranks, or that of the rank with most pairs."""
+    """Return the time to open all groups by level: the store's work, or that of the rank with most pairs."""
     total_s = 0.0
     for groups in levels:
         store_s = 0.0

@@ -1,9 +1,9 @@
-"""The clocks of all ranks while they combine values: every message of gloo's algorithms, at numpy's speed.
+"""Clocks of all ranks during a reduction: every message of gloo's algorithms, at numpy's speed.
 
-In: costs, delays, groups. Out: when each rank is done. A message leaves when its sender has done all before it, and
-is received when it has arrived and its receiver has done all before it: that is the whole of an event-driven
-simulation here, since the order of every rank's messages is fixed. So one numpy operation treats the messages that
-all ranks send in one iteration of a ring, where a queue of single events would take 5e8 steps for 16,384 ranks.
+Computes the finishing time of each rank from costs, delays and groups. A message leaves when its sender has finished
+all earlier work. It is received when it has arrived and its receiver has finished all earlier work. Each rank sends its
+messages in a fixed order, so no event queue is needed. One numpy operation handles the messages of all ranks in one
+iteration of a ring. A queue of single events would take 5e8 steps for 16,384 ranks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.simulate.layouts import Levels, Ranks
 
 Times = NDArray[np.float64]
 MAX_PART_BYTES = 1 << 20
-"""Gloo's largest part of a ring."""
+"""Largest part of gloo's ring."""
 
 _POOL = 1 << 18
 
@@ -29,15 +29,15 @@ class Simulation:
 
     Args:
         world_size: Number of ranks.
-        node: Ranks of a node; consecutive ranks share one.
-        costs: What is certain.
-        delays: What is chance.
-        seed: Of the chance.
+        node: Ranks per node. Consecutive ranks share a node.
+        costs: Deterministic times.
+        delays: Random delays.
+        seed: Seed of the random delays.
 
     Attributes:
-        clocks: When each rank is done with all so far, in seconds.
-        messages: How many messages each rank has sent or received.
-        calls: How many collectives each rank has made.
+        clocks: Time at which each rank has finished all work so far, in seconds.
+        messages: Number of messages sent or received by each rank.
+        calls: Number of collectives called by each rank.
     """
 
     def __init__(self, world_size: int, *, node: int, costs: Costs, delays: Delays = QUIET, seed: int = 0) -> None:
@@ -54,7 +54,7 @@ class Simulation:
         self._asks = _asks(costs)
 
     def all_reduce(self, levels: Levels, values: int) -> None:
-        """Combine upwards through the levels, hand down: as `ranklog.world.torch.hierarchy.HierarchicalWorld`."""
+        """Reduce upwards through the levels and broadcast down, like ranklog's `HierarchicalWorld`."""
         for groups in levels:
             for members in _stacked(groups):
                 began = self._begin(members)
@@ -64,7 +64,7 @@ class Simulation:
             self._broadcast(groups, values * FLOAT_BYTES)
 
     def all_gather(self, levels: Levels, size_bytes: int) -> None:
-        """Every rank's bytes to all: in each group the lengths, then a ring; then everything is handed down."""
+        """Gather every rank's bytes: in each group the lengths, then a ring, then a broadcast down."""
         for groups in levels:
             for members in _stacked(groups):
                 began = self._begin(members)
@@ -90,7 +90,7 @@ class Simulation:
         return began
 
     def _learn(self, members: Ranks, began: Times) -> None:
-        """The thread that called asks again and again, then goes on when it gets the interpreter's lock."""
+        """Let the calling thread poll for the result, and continue when it gets the interpreter lock."""
         done = self.clocks[members]
         if len(self._asks):
             done = began + self._asks[np.searchsorted(self._asks, done - began)]
@@ -100,9 +100,10 @@ class Simulation:
         self.calls[members] += 1
 
     def _ring(self, members: Ranks, values: int) -> None:
-        """Gloo's all_reduce: parts go round once to be summed and once to be told; each rank sends to the one before.
+        """Gloo's all_reduce: parts travel around the ring once to be summed and once to be distributed.
 
-        There are two parts a rank. A part has whole values, so with few values most are empty: not sent.
+        Each rank sends to the previous one. There are two parts per rank. A part has complete values, so with few
+        values most parts are empty and are not sent.
         """
         size = len(members)
         if size == 1 or not values:
@@ -111,19 +112,19 @@ class Simulation:
         if part_values * FLOAT_BYTES > MAX_PART_BYTES:
             raise ValueError(f"{values} values over {size} ranks: gloo would make more parts than are simulated")
         filled = -(-values // part_values)
-        for first in (1, 0):  # at first rank r sends what begins at rank r + 1, then its own
+        for first in (1, 0):  # first rank r sends the part that begins at rank r + 1, then its own
             self._go_round(members, filled, part_values * FLOAT_BYTES, first)
 
     def _gather_ring(self, members: Ranks, size_bytes: int) -> None:
-        """Gloo's all_gather: everybody's bytes go round in two halves."""
+        """Gloo's all_gather: the bytes of each rank travel around the ring in two halves."""
         if len(members) > 1:
             self._go_round(members, 2 * len(members), size_bytes / 2, 0)
 
     def _go_round(self, members: Ranks, filled: int, part_bytes: float, first: int) -> None:
-        """Parts go once round, two of each rank under way at a time; the first ``filled`` of all hold something.
+        """Send all parts once around the ring, two per rank in flight; only the first ``filled`` parts are not empty.
 
-        The ranks lie in one long row and what moves on by one rank a turn is the place where part 0 is: so senders and
-        receivers are always neighbours in memory. The rank that leaves the row at its end comes in again at its start.
+        The ranks lie in one long row. The position of part 0 moves by one rank per iteration, so senders and receivers
+        are always adjacent in memory. The rank that leaves the row at its end enters again at its start.
         """
         size = len(members)
         row = (np.arange(2 * size - 1) - (size - 1) - first) % size
@@ -150,7 +151,7 @@ class Simulation:
         for each in under_way:
             self._receive(clocks, *each)
         self.clocks[members[row[:size]]] = clocks[:size]
-        self.messages[members] += 2 * filled * (size - 1) / size  # a part passes all ranks but one
+        self.messages[members] += 2 * filled * (size - 1) / size  # a part passes all ranks except one
 
     def _receive(self, clocks: Times, at: int, arrived: Times) -> None:
         receivers = clocks[at : at + len(arrived)]
@@ -181,14 +182,14 @@ class Simulation:
         return np.where(self._node[senders] == self._node[receivers], near, far)
 
     def _delay(self, shape: tuple[int, ...]) -> Times:
-        """Delays of so many messages: a stretch of a pool, from anywhere in it."""
+        """Return delays of ``count`` messages: a random section of a pool."""
         count = math.prod(shape)
         start = int(self._random.integers(_POOL - count))
         return self._pool[start : start + count].reshape(shape)
 
 
 def _asks(costs: Costs) -> Times:
-    """When, counted from its call, a thread asks whether the collective is done; empty where it is told at once."""
+    """Return the polling times of a thread, counted from its call; empty without polling."""
     asks: list[float] = []
     pause_s = costs.first_ask_s
     while pause_s and (not asks or asks[-1] < 60.0):
@@ -198,7 +199,7 @@ def _asks(costs: Costs) -> Times:
 
 
 def _stacked(groups: Sequence[Ranks]) -> list[Ranks]:
-    """Groups of one size side by side: (member, group)."""
+    """Return groups of equal size as columns: (member, group)."""
     sizes: dict[int, list[Ranks]] = {}
     for group in groups:
         sizes.setdefault(len(group), []).append(group)

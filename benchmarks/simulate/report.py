@@ -1,4 +1,4 @@
-"""What the simulation found, and how it is told: Markdown tables."""
+"""Results of the simulation as Markdown tables."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from benchmarks.simulate.settings import BASE, BLOCKS, NODES, REPORT_BYTES, ROUN
 
 
 class GatherCost(msgspec.Struct, frozen=True):
-    """One all_gather of `REPORT_BYTES` of each rank, nodes of 8.
+    """One all_gather of `REPORT_BYTES` per rank, with nodes of 8.
 
     Attributes:
         ranks: World size.
-        flat_ms: In one group.
-        blocks_ms: In the layout of the rule.
-        star_ms: Through rank 0, which hears from each rank and tells each everything.
-        received_mib: What every rank receives.
+        flat_ms: Time in one group.
+        blocks_ms: Time in the layout of the rule.
+        star_ms: Time through rank 0, which receives from each rank and sends everything to each.
+        received_mib: Data received by every rank.
     """
 
     ranks: int
@@ -29,14 +29,14 @@ class GatherCost(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """The model beside what was measured: one all_reduce of processes on one machine, its result told at once.
+    """Model and measurement of one all_reduce on one machine, without polling.
 
     Attributes:
         ranks: World size.
         values: Length of the vector.
         measured_us: Median.
-        simulated_us: With nothing late, and a core for each rank.
-        cores_us: What the measured processor time of all ranks takes on the cores that there were.
+        simulated_us: Without random delays, and with one core per rank.
+        cores_us: Measured processor time of all ranks, divided by the number of cores.
     """
 
     ranks: int
@@ -47,7 +47,7 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Everything."""
+    """All results."""
 
     rounds: list[RoundCost]
     gathers: list[GatherCost]
@@ -67,7 +67,7 @@ def _cell(value: object) -> str:
 
 
 def text_of(report: Report) -> str:
-    """The report as Markdown tables."""
+    """Return the report as Markdown tables."""
     rounds = {(each.setting, each.ranks, each.node, each.layout): each for each in report.rounds}
     names = ["flat", "two levels", *(f"blocks of {block}" for block in BLOCKS)]
     rule, chosen = report.rule, f"blocks of {report.rule.block}"
@@ -81,7 +81,7 @@ def text_of(report: Report) -> str:
     costs = ["flat", "two levels", chosen]
     head = [f"{what}: {name}" for what in ("processor ms", "connections", "opening s") for name in costs]
     parts.append(
-        "The rank that has most to do, nodes of 8\n\n"
+        "The most loaded rank, nodes of 8\n\n"
         + _table(
             ["ranks", *head],
             (
@@ -93,7 +93,7 @@ def text_of(report: Report) -> str:
     )
     shown = (32, 64, 128, 512)
     parts.append(
-        f"What the assumptions matter, nodes of 8, ms: flat → {chosen}\n\n"
+        f"Influence of the assumptions, nodes of 8, ms: flat → {chosen}\n\n"
         + _table(
             ["setting", *(f"{n} ranks" for n in shown), "faster from, nodes of 4 and 8"],
             (
@@ -110,14 +110,14 @@ def text_of(report: Report) -> str:
         )
     )
     parts.append(
-        f"all_gather of {REPORT_BYTES} bytes of each rank, nodes of 8, ms\n\n"
+        f"all_gather of {REPORT_BYTES} bytes per rank, nodes of 8, ms\n\n"
         + _table(
-            ["ranks", "flat", chosen, "star through rank 0", "MiB each rank receives"],
+            ["ranks", "flat", chosen, "star through rank 0", "MiB received per rank"],
             ([g.ranks, g.flat_ms, g.blocks_ms, g.star_ms, g.received_mib] for g in report.gathers),
         )
     )
     parts.append(
-        "The model beside the measurement: one all_reduce over loopback, µs\n\n"
+        "Model and measurement: one all_reduce over loopback, µs\n\n"
         + _table(
             ["ranks", "values", "measured", "simulated", "processor time by cores"],
             ([c.ranks, c.values, c.measured_us, c.simulated_us, c.cores_us] for c in report.checks),
@@ -125,8 +125,8 @@ def text_of(report: Report) -> str:
     )
     own = [rounds[BASE.name, rule.from_ranks, 8, name] for name in ("flat", chosen)]
     parts.append(
-        f"Rule: from {rule.from_ranks} ranks on several nodes on, group by group, in blocks of {rule.block}.\n"
-        f"* There: round {own[0].round_ms:.0f} → {own[1].round_ms:.0f} ms, processor time {own[0].cpu_ms:.0f} →"
+        f"Rule: from {rule.from_ranks} ranks on several nodes on, reduction in groups, with blocks of {rule.block}.\n"
+        f"* At this size: round {own[0].round_ms:.0f} → {own[1].round_ms:.0f} ms, processor time {own[0].cpu_ms:.0f} →"
         f" {own[1].cpu_ms:.0f} ms, connections {own[0].connections} → {own[1].connections}.\n"
         "* Size, time against the flat group's over all settings and nodes, median (three of four below, worst): "
         + ", ".join(f"{g.median:.2f} ({g.upper_quartile:.2f}, {g.worst:.2f}) at {n}" for n, g in rule.gain.items())

@@ -1,4 +1,4 @@
-"""Which groups to use, pure: simulated rounds in, the rule out."""
+"""Choice of groups from simulated rounds. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from benchmarks.simulate.settings import BLOCKS, NODES, SENSITIVE_SIZES, SETTINGS, VARIANTS
 
 ALIKE = 1.1
-"""Blocks whose times differ by less count as alike: then fewer levels are better."""
+"""Blocks whose times differ by less count as equal; fewer levels are then better."""
 
 WORTH = 0.75
 """Time against the flat group's, in the median case, that is worth more groups."""
@@ -23,12 +23,12 @@ class RoundCost(msgspec.Struct, frozen=True):
         setting: Name of the setting.
         ranks: World size.
         node: Ranks of a node.
-        layout: ``flat``, ``two levels``, or ``blocks of 16`` and so on.
+        layout: ``flat``, ``two levels``, or for example ``blocks of 16``.
         levels: Levels of groups.
         round_ms: Mean time until the last rank is done.
         slowest_ms: The slowest of the simulated rounds.
-        cpu_ms: Processor time of the rank that needs most.
-        connections: Of the rank that has most.
+        cpu_ms: Processor time of the most loaded rank.
+        connections: Connections of the most loaded rank.
         opening_s: Time to open all groups.
     """
 
@@ -49,7 +49,7 @@ class Gain(msgspec.Struct, frozen=True):
 
     Attributes:
         median: Half of the cases are below.
-        upper_quartile: Three of four are below.
+        upper_quartile: Three of four cases are below.
         worst: The highest.
     """
 
@@ -59,14 +59,14 @@ class Gain(msgspec.Struct, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """What follows.
+    """Resulting rule.
 
     Attributes:
-        from_ranks: World size from which on ranks on several nodes are combined group by group.
-        block: Members of a group above the node at most.
-        loss: For each block, its time against the best block's: mean over settings, nodes and sizes.
-        gain: For each size, time against the flat group's over settings and nodes.
-        faster_from: For each setting, from which size on the layout is faster, whatever the node.
+        from_ranks: World size from which on ranks on several nodes are reduced in groups.
+        block: Largest group above the node level.
+        loss: Time of each block size relative to the best one, mean over settings, nodes and sizes.
+        gain: Time for each size relative to the flat group, over settings and nodes.
+        faster_from: Size from which on the layout is faster, for each setting and all node sizes.
     """
 
     from_ranks: int
@@ -77,7 +77,7 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 def rule_of(rounds: Sequence[RoundCost]) -> Rule:
-    """The largest block that is as good as the best, and the size from which on it is worth it and rarely slower."""
+    """Return the largest block that is as good as the best, and the size from which on it is worthwhile."""
     times = {(each.setting, each.ranks, each.node, each.layout): each.round_ms for each in rounds}
     names = {setting.name for setting in SETTINGS}
     lost: dict[int, list[float]] = {block: [] for block in BLOCKS}
@@ -121,5 +121,5 @@ def _gain(ratios: Sequence[float]) -> Gain:
 
 
 def _next_size(slower: Sequence[int]) -> int:
-    """The size after the last at which something is slower."""
+    """Return the size after the last one at which a case is slower."""
     return 2 * max(slower, default=min(SENSITIVE_SIZES) // 2)

@@ -1,4 +1,4 @@
-"""What is simulated: one round, and under which assumptions of machine, network and program."""
+"""Simulated settings: one round, with assumptions about machine, network and program."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROUND = (8, 2, 4 * 50 * 10, 2 * 50 * 10)
 """Values of a round's all_reduces: header, hash, sums and extremes of 50 metrics over 10 steps."""
 
 REPORT_BYTES = 2048
-"""Of one rank on the gathered path: 50 names and values of one step."""
+"""Bytes per rank on the gathered path: 50 names and values of one step."""
 
 SIZES = tuple(2**i for i in range(1, 15))
 SENSITIVE_SIZES = tuple(2**i for i in range(3, 10))
@@ -19,7 +19,7 @@ BLOCKS = (8, 16, 32, 64)
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What is assumed of machine, network and program.
+    """Assumptions about machine, network and program.
 
     Attributes:
         name: In the tables.
@@ -55,4 +55,4 @@ VARIANTS = (
     Setting("the same, processors 3 times as fast", speed=3.0, last_ask_s=2e-3),
     Setting("result told at once", first_ask_s=0.0),
 )
-"""Other programs, not other machines: shown, but the rule is for the program as it is."""
+"""Settings of other programs. They are shown, but the rule applies to the current program."""

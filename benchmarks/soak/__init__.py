@@ -1,1 +1,1 @@
-"""Long trials of what must hold however long or hard a run is; each writes its last result to ``results/``."""
+"""Long trials of properties that must hold regardless of duration and load. Each writes its result to ``results/``."""

@@ -1,9 +1,9 @@
-"""Row 6: what `log` and the end of a training cost while the backend hangs, refuses or dies in the midst of answers.
+"""Cost of `log` and of closing while the backend hangs, refuses, or drops connections during a response.
 
 python -m benchmarks.soak.bad_server [--seconds 60] [--only FAULT]
 
-A real MLflow server stands behind a proxy that misbehaves. One training a fault logs a thousand steps a second. Then
-the proxy is well again and `ranklog sync` delivers; what MLflow's client returns is compared with what was logged.
+A real MLflow server runs behind a faulty proxy. For each fault, one training logs a thousand steps per second. Then the
+proxy recovers and `ranklog sync` delivers. The results of MLflow's client are compared with the logged values.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ PAUSE_S = 0.001
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """One fault.
+    """Result of one fault.
 
     Attributes:
-        fault: What the server did.
+        fault: Behaviour of the server.
         steps: Steps logged.
         median_us: Median of a call of `log`.
         p99_us: 99th percentile.
-        exit_s: How long closing took; at most `EXIT_TIMEOUT_S` and what a process needs to start.
-        requests: Requests that the proxy saw while it misbehaved.
+        exit_s: Time to close, at most `EXIT_TIMEOUT_S` plus the start of a process.
+        requests: Requests to the proxy during the fault.
         lost: Points that MLflow lacks after sync.
-        twice: Points that it has twice.
+        twice: Points that MLflow has twice.
     """
 
     fault: str
@@ -59,7 +59,7 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 def trial(name: str, fault: Callable[..., bool], proxy: Any, savedir: Path, seconds: float) -> Trial:
-    """Train beside one fault."""
+    """Train during one fault."""
     proxy.fault = fault
     proxy.requests.clear()
     logger = MLFlowLogger(savedir, tracking_uri=proxy.url, experiment_name=name)

@@ -1,4 +1,4 @@
-"""The training beside which `benchmarks.soak.kill_forwarder` kills the forwarder: three backends, a line a fact.
+"""Training with three backends, whose forwarder `benchmarks.soak.kill_forwarder` kills. Prints one line per fact.
 
 python -m benchmarks.soak.forwarder_job SAVEDIR TRACKING_URI STEPS
 """
@@ -16,7 +16,7 @@ PAUSE_S = 0.005
 
 
 def main(savedir: str, tracking_uri: str, steps: int) -> None:
-    """Log ``steps`` steps; the limits of reviving a forwarder are those of a long run, scaled down."""
+    """Log ``steps`` steps. The limits for restarting a forwarder are those of a long run, scaled down."""
     supervisor.CHECK_EVERY_S = 0.1
     supervisor.RESTART_EVERY_S = 0.5
     logger = LoggersCollection(

@@ -1,9 +1,10 @@
-"""Rows 7 and 19: what a very long run costs at its beginning and at its end.
+"""Cost of a very long run at its beginning and at its end.
 
 python -m benchmarks.soak.growth [--steps 2000000]
 
-One process logs as fast as it can to the journal. Measured: seconds until all is on the disk, bytes and files of the
-run, and for each tenth of the run the trainer's resident memory, open descriptors and processor time a step.
+One process logs to the journal as fast as possible. The trial measures the seconds until everything is on the disk, and
+the bytes and files of the run. For each tenth of the run, it measures the resident memory of the training process, its
+open descriptors, and the processor time per step.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Growth(msgspec.Struct, frozen=True):
-    """What a run came to."""
+    """Measurements of a run."""
 
     steps: int
     wall_s: float
@@ -45,7 +46,7 @@ class Growth(msgspec.Struct, frozen=True):
 
 
 def grow(steps: int, savedir: Path) -> Growth:
-    """Log ``steps`` scalars, one a step."""
+    """Log ``steps`` scalars, one per step."""
     process = psutil.Process()
     logger = JournalLogger(savedir)
     parts: list[Part] = []

@@ -1,10 +1,9 @@
-"""Row 2: SIGKILL of the forwarder at random moments, while MLflow (a real server), TensorBoard and W&B offline receive.
+"""SIGKILL of the forwarder at random moments, while MLflow (a real server), TensorBoard and W&B offline receive.
 
 python -m benchmarks.soak.kill_forwarder [--steps 6000] [--seed 1]
 
-A forwarder that is killed is followed by another one, which is killed as well, as long as the training lives. Then
-`ranklog sync` delivers the rest, and MLflow's client, TensorBoard's reader and W&B's file are compared with what was
-logged.
+A killed forwarder is restarted and killed again, as long as the training runs. Then `ranklog sync` delivers the rest.
+The results of MLflow's client, TensorBoard's reader and W&B's file are compared with the logged values.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ LONGEST_LIFE_S = 6.0
 
 
 class Killed(msgspec.Struct, frozen=True):
-    """What became of the run.
+    """Results of the run.
 
     Attributes:
         kills: Forwarders killed.
         steps: Steps logged.
-        exit_status: Of the training.
-        longest_log_ms: The longest call of `log` in it.
+        exit_status: Exit status of the training.
+        longest_log_ms: Longest call of `log`.
         lost: Points that each backend lacks.
         twice: Points that each backend has twice.
     """
@@ -57,7 +56,7 @@ class Killed(msgspec.Struct, frozen=True):
 
 
 def kill_forwarders(steps: int, seed: int, savedir: Path, tracking_uri: str) -> Killed:
-    """Train, kill each forwarder, sync; returns what the backends have."""
+    """Train, kill each forwarder, sync, and return the content of the backends."""
     chance = random.Random(seed)
     command = [sys.executable, "-m", "benchmarks.soak.forwarder_job", str(savedir), tracking_uri, str(steps)]
     training = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -73,7 +72,7 @@ def kill_forwarders(steps: int, seed: int, savedir: Path, tracking_uri: str) -> 
         try:
             training.wait(chance.uniform(0.1, LONGEST_LIFE_S))
         except subprocess.TimeoutExpired:
-            # It may have come to its end by itself, with the training.
+            # It may have ended normally with the training.
             with suppress(psutil.NoSuchProcess):
                 forwarder.send_signal(signal.SIGKILL)
                 kills += 1
@@ -107,7 +106,7 @@ def _sync(run_dir: Path) -> None:
         try:
             pump = Pump(run_dir, console=io.StringIO())
             break
-        except LockedError:  # the last forwarder is at its end
+        except LockedError:  # the last forwarder is exiting
             if time.monotonic() > deadline_s:
                 raise
             time.sleep(0.1)
@@ -134,7 +133,7 @@ def _read(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def _wandb_rows(savedir: Path) -> Iterable[tuple[int, float]]:
-    """Rows of all offline files of the run, read as the tests read them."""
+    """Read the rows of all offline files of the run, as in the tests."""
     sys.path.insert(0, str(ROOT / "tests" / "delivery"))
     from wandb_reader import OfflineRun, offline_files
 

@@ -1,9 +1,9 @@
-"""The trainings that `benchmarks.soak.kills` ends: forked one after the other from a process that has all imported.
+"""Trainings that `benchmarks.soak.kills` kills, forked one after the other from a process with all imports.
 
 python -m benchmarks.soak.kill_job SAVEDIR
 
-Each line on standard input is the first step of a training: one child logs from there on, flushes now and then, and
-says ``flushed STEP`` on standard output when that was acknowledged. The parent says ``started PID`` and ``gone``.
+Each line on standard input is the first step of a training. One child logs from this step on and flushes at intervals.
+It prints ``flushed STEP`` when a flush was acknowledged. The parent prints ``started PID`` and ``gone``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def train(savedir: Path, first: int) -> None:
 
 
 def main() -> None:
-    """Fork a training for each line."""
+    """Fork one training per line."""
     savedir = Path(sys.argv[1])
     for line in sys.stdin:
         pid = os.fork()

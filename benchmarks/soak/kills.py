@@ -1,10 +1,10 @@
-"""Row 1: SIGKILL of rank 0 at a random moment, many times in one run.
+"""SIGKILL of rank 0 at a random moment, many times in one run.
 
 python -m benchmarks.soak.kills [--times 1000] [--seed 1]
 
-Each training goes on behind the last step that a flush had acknowledged, as one does that saves a checkpoint with each
-flush. Now and then what is journaled is delivered to MLflow (SQLite) and TensorBoard, as `ranklog sync` does. In the
-end the journal, MLflow's client and TensorBoard's reader are asked what they have.
+Each training continues after the last acknowledged step, like a training that saves a checkpoint with each flush. At
+intervals, journaled records are delivered to MLflow (SQLite) and TensorBoard, as `ranklog sync` does. At the end, the
+journal, MLflow's client and TensorBoard's reader are checked.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ RESULTS = Path(__file__).with_name("results")
 
 
 class Kills(msgspec.Struct, frozen=True):
-    """What became of the run.
+    """Results of the run.
 
     Attributes:
         times: Trainings killed.
-        attempts: Those that came as far as their first record.
-        acknowledged: Steps that a flush had acknowledged.
-        lost: Acknowledged points that the journal, by the name of the metric, does not have.
-        mlflow_lost: Acknowledged points that MLflow does not have.
-        mlflow_twice: Points that it has twice.
-        tensorboard_lost: The same of TensorBoard.
-        tensorboard_twice: The same of TensorBoard.
-        wall_s: How long it took.
+        attempts: Trainings that wrote a record.
+        acknowledged: Steps acknowledged by a flush.
+        lost: Acknowledged points missing in the journal, by metric.
+        mlflow_lost: Acknowledged points missing in MLflow.
+        mlflow_twice: Points that MLflow has twice.
+        tensorboard_lost: Acknowledged points missing in TensorBoard.
+        tensorboard_twice: Points that TensorBoard has twice.
+        wall_s: Duration.
     """
 
     times: int
@@ -61,7 +61,7 @@ class Kills(msgspec.Struct, frozen=True):
 
 
 def kill(times: int, seed: int, savedir: Path) -> Kills:
-    """Kill ``times`` trainings of one run; returns what is left of it."""
+    """Kill ``times`` trainings of one run, and return the results."""
     chance = random.Random(seed)
     run_dir = savedir / "runs" / RUN_ID
     started = time.perf_counter()
@@ -79,7 +79,7 @@ def kill(times: int, seed: int, savedir: Path) -> Kills:
         for number in range(1, times + 1):
             zygote.stdin.write(f"{acknowledged + 1}\n")
             pid = int(_expect(zygote.stdout.readline(), "started"))
-            # What is random here is the moment: from before the first record to the midst of a flush.
+            # The moment is random: from before the first record to the middle of a flush.
             time.sleep(chance.uniform(0.0, LONGEST_S))
             os.kill(pid, signal.SIGKILL)
             while (line := zygote.stdout.readline()) != "gone\n":
@@ -101,7 +101,7 @@ def _expect(line: str, word: str) -> str:
 
 
 def deliver(run_dir: Path) -> None:
-    """Deliver what there is, and close the run as killed."""
+    """Deliver all records, and close the run as killed."""
     pump = Pump(run_dir, console=io.StringIO())
     try:
         for feed in pump.run(Finish("KILLED")):

@@ -1,4 +1,4 @@
-"""Strategies for items of odd but possible content, for every kind that `log` takes."""
+"""Hypothesis strategies for items with odd but possible content, for every kind of `log`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class OddCall:
 
     Attributes:
         kind: A kind of `log`, or the name of another method.
-        item: What is logged.
-        name: The identifier; without meaning for the other methods.
+        item: The logged item.
+        name: The identifier; unused for other methods.
         options: Further arguments.
     """
 
@@ -41,7 +41,7 @@ class OddCall:
     options: dict[str, Any]
 
     def __repr__(self) -> str:
-        """Short, also of what is deep or contains itself."""
+        """Short representation, also for deep and recursive items."""
         try:
             return f"{self.kind}: {_short(self.item)}, {self.name!r:.80}, **{_short(self.options)}"
         except Exception as error:  # items may raise anything
@@ -57,21 +57,21 @@ def _short(value: Any) -> str:
 
 
 class Colour(enum.Enum):
-    """An enumeration, as configurations have them."""
+    """Enumeration, as in configurations."""
 
     RED = 1
     GREEN = "green"
 
 
 class Level(enum.IntEnum):
-    """An enumeration of ints."""
+    """Enumeration of integers."""
 
     LOW = 1
 
 
 @dataclasses.dataclass
 class Schedule:
-    """A configuration with what no backend has a type for."""
+    """Configuration with values for which no backend has a type."""
 
     rate: Any = 0.1
     warm_up: Any = print
@@ -464,7 +464,7 @@ ITEMS: dict[str, tuple[st.SearchStrategy[Any], dict[str, st.SearchStrategy[Any]]
 
 @st.composite
 def calls(draw: st.DrawFn, kind: str) -> OddCall:
-    """Calls of one kind: most with a plain identifier, some options given."""
+    """Calls of one kind, mostly with a plain identifier, some with options."""
     item, options = ITEMS[kind]
     common = {"context": st.none() | TEXTS | VALUES} if kind in KINDS else {}
     chosen = st.fixed_dictionaries({}, optional={**options, **common})

@@ -1,10 +1,10 @@
-"""Row 4: files of random bytes, and journals with random changes, given to the reader.
+"""Files of random bytes, and journals with random changes, passed to the reader.
 
 python -m benchmarks.soak.random_files [--files 100000] [--seed 1]
 
-Half of the files are random, most with a frame's magic and a plausible head, so that lengths and counts are believed
-as far as they can be. The other half are real journals in which bytes were changed, cut out or repeated. Measured: what
-the reader raised, and the most memory that it held beyond what Python held before.
+Half of the files are random. Most of them have a frame's magic and a plausible head, so the reader trusts lengths and
+counts as far as possible. The other half are real journals with changed, removed or repeated bytes. The trial measures
+the exceptions of the reader, and its peak memory above that of Python before.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ LARGEST = 4096
 
 
 class Read(msgspec.Struct, frozen=True):
-    """What became of the files.
+    """Results for the files.
 
     Attributes:
-        files: How many there were.
-        raised: What the reader raised, by name and how often.
-        records: Records that it returned.
-        damaged: Files in which it reported damage.
-        memory_mib: The most memory held beyond the start.
-        longest_ms: The longest time for one file.
+        files: Number of files.
+        raised: Exceptions of the reader, with their number by name.
+        records: Records returned by the reader.
+        damaged: Files with reported damage.
+        memory_mib: Peak memory above the start.
+        longest_ms: Longest time for one file.
     """
 
     files: int
