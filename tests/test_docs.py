@@ -164,7 +164,7 @@ def test_every_import_that_the_documents_show_works() -> None:
 @pytest.mark.parametrize("page", EXPLAINED, ids=name)
 def test_files_that_a_page_names_exist(page: Path) -> None:
     named = re.findall(r"`((?:[\w.*-]+/)+[\w.*-]+\.(?:py|sh|sbatch|md))(?:::\w+)?`", page.read_text())
-    roots = (ROOT, ROOT / "src" / "ranklog", page.parent)
+    roots = (ROOT, ROOT / "src", ROOT / "src" / "ranklog", page.parent)
     assert [each for each in named if not any((root / each).exists() for root in roots)] == []
 
 
