@@ -1,4 +1,4 @@
-"""Kinds are one table: its names lead to functions, its options have allowed defaults, and no module asks for a kind."""
+"""Kinds are one table: names lead to functions, defaults of options are allowed, and no module asks for a kind."""
 
 from __future__ import annotations
 

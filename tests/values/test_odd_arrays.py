@@ -424,7 +424,7 @@ def test_what_no_picture_can_be_is_refused(item: Any) -> None:
 
 def test_a_picture_that_readers_will_not_open_is_refused_before_it_is_encoded() -> None:
     huge = np.broadcast_to(np.uint8(0), (13_400, 13_400))
-    with pytest.raises(InvalidItemError, match=r"13400 by 13400, more than .* pixels that readers of pictures open"):
+    with pytest.raises(InvalidItemError, match=r"13400 by 13400, more than .* pixels that readers of images open"):
         encoded(huge, "image")
     with pytest.raises(InvalidItemError, match="pixels that readers"):
         encoded(huge[None], "video")

@@ -71,16 +71,16 @@ def _metadata(rows: Any, header: Any, count: int, name: str) -> bytes:
     width = len(header) if header is not None else 1
     if len(rows) != count or any(len(row) != width for row in rows):
         raise InvalidItemError(
-            f"embedding {name!r}: metadata is a label for each of the {count} vectors, or with metadata_header as many "
-            "cells as it has names"
+            f"embedding {name!r}: metadata must be one label for each of the {count} vectors, or with metadata_header "
+            "one row of as many cells as it has names"
         )
-    # The projector takes the first line for names where there are several columns, and only there.
+    # The projector reads the first line as names only if there are several columns.
     lines: list[Sequence[object]] = [*([header] if header is not None and width > 1 else []), *rows]
     return "".join("\t".join(_cell(cell) for cell in line) + "\n" for line in lines).encode()
 
 
 def _as_list(values: Any, name: str) -> list[Any]:
-    """Labels of an array, a tensor, a frame or anything else that can be iterated."""
+    """Labels from an array, a tensor, a frame or any other iterable."""
     values = getattr(values, "values", values) if hasattr(values, "itertuples") else values
     values = values.tolist() if hasattr(values, "tolist") else values
     if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
@@ -89,15 +89,15 @@ def _as_list(values: Any, name: str) -> list[Any]:
 
 
 def _cell(value: object) -> str:
-    # Readers take any of these for the end of a line.
+    # Readers treat all of these as the end of a line.
     return " ".join(storable(text_of(value, "metadata=")).replace("\t", " ").splitlines()) or " "
 
 
 def _sprite(pictures: Any, count: int, name: str) -> tuple[bytes, int, int, str]:
-    """All pictures in a square of rows, as the projector asks for.
+    """All images in one square image, as the projector expects.
 
     Returns:
-        Its bytes, width and height of one picture, and what was changed.
+        Its bytes, width and height of one image, and in words what was changed.
     """
     import numpy as np
 
@@ -105,13 +105,13 @@ def _sprite(pictures: Any, count: int, name: str) -> tuple[bytes, int, int, str]
     arrays, changed = pixels(pictures, f"label_img of embedding {name!r}")
     if len(arrays) != count or len({array.shape for array in arrays}) != 1:
         raise InvalidItemError(
-            f"embedding {name!r}: label_img is a picture for each of the {count} vectors, all of one size"
+            f"embedding {name!r}: label_img must be one image for each of the {count} vectors, all of one size"
         )
     height, width = arrays[0].shape[:2]
     side = math.ceil(math.sqrt(count))
     if side * max(height, width) > MAX_SPRITE_PIXELS:
         raise InvalidItemError(
-            f"embedding {name!r}: {count} pictures of {width} by {height} make a square of more than "
+            f"embedding {name!r}: {count} images of {width} by {height} make a square of more than "
             f"{MAX_SPRITE_PIXELS} pixels: give smaller ones"
         )
     square = np.zeros((side * height, side * width, *arrays[0].shape[2:]), dtype=np.uint8)

@@ -16,7 +16,7 @@ from ranklog.model.kinds import KINDS
 from ranklog.values.arrays import check_finite, real_array
 
 _NARROWEST = 1e-300
-"""Width of a bin below which older numpy divides by zero."""
+"""Width of a bin below which older versions of numpy divide by zero."""
 
 
 def encode_histogram(item: Any, name: str, options: Mapping[str, Any]) -> Encoded:
@@ -76,12 +76,12 @@ def _counted(array: Any, bins: int) -> content.Histogram:
 
     values = array.astype(np.float64, copy=False).ravel()
     with np.errstate(over="ignore", invalid="ignore"):
-        # A sum that is finite spares a copy of what may be millions of values.
+        # If the sum is finite, so are the values, and no copy of perhaps millions of values is needed.
         finite = values if np.isfinite(values.sum()) else values[np.isfinite(values)]
         sum_, squares = finite.sum(), finite @ finite
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     first, last = bin_range(low, high, bins)
-    # Half a range never overflows; to halve costs no digit of numbers as large as these.
+    # Half a range never overflows, and halving numbers this large loses no digit.
     scale = 1.0 if math.isfinite(last - first) else 0.5
     shrunk = finite if scale == 1.0 else finite * scale
     counts, edges = np.histogram(shrunk, bins=bins, range=(first * scale, last * scale))
@@ -98,9 +98,9 @@ def _counted(array: Any, bins: int) -> content.Histogram:
 
 
 def bin_range(low: float, high: float, bins: int) -> tuple[float, float]:
-    """From where to where bins go so that each is wider than float64 can tell apart.
+    """The range of the bins, such that float64 can tell their edges apart.
 
-    Equal values get bins of the width 1 around them, as from numpy, or wider ones where they are too large for that.
+    Equal values get bins of width 1 around them, as in numpy, or wider bins if the values are too large for that.
 
     Example:
         >>> bin_range(1.0, 2.0, 64), bin_range(3.0, 3.0, 64)
@@ -117,5 +117,5 @@ def bin_range(low: float, high: float, bins: int) -> tuple[float, float]:
 
 
 def finite_or_none(number: float) -> float | None:
-    """The number, None where it is beyond float64, which JSON cannot hold."""
+    """The number; None if it is beyond float64, because JSON has no infinity."""
     return float(number) if math.isfinite(number) else None

@@ -1,9 +1,9 @@
-"""Models whose parameters are spread over ranks: finds out that they are, and gathers the whole on rank 0.
+"""Recognises models that are sharded over ranks, and gathers their weights on rank 0.
 
-In: a module under FSDP (either version), tensor parallelism (DTensor) or DeepSpeed's ZeRO-3. Out: its full state
-dict on the CPU of rank 0, nothing on the others. Every rank must call: before anything is gathered with the
-training's own communicator, ranklog's own asks whether all have come, with a time limit, so that a call on one rank
-alone is an error and not a hang.
+In: a module under FSDP (either version), tensor parallelism (DTensor) or DeepSpeed's ZeRO-3. Out: its full state dict
+on the CPU of rank 0, nothing on other ranks. Every rank must call. Before anything is gathered with the training's own
+communicator, ranklog's own checks with a time limit that all ranks have called, so that a call on one rank only is an
+error and not a hang.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ranklog.values.local import has_others, is_spread
 
 
 def is_sharded(model: Any) -> bool:
-    """Whether this rank has only a part of the parameters or buffers."""
+    """Whether this rank has only part of the parameters or buffers."""
     fsdp = loaded("torch.distributed.fsdp")
     wrapper = getattr(fsdp, "FullyShardedDataParallel", None)
     if wrapper is not None and any(isinstance(module, wrapper) for module in model.modules()):
@@ -25,7 +25,7 @@ def is_sharded(model: Any) -> bool:
 
 
 def refuse_forward(model: Any, what: str, cure: str) -> None:
-    """Refuse to run a forward here for which all ranks are needed.
+    """Refuse to run a forward that needs all ranks.
 
     Raises:
         InvalidItemError: the module is sharded over ranks.
@@ -35,12 +35,12 @@ def refuse_forward(model: Any, what: str, cure: str) -> None:
 
 
 def full_state(model: Any, name: str, *, writes: bool) -> dict[str, Any] | None:
-    """The whole state dict on the CPU of the rank that writes; None on the others.
+    """The whole state dict on the CPU of the rank that writes; None on other ranks.
 
     Ranks: all must call; waits for all and for the devices.
 
     Raises:
-        InvalidItemError: what it is spread by cannot be gathered here.
+        InvalidItemError: this version of torch cannot gather it.
     """
     if any(hasattr(parameter, "ds_tensor") for parameter in model.parameters()):
         return _from_zero(model, writes)
@@ -55,7 +55,7 @@ def full_state(model: Any, name: str, *, writes: bool) -> dict[str, Any] | None:
 
 
 def _from_zero(model: Any, writes: bool) -> dict[str, Any] | None:
-    """Module by module, so that no rank ever has more than one module's parameters at once on its device."""
+    """Gather module by module, so that no device holds more than one module's parameters at once."""
     from deepspeed import zero
 
     state: dict[str, Any] = {}

@@ -1,8 +1,8 @@
-"""Reads arrays, tensors and lists of numbers: one rule for all kinds of items that are made of numbers.
+"""Reads arrays, tensors and lists of numbers: one rule for all kinds of items that consist of numbers.
 
-Out: numpy arrays of bool, integers, float32 or float64 in the machine's byte order. Refused with the cure: whatever
-would lose something in silence (complex, masked) or has no numbers (text, dates, structures, tensors without values).
-A tensor is brought to the CPU, which waits for its device.
+Out: numpy arrays of bool, integers, float32 or float64 in the machine's byte order. Refused, with the cure in the
+message: types that would lose something silently (complex, masked), and types without numbers (text, dates,
+structures, tensors without values). A tensor is copied to the CPU, which waits for its device.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _NO_NUMBERS = {"S": "bytes", "U": "text", "T": "text", "M": "dates", "m": "durat
 
 
 def to_array(item: Any) -> Any:
-    """A numpy array of what is an array, a tensor or a list of numbers; low-precision floats become float32.
+    """A numpy array from an array, a tensor or a list of numbers; low-precision floats become float32.
 
-    Any dtype that numpy has comes out, and whatever numpy or torch raises.
+    The result may have any dtype of numpy. Errors of numpy and torch are raised as they are.
     """
     import numpy as np
 
@@ -39,11 +39,11 @@ def real_array(item: Any, what: str, give: str) -> Any:
 
     Args:
         item: An array, a tensor, a number, or a (nested) list of these.
-        what: What it is, for the error, for example ``"histogram 'h'"``.
-        give: What may be given instead.
+        what: Its name in error messages, for example ``"histogram 'h'"``.
+        give: Allowed items, in words.
 
     Raises:
-        InvalidItemError: it cannot be read as real numbers, or something would be lost by that.
+        InvalidItemError: it cannot be read as real numbers without loss.
     """
     import numpy as np
 
@@ -54,7 +54,7 @@ def real_array(item: Any, what: str, give: str) -> Any:
         array = to_array(item)
     except RanklogError:
         raise
-    except Exception as error:  # numpy, torch, or an __array__ of somebody's own
+    except Exception as error:  # numpy, torch, or an __array__ of the user's own
         raise refused(item, what, f" that cannot be read as an array ({error})", give) from error
     return _as_real(array, item, what, give)
 
@@ -67,9 +67,9 @@ def _as_real(array: Any, item: Any, what: str, give: str) -> Any:
         raise refused(item, what, " of complex numbers", COMPLEX_CURE)
     if kind == "O":
         return _from_objects(array, item, what, give)
-    with np.errstate(over="ignore"):  # of a long double: infinite
+    with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite
         if kind == "V" and array.dtype.names is None and array.dtype.type is not np.void:
-            return array.astype(np.float32)  # bfloat16 and float8 of packages beside numpy
+            return array.astype(np.float32)  # bfloat16 and float8 of packages other than numpy
         if kind in _NO_NUMBERS or kind not in "biuf":
             raise refused(item, what, f" of {_NO_NUMBERS.get(kind, array.dtype)}", give)
         if kind == "f":
@@ -78,7 +78,7 @@ def _as_real(array: Any, item: Any, what: str, give: str) -> Any:
 
 
 def _from_objects(array: Any, item: Any, what: str, give: str) -> Any:
-    """Numbers that numpy keeps as objects: large ints, Decimals, columns of a data frame."""
+    """Numbers that numpy stores as objects: large ints, Decimals, columns of a data frame."""
     import numpy as np
 
     numbers = np.empty(array.shape, dtype=np.float64)
@@ -94,7 +94,7 @@ def _from_objects(array: Any, item: Any, what: str, give: str) -> Any:
 
 
 def _check_tensor(item: Any, what: str) -> None:
-    """Refuse tensors that have no values, or whose layout says nothing of what is meant.
+    """Refuse tensors without values, and layouts that could be read in more than one way.
 
     Raises:
         InvalidItemError: it is one of these.
@@ -115,7 +115,7 @@ def _check_tensor(item: Any, what: str) -> None:
 
 
 def has_no_values(tensor: Any) -> bool:
-    """Whether a tensor stands for values that it does not have, so that nothing can be read from it."""
+    """Whether a tensor has no values that could be read, for example on the meta device."""
     torch = sys.modules["torch"]
     return (
         tensor.is_meta
@@ -136,7 +136,7 @@ def _from_tensor(torch: Any, tensor: Any) -> Any:
 
 
 def _without_tensors(torch: Any, item: Any) -> Any:
-    """Lists with arrays for tensors: numpy reads no tensor that needs gradients or lies on a device."""
+    """Lists with arrays in place of tensors: numpy cannot read tensors that need gradients or are on a device."""
     if not isinstance(item, (list, tuple)) or set(map(type, item)) <= {float, int, bool}:
         return item
     return [

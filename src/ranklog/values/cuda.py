@@ -1,9 +1,9 @@
-"""Copies scalars from CUDA devices into pinned memory while training goes on.
+"""Copies scalars from CUDA devices into pinned memory while training continues.
 
-In: scalar tensors on CUDA devices, from the training thread. Out: one value for each that the drain thread can wait
-for. All tensors of one call and one device are gathered into one vector on the user's stream, so that a later change
-in place does not reach it, and copied with one transfer and one event on a stream of ranklog's own. The training
-thread only enqueues: it reads nothing, waits for nothing, and allocates pinned memory once in thousands of values.
+In: scalar tensors on CUDA devices, from the training thread. Out: one value per tensor, for which the drain thread can
+wait. The tensors of one call and one device are gathered into one vector on the user's stream, so that a later change
+in place does not affect it. The vector is copied with one transfer and one event on a separate stream. The training
+thread only enqueues: it reads nothing, waits for nothing, and allocates pinned memory once per thousands of values.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ THREAD_LOCAL_CAPTURE = 1
 class Slab:
     """Pinned float64 values that are handed out once, front to back.
 
-    A slab is never refilled: torch's caching host allocator gets it back with the last copy that points into it. We
-    rely on two promises of that allocator: each ``copy_(non_blocking=True)`` notes its stream on the block, also
-    through a slice, and a block is handed out anew only after the work on these streams is done. So a copy that nobody
-    reads is safe to drop, and in the steady state no more memory is pinned, which could stall the device.
+    A slab is never refilled. torch's caching host allocator gets it back with the last copy that points into it. This
+    relies on two promises of the allocator: each ``copy_(non_blocking=True)`` records its stream on the block, also
+    through a slice; and a block is reused only after the work on these streams is done. So a copy that nobody reads can
+    be dropped safely, and in the steady state no more memory is pinned, which could stall the device.
     """
 
     __slots__ = ("used", "values")
 
     def __init__(self, torch: Any, size: int) -> None:
-        # Made while a user is in inference mode, it could not be written to outside of it.
+        # A tensor made in the user's inference mode could not be written to outside of it.
         with torch.inference_mode(False):
             self.values = torch.empty(size, dtype=torch.float64, device="cpu", pin_memory=True)
         self.used = 0
 
 
 class Lane:
-    """What copies from one device share: the side stream, and the slab that is being filled."""
+    """The side stream of a device, and the slab that its copies fill."""
 
     __slots__ = ("_lock", "_slab", "stream")
 
@@ -51,7 +51,7 @@ class Lane:
         self._slab: Slab | None = None
 
     def place(self, torch: Any, count: int) -> Any:
-        """Pinned memory for so many values."""
+        """Pinned memory for ``count`` values."""
         with self._lock:
             slab = self._slab
             if slab is None or slab.used + count > len(slab.values):
@@ -61,7 +61,7 @@ class Lane:
 
 
 class Transfer:
-    """Values on their way from a device."""
+    """Values that are being copied from a device."""
 
     __slots__ = ("__weakref__", "_pending", "_values")
 
@@ -102,13 +102,13 @@ _inherited: list[object] = []
 
 
 def take(tensors: Mapping[str, Any]) -> dict[str, CudaValue]:
-    """Begin to copy scalar tensors; each keeps the value it has for the current stream of its device.
+    """Start to copy scalar tensors; each copy has the value at this point of the device's current stream.
 
-    Costs a few launches for each device and dtype, not for each tensor, and one transfer for each device.
+    Costs a few launches per device and dtype, not per tensor, and one transfer per device.
 
     Raises:
-        InvalidItemError: the current stream is being captured into a CUDA graph. What is captured has no value yet,
-            and its replays run no Python: the call could never log anything.
+        InvalidItemError: the current stream is being captured into a CUDA graph. Tensors have no values then, and
+            replays run no Python, so the call could never log anything.
     """
     torch = sys.modules["torch"]
     if torch.cuda.is_current_stream_capturing():
@@ -144,9 +144,9 @@ def _transfer(torch: Any, device: int, vector: Any) -> Transfer:
     with torch.cuda.stream(lane.stream):
         pinned = lane.place(torch, len(vector))
         pinned.copy_(vector, non_blocking=True)
-    # The vector is dropped on return: its memory must not be reused before the side stream has read it.
+    # The vector is dropped on return; its memory must not be reused before the side stream has read it.
     vector.record_stream(lane.stream)
-    # Blocking, so that the drain thread sleeps while it waits: the default would keep a core busy.
+    # Blocking, so that the drain thread sleeps while it waits; the default would keep a core busy.
     done = torch.cuda.Event(blocking=True)
     done.record(lane.stream)
     return Transfer(pinned, done)
@@ -156,10 +156,10 @@ def _transfer(torch: Any, device: int, vector: Any) -> Transfer:
 def _apart_from_captures() -> Iterator[None]:
     """Let this thread wait for events while another one captures a CUDA graph.
 
-    A capture in CUDA's default mode forbids such calls to all threads, and fails when one makes them. A thread may opt
-    out for itself, which is safe here since these events belong to no capture. torch has no function for that.
+    In CUDA's default mode a capture forbids such calls in all threads, and fails when a thread makes one. A thread may
+    opt out, which is safe here because these events belong to no capture. torch has no function for it.
     """
-    import ctypes  # here, since a script without a GPU need not pay for it
+    import ctypes  # imported here, because a script without a GPU does not need it
 
     try:
         exchange = ctypes.CDLL("libcuda.so.1").cuThreadExchangeStreamCaptureMode
@@ -176,10 +176,10 @@ def _apart_from_captures() -> Iterator[None]:
 
 
 def _leave_to_parent() -> None:
-    """In a forked child: use nothing of the parent's, and free nothing, since torch would abort the child for that."""
+    """Keep the parent's objects in a forked child without using or freeing them, for which torch would abort it."""
     _inherited.extend((dict(_lanes), list(_in_flight)))
     _lanes.clear()
 
 
-# At import, so that it comes before the hooks of open loggers, which drop what they hold.
+# Registered at import, so that it runs before the hooks of open loggers, which drop their references.
 os.register_at_fork(after_in_child=_leave_to_parent)

@@ -1,8 +1,8 @@
-"""Takes structured values apart: what has named fields, and what has elements. Pure; imports no package.
+"""Reads the fields and elements of structured values. Pure; imports no package.
 
 Named fields: mappings, dataclasses, attrs classes, pydantic models, ``argparse.Namespace``, ``SimpleNamespace``,
-namedtuples, msgspec structs and OmegaConf configs. Elements: lists, tuples, sets, arrays, tensors and what else has
-``tolist`` or ``to_pylist``.
+namedtuples, msgspec structs and OmegaConf configs. Elements: lists, tuples, sets, arrays, tensors and other objects
+with ``tolist`` or ``to_pylist``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MISSING = object()
 
 
 def fields_of(value: Any) -> Mapping[Any, Any] | None:
-    """Named fields of a value; None where it has none. A field that was never set is left out."""
+    """Named fields of a value; None if it has none. Fields that were never set are left out."""
     if type(value) is dict:
         return value
     if isinstance(value, Mapping):
@@ -54,17 +54,17 @@ def _field_names(value: Any) -> Iterable[str] | None:
 
 
 def elements_of(value: Any) -> Iterable[Any] | None:
-    """Elements of a value in a stable order; None where it has none."""
+    """Elements of a value in a stable order; None if it has none."""
     if _is_omegaconf(value):
         return [_config_item(value, index) for index in range(len(value))]
     if isinstance(value, Set):
         return sorted(value, key=lambda each: (type(each).__name__, str(each)))
     if isinstance(value, (Sequence, deque, ValuesView)):
         return value
-    if isinstance(value, (type, ModuleType)):  # whose attributes are those of their instances and members
+    if isinstance(value, (type, ModuleType)):  # their attributes belong to their instances and members
         return None
     dtype = getattr(value, "dtype", None)
-    # tolist drops the names in a structured array, and the unit of times.
+    # tolist drops the field names of a structured array, and the unit of times.
     if dimensions_of(value) > 0 and (getattr(dtype, "names", None) or getattr(dtype, "kind", "") in ("m", "M")):
         return list(value)
     for method in ("tolist", "to_list", "to_pylist"):
@@ -75,7 +75,7 @@ def elements_of(value: Any) -> Iterable[Any] | None:
 
 
 def dimensions_of(value: Any) -> int:
-    """Dimensions of an array or tensor; -1 of anything else."""
+    """Number of dimensions of an array or tensor; -1 for other objects."""
     found = getattr(value, "ndim", None) if hasattr(value, "dtype") else None
     return found if isinstance(found, int) else -1
 
@@ -90,7 +90,7 @@ def _of_config(config: Any) -> dict[Any, Any]:
 
 
 def _config_item(config: Any, key: Any) -> object:
-    """A value of an OmegaConf config; what is missing or cannot be resolved stays as it was written."""
+    """A value of an OmegaConf config; missing values and failing interpolations stay as they were written."""
     omegaconf = sys.modules["omegaconf"]
     try:
         return "???" if omegaconf.OmegaConf.is_missing(config, key) else config[key]

@@ -1,9 +1,9 @@
-"""Keeps reading what users log free of communication: the one rule for values that are spread over ranks.
+"""Reads logged values without communication: the one rule for tensors that are distributed over ranks.
 
-In: values of users, in any thread that reads them. Out: tensors of which this rank holds the whole value. Guarantee:
+In: values of users, in any thread that reads them. Out: tensors of which this rank has the whole value. Guarantee:
 nothing here, and nothing that runs inside `reading` or `no_collectives`, starts or waits for a collective of the
-user's process groups. Ranks do not all log, so a collective would hang training, or pair with one of its own.
-Decision 0014.
+user's process groups. Not all ranks log, so a collective would hang the training or pair with one of the training's
+own. Decision 0014.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ranklog.model.errors import InvalidItemError
 from ranklog.values.loaded import loaded
 
 _MARKS = {"ds_status", "_is_flat_param"}
-"""Attributes of parameters of which ZeRO-3 or FSDP has left a part."""
+"""Attributes of parameters that ZeRO-3 or FSDP has partitioned."""
 
 
 def local(value: Any, what: str) -> Any:
-    """The value itself; of a replicated DTensor this rank's copy.
+    """The value itself; for a replicated DTensor, this rank's copy.
 
     Args:
-        value: Anything; what is no tensor is returned as it is.
+        value: Any object; only tensors are looked at.
         what: Its name in an error message, for example ``"metric 'loss'"``.
 
     Raises:
@@ -45,7 +45,7 @@ def local(value: Any, what: str) -> Any:
 
 @contextmanager
 def reading_number(value: Any, what: str) -> Iterator[Any]:
-    """Give what this rank has of an argument that is to be read as a number inside.
+    """Give this rank's part of an argument, to be read as a number inside.
 
     Raises:
         InvalidItemError: as `local` and `no_collectives`.
@@ -58,7 +58,7 @@ def reading_number(value: Any, what: str) -> Iterator[Any]:
 
 
 def text_of(value: Any, what: str) -> str:
-    """The text of a value; of a tensor that of its numbers.
+    """The text of a value; for a tensor, the text of its numbers.
 
     Raises:
         InvalidItemError: as `local` and `no_collectives`.
@@ -66,13 +66,13 @@ def text_of(value: Any, what: str) -> str:
     torch = loaded("torch")
     if torch is None or not isinstance(value, torch.Tensor):
         return str(value)
-    # Not the tensor's own text: torch leaves every mode to make that.
+    # Not the tensor's own text: torch leaves all modes while it makes that.
     with no_collectives(what):
         return str(_plain(local(value, what), what).tolist())
 
 
 def is_special_tensor(value: Any) -> bool:
-    """Whether it is a tensor that `is_plain` does not hold for: showing it may need other ranks."""
+    """Whether a value is a tensor that is not plain (`is_plain`), so that its repr may need other ranks."""
     torch = loaded("torch")
     return torch is not None and isinstance(value, torch.Tensor) and not is_plain(value)
 
@@ -85,7 +85,7 @@ def _plain(tensor: Any, what: str) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a tensor is of torch's own classes, which never communicate, and all there."""
+    """Whether a tensor is complete and of torch's own classes, which never communicate."""
     kind = type(value)
     torch = sys.modules["torch"]
     return kind is torch.Tensor or (kind is torch.nn.Parameter and not _MARKS & value.__dict__.keys())
@@ -97,7 +97,7 @@ def _is_plain_class(kind: type) -> bool:
 
 
 def part_of(value: Any, what: str) -> tuple[Any, bool]:
-    """What this rank has of a tensor, without communication, and whether that is only a part of it.
+    """This rank's values of a tensor, without communication, and whether they are only a part of it.
 
     Raises:
         InvalidItemError: it has no values that can be read now.
@@ -108,12 +108,12 @@ def part_of(value: Any, what: str) -> tuple[Any, bool]:
 
 
 def is_spread(value: Any) -> bool:
-    """Whether a parameter or buffer is a DTensor, or what ZeRO-3 leaves of one."""
+    """Whether a parameter or buffer is a DTensor, or partitioned by ZeRO-3."""
     return _is_dtensor(value) or hasattr(value, "ds_tensor")
 
 
 def _is_dtensor(value: Any) -> bool:
-    # Known by its attributes: its module has moved between versions of torch, and need not be imported.
+    # Recognised by attributes: its module has moved between versions of torch, and may not be imported.
     return hasattr(value, "placements") and hasattr(value, "device_mesh")
 
 
@@ -176,7 +176,7 @@ def _still_running(what: str) -> InvalidItemError:
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Apply `local` to every tensor that is read inside, wherever it lies: in a list, a table's cell, a dataset.
+    """Apply `local` to every tensor that is read inside, also in lists, cells of tables and datasets.
 
     Raises:
         InvalidItemError: as `local` and `no_collectives`, also where code inside swallowed the error.
@@ -190,7 +190,7 @@ def reading(what: str) -> Iterator[None]:
 
 @contextmanager
 def no_collectives(what: str) -> Iterator[None]:
-    """Let no code inside start or await a collective of torch.distributed in this thread, for example a forward.
+    """Refuse collectives of torch.distributed in this thread that code inside starts or awaits, for example a forward.
 
     Raises:
         InvalidItemError: code inside tried, also where it swallowed the error.
@@ -204,7 +204,7 @@ def no_collectives(what: str) -> Iterator[None]:
 
 @contextmanager
 def _refusing(mode: Any) -> Iterator[None]:
-    """Enter a mode; what it refused is raised at the end whatever the code inside made of it."""
+    """Enter a mode, and raise its refusal at the end even if the code inside swallowed it."""
     try:
         with mode:
             yield
@@ -218,7 +218,7 @@ def _refusing(mode: Any) -> Iterator[None]:
 
 @cache
 def _modes() -> tuple[Any, Any]:
-    """The two classes that listen to torch; made at the first use, since their bases are torch's."""
+    """The two classes that observe torch; made at first use, because their bases are torch's."""
     from torch.overrides import TorchFunctionMode
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -255,7 +255,7 @@ def _modes() -> tuple[Any, Any]:
                 self.refused = self.refused or (_still_running(self.what) if "wait" in str(func) else found)
                 raise self.refused
             if not all(map(_is_plain_class, types)):
-                return NotImplemented  # subclasses first: what a DTensor does comes back here as its own operators
+                return NotImplemented  # subclasses first: a DTensor's operation comes back here as its own operators
             return func(*args, **(kwargs or {}))
 
     return Reading, NoCollectives

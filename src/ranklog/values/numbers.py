@@ -1,6 +1,6 @@
-"""Reads one number of whatever kind it is: Python's own, numpy's, a tensor of one element, a Decimal, a Fraction.
+"""Reads one number of any type: Python's, numpy's, a tensor of one element, a Decimal, a Fraction.
 
-One rule for metrics, for weights and for the numeric options of every kind. Pure; imports no large package.
+The one rule for metrics, weights and numeric options. Pure; imports no large package.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ranklog.values.local import is_special_tensor, reading_number
 
 
 def plain_number(value: Any) -> int | float | None:
-    """The value as Python's own int, float or bool; None where it is no real number, or is masked.
+    """The value as Python's own int, float or bool; None if it is not a real number, or is masked.
 
-    An array or tensor of one element counts, whatever its shape. A tensor is read, which waits for its device.
+    Arrays and tensors of one element count, in any shape. Reading a tensor waits for its device.
 
     Raises:
-        OverflowError: it is finite, and beyond float64.
+        OverflowError: it is finite and beyond float64.
 
     Example:
         >>> from decimal import Decimal
@@ -50,12 +50,12 @@ def is_complex(value: object) -> bool:
 
 
 def shown(value: object) -> str:
-    """A value as an error message shows it: short, whatever it is, and without communication."""
+    """A value as an error message shows it: short, for any type, and without communication."""
     if is_special_tensor(value):
         return f"a {type(value).__qualname__}"
     try:
         return reprlib.repr(value)
-    except Exception:  # a repr of somebody's own
+    except Exception:  # a repr of the user's own
         return f"<{type(value).__qualname__}>"
 
 
@@ -63,7 +63,7 @@ def number_option(value: object, option: str, allowed: str, *, low: float, high:
     """A numeric option of a call, as a finite float between two limits.
 
     Raises:
-        InvalidArgumentError: it is no such number; the message says what is allowed.
+        InvalidArgumentError: it is not such a number; the message says which are allowed.
         InvalidItemError: a tensor of which this rank has no value.
     """
     number = _option(value, option)
@@ -76,7 +76,7 @@ def whole_option(value: object, option: str, allowed: str, *, low: int, high: in
     """A numeric option of a call, as an int between two limits; 3.0 is 3.
 
     Raises:
-        InvalidArgumentError: it is no such number; the message says what is allowed.
+        InvalidArgumentError: it is not such a number; the message says which are allowed.
         InvalidItemError: a tensor of which this rank has no value.
     """
     number = _option(value, option)
@@ -89,13 +89,13 @@ def _option(value: object, option: str) -> int | float | None:
     with reading_number(value, f"{option}=") as here:
         try:
             number = plain_number(here)
-        except Exception:  # what reads the value may be somebody's own
+        except Exception:  # the value may have methods of the user's own
             return None
     return None if isinstance(number, bool) else number
 
 
 def _own(value: int | float) -> int | float:
-    """The same number without a subclass, which the journal's encoding refuses."""
+    """The same number as an exact builtin: the journal's encoding refuses subclasses."""
     if type(value) in (int, float, bool):
         return value
     return int(value) if isinstance(value, int) else float(value)
@@ -106,7 +106,7 @@ def _only_element(array: Any) -> Any:
     if numpy is not None and isinstance(array, numpy.ma.MaskedArray) and numpy.ma.getmaskarray(array).any():
         return None
     if getattr(getattr(array, "dtype", None), "kind", None) in ("M", "m"):
-        return None  # a date or duration, of which numpy gives an int where Python's own is too coarse or too short
+        return None  # a date or duration, for which numpy gives an int where Python's type is too coarse or too short
     size = 1
     for length in array.shape:
         size *= length

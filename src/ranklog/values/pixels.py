@@ -1,7 +1,7 @@
-"""Arrays of any kind as pixels of eight bits: one rule for images, videos and sprites.
+"""Converts arrays to pixels of eight bits: one rule for images, videos and sprites.
 
-Pictures of one call are read on one scale, so that frames keep their brightness to each other. What is not kept, such
-as values that are clipped, is told in words.
+The images of one call share one scale, so that frames keep their relative brightness. Changes, such as clipped values,
+are returned in words.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from ranklog.values.arrays import real_array
 from ranklog.values.refusing import refused
 
 MAX_PIXELS = 178_956_970
-"""Of one picture. Pillow, by which most readers open pictures, takes more for an attack."""
+"""Per image. Pillow, which most readers use, refuses larger images as an attack."""
 SURELY_BYTES = 8.0
-"""A float above this says that pictures go to 255 and not to 1: those of zero mean and unit variance stay below."""
+"""A float above this means a scale to 255, not to 1. Images of zero mean and unit variance stay below it."""
 
 _GIVE = "numpy or torch arrays HWC, CHW or HW with 1, 3 or 4 channels"
 
 
 def pixels(pictures: Any, what: str) -> tuple[list[Any], str]:
-    """Arrays of bytes, HW or HWC, of pictures HW, HWC or CHW; a shape that could be both is read as HWC.
+    """Byte arrays HW or HWC, from images HW, HWC or CHW; a shape that could be both is read as HWC.
 
-    bool is black and white, uint16 goes to 65535, other integers to 255. Floats go to 1; or to 255, where the largest
-    is above `SURELY_BYTES`. What lies outside is clipped, NaN becomes 0.
+    bool is black and white. The scale ends at 65535 for uint16, at 255 for other integers, and at 1 for floats; at 255
+    for floats if the largest is above `SURELY_BYTES`. Values outside the scale are clipped, NaN becomes 0.
 
     Args:
-        pictures: A list of them, or an array with one more dimension.
-        what: What they are, for errors.
+        pictures: A list of images, or an array with one more dimension.
+        what: Their name in error messages.
 
     Returns:
-        The arrays, and what was changed.
+        The arrays, and in words what was changed.
 
     Raises:
-        InvalidItemError: one is no picture.
+        InvalidItemError: one is not an image.
     """
     if not isinstance(pictures, (list, tuple)):
         pictures = _array(pictures, what)
@@ -66,7 +66,7 @@ def _shaped(array: Any, what: str) -> Any:
 
 
 def check_size(size: tuple[int, int], what: str) -> None:
-    """Refuse a picture that readers will not open.
+    """Refuse an image that is too large for readers.
 
     Raises:
         InvalidItemError: it has too many pixels.
@@ -74,7 +74,7 @@ def check_size(size: tuple[int, int], what: str) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
         raise InvalidItemError(
-            f"{what} is {width} by {height}, more than the {MAX_PIXELS} pixels that readers of pictures open: give a "
+            f"{what} is {width} by {height}, more than the {MAX_PIXELS} pixels that readers of images open: give a "
             "smaller one, or log its file with kind='artifact'"
         )
 
@@ -95,11 +95,11 @@ def _to_bytes(arrays: Sequence[Any]) -> tuple[list[Any], str]:
 
 
 def _float_scale(arrays: Sequence[Any]) -> tuple[float, str]:
-    """What is white, and what of the values is not kept."""
+    """The value of white, and in words which values are changed."""
     import numpy as np
 
     nans = sum(int(np.isnan(array).sum()) for array in arrays)
-    # Ignores NaN, and gives it where there is nothing else.
+    # fmin and fmax ignore NaN, and give NaN if there is nothing else.
     low = min(float(np.fmin.reduce(array, axis=None)) for array in arrays)
     high = max(float(np.fmax.reduce(array, axis=None)) for array in arrays)
     largest = high

@@ -1,7 +1,7 @@
-"""Turns any Python value into plain data: exact builtins that the journal and every JSON reader can hold. Pure.
+"""Converts Python values to plain data: exact builtins that the journal and every JSON reader can hold. Pure.
 
-One rule for parameters, tables, dicts and the options of items. `to_scalar` is for one value, `to_plain` for what
-holds others, `key_text` for keys and names of columns. The rule is in ``docs/reference/kinds.md``.
+The one rule for parameters, tables, dicts and options of items. `to_scalar` converts one value, `to_plain` a container,
+`key_text` keys and column names. The rule is documented in ``docs/reference/kinds.md``.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from ranklog.values.numbers import shown
 
 MAX_DEPTH = 100
 INT_LIMIT = 2**63
-"""JSON readers such as pyarrow and pandas have 64 bits for an int, and no more."""
+"""JSON readers such as pyarrow and pandas have 64 bits for an int."""
 
 Plain = Scalar | list[Any] | dict[str, Any]
 
 
 class NotPlain(ValueError):  # noqa: N818 - a reason for the caller's own error
-    """A value that cannot become plain data, and why."""
+    """A value cannot become plain data; the message says why."""
 
 
 class NoScalar:
-    """What `to_scalar` returns for a value that is not a scalar."""
+    """Type of the result of `to_scalar` for a value that is not a scalar."""
 
 
 NO_SCALAR = NoScalar()
 
 
 def to_scalar(value: Any) -> Scalar | NoScalar:
-    """One value as an exact builtin, or as text that loses nothing; `NO_SCALAR` for anything else.
+    """One value as an exact builtin, or as text without loss; `NO_SCALAR` for other values.
 
     Example:
         >>> from decimal import Decimal
@@ -69,7 +69,7 @@ def _sized(number: int) -> Scalar:
         return number
     try:
         return str(number)
-    except ValueError:  # beyond the number of digits that Python converts
+    except ValueError:  # more digits than Python converts
         return hex(number)
 
 
@@ -79,7 +79,7 @@ def _of_zero_dimensions(value: Any) -> Scalar | NoScalar:
     if kind in ("m", "M"):
         text = str(value)
         return None if text == "NaT" else text
-    item = value.tolist()  # unlike item, it knows numpy's masked values
+    item = value.tolist()  # unlike item, it supports numpy's masked values
     if type(item) is not type(value):
         return to_scalar(item)
     if kind == "f":  # longer than float64
@@ -148,29 +148,29 @@ def keyed(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def to_plain(value: Any, other: Callable[[Any], Scalar] | None = None) -> Plain:
-    """A value, with all that it holds, as builtins. Floats stay floats, also NaN and infinities.
+    """A value with everything that it contains, as builtins. Floats stay floats, also NaN and infinities.
 
     Args:
         value: Anything.
-        other: Gives a scalar for what has none of its own, and no fields or elements; None refuses that.
+        other: Makes a scalar from a value without fields or elements; None refuses such values.
 
     Raises:
-        NotPlain: a value has no plain form, keys collide, or it is nested too deeply or holds itself.
+        NotPlain: a value has no plain form, keys collide, or it is nested too deeply or contains itself.
     """
     return _Walk(other).plain(value)
 
 
 class Inside:
-    """The values that a walk is inside of: it refuses those that hold themselves, and too many levels."""
+    """The containers around a value; refuses containers that contain themselves, and too many levels."""
 
     def __init__(self) -> None:
         self._ids: list[int] = []
 
     def enter(self, value: object) -> None:
-        """Go into a value.
+        """Enter a container.
 
         Raises:
-            NotPlain: it holds itself, or is nested too deeply.
+            NotPlain: it contains itself, or is nested too deeply.
         """
         if id(value) in self._ids:
             raise NotPlain(f"a {type(value).__qualname__} in it holds itself: leave that out")
@@ -179,7 +179,7 @@ class Inside:
         self._ids.append(id(value))
 
     def leave(self) -> None:
-        """Go out of the last value."""
+        """Leave the last container."""
         self._ids.pop()
 
 
@@ -189,7 +189,7 @@ class _Walk:
         self._inside = Inside()
 
     def plain(self, value: Any) -> Plain:
-        # The types of nearly all cells first, by identity: a table has many.
+        # The types of nearly all cells come first, by identity, because a table has many cells.
         kind = type(value)
         if kind is str:
             return value if value.isascii() else storable(value)
@@ -219,7 +219,7 @@ class _Walk:
 
 
 def _row_of(value: Any) -> Mapping[str, Any] | None:
-    """A row of a structured array, by the names of its fields."""
+    """A row of a structured array, by field names."""
     names = getattr(getattr(value, "dtype", None), "names", None)
     if not names or dimensions_of(value) != 0:
         return None
@@ -227,7 +227,7 @@ def _row_of(value: Any) -> Mapping[str, Any] | None:
 
 
 def _numbers(value: Any) -> list[Any] | None:
-    """A numpy array of numbers as lists, all at once; None where its elements need a look each."""
+    """A numpy array of numbers as lists, at once; None if its elements have to be converted one by one."""
     numpy = loaded("numpy")
     if numpy is None or type(value) is not numpy.ndarray or value.ndim == 0:
         return None

@@ -1,4 +1,4 @@
-"""Errors for items that cannot be stored: what was given, why it is refused, what to give instead."""
+"""Errors for items that cannot be stored: they name the item, the reason, and allowed items."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def wrong_item(item: object, name: str, kind: str, why: str = "") -> InvalidItem
 
 
 def refused(item: object, what: str, why: str, give: str) -> InvalidItemError:
-    """The error for an item, or a part of one such as its weights, that cannot be stored."""
+    """The error for an item, or for a part of one such as its weights, that cannot be stored."""
     type_ = f"{type(item).__module__}.{type(item).__qualname__}".removeprefix("builtins.")
     return InvalidItemError(f"{what} is a {type_}{why}: give {give}")
 
 
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
-    """Turn what goes wrong with the user's item into an error of ours: libraries and objects raise what they like.
+    """Turn any exception that the user's item causes inside into an `InvalidItemError`.
 
     Raises:
-        InvalidItemError: in place of any exception that is none of ours.
+        InvalidItemError: for every exception but `RanklogError`.
     """
     try:
         yield

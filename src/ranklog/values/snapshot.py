@@ -1,9 +1,9 @@
-"""Snapshots of scalars, taken in the training thread without waiting for a device.
+"""Snapshots of metrics, taken in the training thread without waiting for a device.
 
-In: what users log as a metric: numbers of any kind, arrays and tensors of one element. Out: floats at once, or a
-`Deferred` that the drain thread resolves later. A tensor is copied where it lies, so that it may be changed right
-after the call, and the training thread never reads it: from CUDA devices the copies of one call travel together
-(`ranklog.values.cuda`), on other devices the drain thread reads each copy.
+In: numbers of any type, and arrays and tensors of one element. Out: floats, or a `Deferred` value that the drain thread
+reads later. A tensor is copied on its own device, so that the program may change it right after the call; the training
+thread never reads it. The tensors of one call that are on CUDA devices are transferred together
+(`ranklog.values.cuda`). On other devices the drain thread reads each copy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Deferred(Protocol):
 
 
 class _Clone:
-    """A tensor's copy on its own device, of a kind that is read without more ado."""
+    """A copy of a plain tensor, on its own device."""
 
     __slots__ = ("_tensor",)
 
@@ -40,7 +40,7 @@ class _Clone:
 
 
 class _GuardedClone(_Clone):
-    """The same of a tensor whose class is not torch's own, and might communicate."""
+    """A copy of a tensor whose class is not torch's own, and might communicate."""
 
     __slots__ = ("_what",)
 
@@ -61,7 +61,7 @@ def take(value: object, name: str) -> Value:
     """Snapshot one scalar.
 
     Raises:
-        InvalidItemError: when the value is no scalar.
+        InvalidItemError: the value is not a scalar.
     """
     if isinstance(value, (int, float)):
         return _to_float(value, name)
@@ -74,7 +74,7 @@ def take_mapping(values: Mapping[str, object]) -> dict[str, Value]:
     """Snapshot a mapping of scalars.
 
     Raises:
-        InvalidItemError: when a value is no scalar.
+        InvalidItemError: a value is not a scalar.
     """
     on_cuda: dict[str, Any] = {}
     taken = {
@@ -99,7 +99,7 @@ def _from_cuda(tensors: dict[str, Any]) -> dict[str, Deferred]:
 
 
 def _take(value: Any, name: str, on_cuda: dict[str, Any]) -> Value:
-    """Snapshot what is no Python number; a tensor on a CUDA device is put aside, and 0 holds its place in the order."""
+    """Snapshot a value that is not a Python number. A CUDA tensor goes into ``on_cuda``, and 0 keeps its place."""
     torch = loaded("torch")
     if torch is None or not isinstance(value, torch.Tensor):
         return _to_float(value, name)
@@ -115,14 +115,14 @@ def _readable(torch: Any, tensor: Any, name: str) -> Any:
     """A tensor of one element that can be read later.
 
     Raises:
-        InvalidItemError: nothing that a thread beside could read.
+        InvalidItemError: another thread could not read it.
     """
     if has_no_values(tensor) or tensor.is_nested or tensor.numel() != 1:
         raise _no_scalar(tensor, name)
     try:
         tensor = tensor.dequantize() if tensor.is_quantized else tensor
         tensor = tensor.to_dense() if tensor.layout is not torch.strided else tensor
-    except (RuntimeError, TypeError) as error:  # torch has not every layout for every dtype
+    except (RuntimeError, TypeError) as error:  # torch does not support every layout for every dtype
         raise _no_scalar(tensor, name) from error
     dtype = tensor.dtype
     if dtype not in _real:
@@ -136,7 +136,7 @@ _real: dict[Any, bool] = {}
 
 
 def _is_real(torch: Any, dtype: Any) -> bool:
-    """Whether tensors of a dtype hold real numbers: some hold bits, of which torch itself can make nothing."""
+    """Whether tensors of a dtype hold real numbers. Some hold bits that torch itself cannot convert."""
     if dtype.is_complex:
         return False
     try:
@@ -154,13 +154,13 @@ def _to_float(value: Any, name: str) -> float:
     except OverflowError:
         what = "an int that no float64 can hold" if isinstance(value, int) else "beyond float64"
         raise InvalidItemError(f"metric {name!r} is {what}: give a smaller number") from None
-    except Exception as error:  # what reads the value may be somebody's own
+    except Exception as error:  # the value may have methods of the user's own
         raise _no_scalar(value, name) from error
     raise _no_scalar(value, name)
 
 
 def resolve(values: Mapping[str, Value]) -> dict[str, float]:
-    """Read what was deferred."""
+    """Read deferred values."""
     return {
         name: v if type(v) is float else float(v) if isinstance(v, int) else v.resolve()  # type: ignore[union-attr]
         for name, v in values.items()
@@ -170,7 +170,7 @@ def resolve(values: Mapping[str, Value]) -> dict[str, float]:
 def _no_scalar(value: object, name: str) -> InvalidItemError:
     try:
         shape, imaginary = tuple(getattr(value, "shape", ())), is_complex(value)
-    except Exception:  # nested tensors have no shape, and what is somebody's own may raise anything
+    except Exception:  # nested tensors have no shape, and objects of the user's may raise anything
         shape, imaginary = (), False
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     given = f"a {kind} of shape {shape}" if shape else f"a {kind}"

@@ -1,7 +1,7 @@
-"""Tables of every shape as names of columns and rows. Pure; imports no package.
+"""Reads tables of many types as column names and rows. Pure; imports no package.
 
-In: a DataFrame or Series of pandas or what turns into one, an arrow or polars table, (columns, rows), a mapping of
-columns, a list of rows with names. Out: texts and rows of cells as they were given.
+In: a pandas DataFrame or Series or an object that converts to one, an arrow or polars table, (columns, rows), a mapping
+of columns, or a list of rows with names. Out: column names as text, and rows of cells as they were given.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Table(msgspec.Struct, frozen=True):
     Attributes:
         columns: Names, each once.
         rows: Cells as they were given.
-        changed: Which names were changed, in words; empty for none.
+        changed: In words, which names were changed; empty for none.
     """
 
     columns: list[str]
@@ -30,10 +30,10 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def columns_and_rows(item: Any) -> Table | None:
-    """The table in an item; None where there is none.
+    """The table in an item; None if it is not a table.
 
     Raises:
-        NotPlain: it is a table, but a ragged one, or two of its columns have one name.
+        NotPlain: it is a table, but its rows differ in length or two of its columns have one name.
     """
     table = _of_frame(item) or _of_arrow(item) or _of_polars(item)
     if table is not None:
@@ -50,14 +50,14 @@ def columns_and_rows(item: Any) -> Table | None:
 
 
 def _of_frame(item: Any) -> Table | None:
-    """A frame of pandas, or a series: an index that says something comes first."""
+    """A pandas DataFrame or Series; an index that is not the default comes first."""
     if hasattr(item, "to_frame") and hasattr(item, "index") and not hasattr(item, "columns"):
         item = item.to_frame()
     if not (hasattr(item, "columns") and hasattr(item, "itertuples")):
         return None
     index = index_columns(item)
     given = [key_text(name) for name in item.columns]
-    # Names of the user's own columns stay, whatever the index is called.
+    # The user's own columns keep their names, whatever the index is called.
     names = distinct([*given, *(name for name, _ in index)])
     rows = item.itertuples(index=False, name=None)
     cells = [values for _, values in index]
@@ -67,7 +67,7 @@ def _of_frame(item: Any) -> Table | None:
 
 
 def index_columns(frame: Any) -> list[tuple[str, list[Any]]]:
-    """Names and values of a frame's index; none where it only counts the rows."""
+    """Names and values of a frame's index; none if it only counts the rows."""
     index = frame.index
     if type(index).__name__ == "RangeIndex" and index.name is None and (index.start, index.step) == (0, 1):
         return []
@@ -82,7 +82,7 @@ def index_columns(frame: Any) -> list[tuple[str, list[Any]]]:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Names of columns; a second one of a name gets a number behind it, as pandas has it when it reads a file.
+    """Distinct column names; a repeated name gets a number, as in `pandas.read_csv`.
 
     Example:
         >>> distinct(["x", "x", "x.1"])
@@ -103,13 +103,13 @@ def _changed(names: Sequence[str], now: Sequence[str]) -> str:
 
 
 def _named(names: Sequence[str], rows: list[list[Any]]) -> Table:
-    """A table whose columns may have one name."""
+    """A table whose columns may share a name."""
     now = distinct(names)
     return Table(now, rows, _changed(names, now))
 
 
 def _of_arrow(item: Any) -> Table | None:
-    """A table or record batch of pyarrow: its own values, where pandas would turn ints with gaps into floats."""
+    """A pyarrow table or record batch. Its own values are read: pandas would turn ints with gaps into floats."""
     if not (hasattr(item, "schema") and hasattr(item, "column_names") and hasattr(item, "to_pylist")):
         return None
     columns = [column.to_pylist() for column in item.columns]
