@@ -67,7 +67,7 @@ def in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (create_logger, "option", "options"),
         (create_logger, "backend", "backends"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_an_unknown_argument_is_an_error_that_names_the_one_that_was_meant(make: Any, given: str, meant: str) -> None:
     with pytest.raises(InvalidArgumentError, match=rf"has no argument {given}= \(did you mean {meant}=\?\)"):
