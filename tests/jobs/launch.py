@@ -10,9 +10,9 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import msgspec
+from fork_server import server as fork_server
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -75,30 +75,32 @@ class Ranks:
         script: What each runs.
         arguments: Its arguments.
         cwd: Where.
+        per_node: How many of them are on a node; all of them without it.
         extra: Further environment variables.
     """
 
-    def __init__(self, size: int, script: Path, *arguments: str, cwd: Path, **extra: str) -> None:
+    def __init__(
+        self, size: int, script: Path, *arguments: str, cwd: Path, per_node: int | None = None, **extra: str
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
+        per_node = per_node or size
         self._processes = [
-            subprocess.Popen(
-                [sys.executable, str(script), *arguments],
+            fork_server().start(
+                str(script),
+                *arguments,
                 cwd=cwd,
                 env=job_environment(
                     **extra,
                     MASTER_ADDR="127.0.0.1",
                     MASTER_PORT=str(port),
                     WORLD_SIZE=str(size),
-                    LOCAL_WORLD_SIZE=str(size),
+                    LOCAL_WORLD_SIZE=str(per_node),
                     RANK=str(rank),
-                    LOCAL_RANK=str(rank),
-                    GROUP_RANK="0",
+                    LOCAL_RANK=str(rank % per_node),
+                    GROUP_RANK=str(rank // per_node),
                 ),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
             )
             for rank in range(size)
         ]
@@ -109,18 +111,17 @@ class Ranks:
         for rank in ranks:
             process = self._processes[rank]
             try:
-                output, _ = process.communicate(timeout=timeout_s)
+                output = process.communicate(timeout=timeout_s)
             except subprocess.TimeoutExpired:
                 self.kill()
-                raise AssertionError(f"rank {rank} hangs; its output so far:\n{process.communicate()[0]}") from None
+                raise AssertionError(f"rank {rank} hangs; its output so far:\n{process.communicate()}") from None
+            assert process.returncode is not None
             done[rank] = Finished(process.returncode, output)
         return done
 
-    def output(self, rank: int) -> IO[str]:
-        """What a rank prints, while it runs."""
-        stream = self._processes[rank].stdout
-        assert stream is not None
-        return stream
+    def wait_for_line(self, rank: int) -> str:
+        """Wait for the next line that a rank prints."""
+        return self._processes[rank].readline()
 
     def send(self, rank: int, number: signal.Signals) -> None:
         """Send a signal to one rank."""

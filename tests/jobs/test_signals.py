@@ -87,8 +87,7 @@ def test_sigterm_ends_the_process_as_ever_with_everything_logged_in_the_journal(
 def test_sigterm_inside_a_collective_brings_the_journal_up_to_date_and_ends_the_process(tmp_path: Path) -> None:
     ranks = Ranks(2, JOB, "collective", str(tmp_path), cwd=tmp_path)
     try:
-        output = ranks.output(0)
-        assert output.readline() == "ready\n"
+        assert ranks.wait_for_line(0) == "ready\n"
         ranks.send(0, signal.SIGTERM)
         assert ranks.finish([0])[0].code == -signal.SIGTERM
     finally:

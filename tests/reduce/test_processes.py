@@ -1,13 +1,11 @@
 """Reduction over real processes with torch.distributed, next to the user's own all_reduces."""
 
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from launch import Ranks
 
 from ranklog.model.record import Coverage, Metrics, Record
 
@@ -32,30 +30,8 @@ class Result(msgspec.Struct):
 
 
 def run(size: int, out: Path) -> Result:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    common = {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size),
-        "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(JOB.parents[3] / "src"),
-    }  # fmt: skip
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(JOB), str(out)],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    try:
-        for process in processes:
-            text, _ = process.communicate(timeout=200)
-            assert process.returncode == 0, text
-    finally:
-        for process in processes:
-            process.kill()
+    for done in Ranks(size, JOB, str(out), cwd=out.parent).finish(range(size), timeout_s=200).values():
+        assert done.code == 0, done.output
     return msgspec.json.decode(out.read_bytes(), type=Result)
 
 

@@ -3,7 +3,6 @@
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from launch import Ranks
 
 from ranklog.abc import Strategy, World
 from ranklog.model.errors import WorldError
@@ -59,45 +59,14 @@ def test_a_fake_world_keeps_the_promises(name: str, size: int) -> None:
     on_threads(list(FakeWorld(size).ranks()), CHECKS[name])
 
 
-def start_job(size: int, *args: str, per_node: int | None = None) -> list[tuple[int, str]]:
-    """Run the job on ``size`` processes as torchrun would; returns each one's exit code and output."""
-    per_node = per_node or size
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    common = {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size),
-        "LOCAL_WORLD_SIZE": str(per_node),
-        "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(JOB.parents[2] / "src"),
-    }  # fmt: skip
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(JOB), *args],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank % per_node), "GROUP_RANK": str(rank // per_node)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    out: list[tuple[int, str]] = []
-    try:
-        for process in processes:
-            text, _ = process.communicate(timeout=120)
-            out.append((process.returncode, text))
-    finally:
-        for process in processes:
-            process.kill()
-    return out
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "per_node", "mode"), [(2, 2, "flat"), (4, 2, "by-node"), (5, 3, "by-node")])
-def test_torch_keeps_the_promises(size: int, per_node: int, mode: str) -> None:
-    for code, text in start_job(size, mode, per_node=per_node):
-        assert code == 0, text
+def test_torch_keeps_the_promises(size: int, per_node: int, mode: str, tmp_path: Path) -> None:
+    ranks = Ranks(size, JOB, mode, cwd=tmp_path, per_node=per_node)
+    for done in ranks.finish(range(size)).values():
+        assert done.code == 0, done.output
         for name in [*CHECKS, "absent ranks", "time limit", "close"]:
-            assert f"{name}: ok" in text
+            assert f"{name}: ok" in done.output
 
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=60), st.integers(2, 8))
