@@ -15,7 +15,7 @@ MPIRUN = [str(BIN / "mpirun"), "--allow-run-as-root", "--oversubscribe", "--bind
 LAUNCHERS: dict[str, list[str]] = {
     "single": [],
     "torch": ["-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--nproc-per-node"],
-    "horovod": [str(BIN / "horovodrun"), "-H", "localhost:2", "--network-interfaces", "lo", "-np"],
+    "horovod": [str(BIN / "horovodrun"), "--gloo", "-H", "localhost:2", "--network-interfaces", "lo", "-np"],
     "mpi": [*MPIRUN, "-n"],
     "ray": [],
 }
@@ -45,6 +45,7 @@ def environment(**extra: str) -> dict[str, str]:
             "RAY_ADDRESS": "local",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's way to say that all nodes are 127.0.0.1
             "RAY_TRAIN_V2_ENABLED": "1",
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # another process that imports Ray Train, for clouds
             **extra,
         }
     )
