@@ -27,9 +27,11 @@ def serve(home: Path, port: int | None = None, host: str = "127.0.0.1") -> Itera
     home.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "a")]
+    # It would start eight more processes that import MLflow and wait for jobs, none of which concerns tracking.
+    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, "--workers", "1"], cwd=home, stdout=log, stderr=log, start_new_session=True
+            [*command, "--workers", "1"], cwd=home, env=env, stdout=log, stderr=log, start_new_session=True
         )
         try:
             _wait_until_it_answers(f"http://{host}:{port}/health", process)
