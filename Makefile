@@ -8,9 +8,8 @@ READY  := $(VENV)/.ready
 JOINED := $(VENV)/.runtimes
 IMAGES := $(VENV)/.containers
 
-# Their tests start many processes, a cluster or builds, and have the machine for themselves.
-MANY   := $(addprefix tests/,cluster containers faults jobs reduce soak world)
-
+# Python keeps the bytecode of our own modules too: most tests start new interpreters.
+unexport PYTHONDONTWRITEBYTECODE
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
@@ -34,11 +33,10 @@ demo: $(READY)  ## Train on real data over two ranks, then read the result back 
 	$(BIN)/python examples/demo.py
 
 test: $(JOINED) $(IMAGES) lint types contracts  ## Install what is missing and run every check and test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 $(MANY:%=--ignore=%)
-	$(BIN)/python -m pytest --durations=15 $(MANY)
+	$(BIN)/python -m pytest -n 2 --durations=30
 
 check: $(READY) lint types contracts  ## The fast loop: lint, types, contracts, unit tests
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow" -n 2
 
 lint: $(READY)
 	$(BIN)/ruff check .

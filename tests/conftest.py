@@ -8,8 +8,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import workers
 from cluster import ROOT, Slurm, wait_until
 from hypothesis import settings
 from images import build_oci, build_sif
@@ -56,8 +58,15 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.exit(f"CI=true and these components are missing: {', '.join(missing)}", returncode=1)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> workers.Scheduling:
+    """Deal the tests out as `workers` says."""
+    return workers.Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without a Slurm of one's own the tests that need one are skipped; in CI they fail."""
+    """Put the long tests first. Without a Slurm of one's own, skip the tests that need one; in CI they fail."""
+    items.sort(key=lambda item: workers.position(item.nodeid))
     missing = os.geteuid() != 0 or not all(map(shutil.which, ("slurmctld", "slurmd", "munged")))
     for item in items:
         if Path(item.fspath).parent.name == "cluster":
