@@ -6,13 +6,16 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from fork_server import server as fork_server
+
+AGENT = Path(__file__).with_name("torchrun.py")
+TORCHRUN = ("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0")
+"""Options of every job: each meets at a port of its own."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -52,19 +55,20 @@ def torchrun(
         path.write_text(textwrap.dedent(script))
     else:
         path = script
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", *options, str(path), *arguments]
-    process = subprocess.Popen(
-        command, cwd=cwd, env=job_environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+    words = (*TORCHRUN, *options, str(path), *arguments)
+    return run_agent(ranks, *words, cwd=cwd, timeout_s=timeout_s, env=job_environment(**extra))
+
+
+def run_agent(ranks: int, *words: str, cwd: Path, timeout_s: float, env: Mapping[str, str]) -> Finished:
+    """Run torchrun with these words to its end; the output of all ranks comes back together."""
+    agent = fork_server().start(str(AGENT), "--nproc-per-node", str(ranks), *words, cwd=cwd, env=env)
     try:
-        output, _ = process.communicate(timeout=timeout_s)
+        output = agent.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        output, _ = process.communicate()
-        raise AssertionError(f"the job hung; its output so far:\n{output}") from None
-    return Finished(process.returncode, output)
+        agent.send_signal(signal.SIGTERM)  # it ends its ranks
+        raise AssertionError(f"the job hung; its output so far:\n{agent.communicate()}") from None
+    assert agent.returncode is not None
+    return Finished(agent.returncode, output)
 
 
 class Ranks:

@@ -7,14 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from launch import Finished, job_environment
+from launch import TORCHRUN, Finished, job_environment, run_agent
 
 BIN = Path(sys.executable).parent
 MPIRUN = [str(BIN / "mpirun"), "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
 
 LAUNCHERS: dict[str, list[str]] = {
     "single": [],
-    "torch": ["-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--nproc-per-node"],
     "horovod": [str(BIN / "horovodrun"), "--gloo", "-H", "localhost:2", "--network-interfaces", "lo", "-np"],
     "mpi": [*MPIRUN, "-n"],
     "ray": [],
@@ -26,8 +25,6 @@ def command(launcher: str, ranks: int, script: Path, *arguments: str) -> list[st
     words = LAUNCHERS[launcher]
     if launcher in ("single", "ray"):
         return [sys.executable, str(script), *arguments]
-    if launcher == "torch":
-        return [sys.executable, *words, str(ranks), str(script), *arguments]
     return [*words, str(ranks), sys.executable, str(script), *arguments]
 
 
@@ -53,6 +50,9 @@ def environment(**extra: str) -> dict[str, str]:
 
 def start(launcher: str, ranks: int, script: Path, *arguments: str, cwd: Path, timeout_s: float = 240) -> Finished:
     """Run a script to its end; the output of all ranks comes back together."""
+    if launcher == "torch":
+        words = (*TORCHRUN, str(script), *arguments)
+        return run_agent(ranks, *words, cwd=cwd, timeout_s=timeout_s, env=environment(HOME=str(cwd)))
     process = subprocess.Popen(
         command(launcher, ranks, script, *arguments), cwd=cwd, env=environment(HOME=str(cwd)), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
