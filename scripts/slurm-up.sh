@@ -38,6 +38,8 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
+# A job that may begin at some later time is looked at each second, not each minute.
+SchedulerParameters=sched_interval=1
 SlurmdParameters=config_overrides
 MpiDefault=none
 KillWait=5

@@ -16,11 +16,17 @@ OVER = frozenset(["BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 120, why: Callable[[], str] = str) -> None:
-    """Wait for something that another process does."""
+    """Wait for something that another process does.
+
+    Args:
+        condition: What is asked twice a second; Slurm and servers answer each question with some CPU time.
+        timeout_s: Seconds until it has failed.
+        why: Tells the reason then.
+    """
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, why()
-        time.sleep(0.1)
+        time.sleep(0.5)
 
 
 class Slurm:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,29 +91,32 @@ def _is_readable(descriptor: int, end_s: float) -> bool:
 
 
 class Server:
-    """The process to fork from."""
+    """The client's end of a process to fork from.
 
-    def __init__(self) -> None:
+    Args:
+        channel: Connected to `serve`.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
         self._ended: dict[int, int] = {}
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
 
     def start(self, *command: str, cwd: Path, env: Mapping[str, str]) -> Forked:
         """Run a script with arguments."""
         ours, theirs = os.pipe()
-        request = {"command": command, "cwd": str(cwd), "env": dict(env)}
-        socket.send_fds(self._channel, [json.dumps(request).encode()], [theirs])
+        pid = self.fork(command, str(cwd), env, theirs)
         os.close(theirs)
+        return Forked(self, pid, ours)
+
+    def fork(
+        self, command: Sequence[str], cwd: str, env: Mapping[str, str], output: int, unbuffered: bool = False
+    ) -> int:
+        """Run a script that writes to a descriptor; returns the number of its process."""
+        request = {"command": command, "cwd": cwd, "env": dict(env), "unbuffered": unbuffered}
+        socket.send_fds(self._channel, [json.dumps(request).encode()], [output])
         while (pid := self._receive()) is None:
             pass
-        return Forked(self, pid, ours)
+        return pid
 
     def status(self, pid: int, timeout_s: float) -> int | None:
         """Return the exit status of a process, or None if it does not end in time."""
@@ -135,10 +138,24 @@ class Server:
 @functools.cache
 def server() -> Server:
     """Return the server of this process, which starts at the first call."""
-    return Server()
+    ours, theirs = channel()
+    with theirs:
+        subprocess.Popen(
+            [sys.executable, __file__, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    return Server(ours)
 
 
-def serve(channel: socket.socket) -> tuple[dict[str, Any], int]:
+def channel() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a channel between a client and `serve`."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def serve(client: socket.socket) -> tuple[dict[str, Any], int]:
     """Fork for each request; returns the request and the output's descriptor in the new process.
 
     Raises:
@@ -147,7 +164,7 @@ def serve(channel: socket.socket) -> tuple[dict[str, Any], int]:
     running: set[int] = set()
 
     def tell(**message: int) -> None:
-        channel.send(json.dumps(message).encode())
+        client.send(json.dumps(message).encode())
 
     def reap(*_: object) -> None:
         for pid in list(running):
@@ -158,7 +175,7 @@ def serve(channel: socket.socket) -> tuple[dict[str, Any], int]:
 
     signal.signal(signal.SIGCHLD, reap)
     while True:
-        data, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 1)
+        data, descriptors, _, _ = socket.recv_fds(client, MESSAGE_BYTES, 1)
         if not data:
             sys.exit()
         # The end of a process must not be told before its start.
@@ -174,7 +191,8 @@ def serve(channel: socket.socket) -> tuple[dict[str, Any], int]:
 
 
 def run(request: dict[str, Any], output: int) -> None:
-    """Run a script as the main module of this process."""
+    """Run a script as the main module of this process, which leads a session of its own."""
+    os.setsid()
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
@@ -184,6 +202,7 @@ def run(request: dict[str, Any], output: int) -> None:
     sys.argv = request["command"]
     script = Path(sys.argv[0])
     sys.path[:1] = [str(script.parent), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.stdout.reconfigure(write_through=request["unbuffered"])  # type: ignore[union-attr]
     main = types.ModuleType("__main__")
     main.__file__ = str(script)
     sys.modules["__main__"] = main
