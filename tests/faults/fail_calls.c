@@ -7,6 +7,7 @@
  * FAULT_TIMES  that many fail then; all if not given
  * FAULT_TORN   if given, each second write that fails has come short by half before, as where space runs out in it
  * FAULT_WHILE  file: calls fail only while it is there ("space returns" when it is removed)
+ * FAULT_STALL  file, made when the first call begins to wait: calls do not fail, they wait while FAULT_WHILE is there
  * FAULT_OWN    directory: a close that fails has closed, and the program has opened a file here that has the number now
  */
 #define _GNU_SOURCE
@@ -22,6 +23,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 static int counted, torn;
@@ -64,6 +66,15 @@ static int chosen(const char *call)
     return 0;
 }
 
+/* Wait, as on a file system whose server does not answer, until the fault is over. */
+static void stall(const char *marker)
+{
+    const struct timespec pause = {0, 5000000};
+    syscall(SYS_mknodat, AT_FDCWD, marker, S_IFREG | 0600, 0);
+    while (syscall(SYS_faccessat, AT_FDCWD, getenv("FAULT_WHILE"), F_OK) == 0)
+        nanosleep(&pause, NULL);
+}
+
 /* Whether this call is to fail; sets errno. `mine` says whether it concerns a path below the directory. */
 static int strikes(const char *call, int mine)
 {
@@ -76,6 +87,10 @@ static int strikes(const char *call, int mine)
     int number = __atomic_fetch_add(&counted, 1, __ATOMIC_SEQ_CST) - atoi(getenv("FAULT_SKIP"));
     if (number < 0 || (times && number >= atoi(times)))
         return 0;
+    if (getenv("FAULT_STALL")) {
+        stall(getenv("FAULT_STALL"));
+        return 0;
+    }
     errno = atoi(getenv("FAULT_ERROR"));
     return 1;
 }

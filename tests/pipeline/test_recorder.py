@@ -3,7 +3,6 @@
 import errno
 import threading
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,10 @@ from ranklog.model.losses import DROPPED
 from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, End, Event, File, Item, Metrics, Record
 from ranklog.pipeline.backlog import size_of
-from ranklog.pipeline.drain import Drain, Sample
+from ranklog.pipeline.inbox import Entry, Inbox
 from ranklog.pipeline.recorder import Recorder
+from ranklog.pipeline.records import RecordBuilder
+from ranklog.pipeline.stall import DiskCalls
 from ranklog.process.blackbox import LastValues
 from ranklog.process.health import Health
 from ranklog.reduce.buffer import Buffer
@@ -66,11 +67,9 @@ def told() -> Iterator[list[str]]:
     out += [str(each.message) for each in caught if issubclass(each.category, RanklogWarning)]
 
 
-def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit_bytes: int) -> Recorder:
-    monkeypatch.setenv("RANKLOG_BUFFER_MIB", repr(limit_bytes / 2**20))
-    return Recorder(
-        tmp_path, Attempt(PROTOCOL, "run", 0, Place(), "host", 1, 0, ()), wake=lambda: None, health=Health()
-    )
+def recorder(tmp_path: Path, limit_bytes: int) -> Recorder:
+    attempt = Attempt(PROTOCOL, "run", 0, Place(), "host", 1, 0, ())
+    return Recorder(tmp_path, attempt, wake=lambda: None, health=Health(), limit_bytes=limit_bytes, disk=DiskCalls())
 
 
 def journaled(run_dir: Path) -> list[Record]:
@@ -85,10 +84,8 @@ def test_the_sizes_that_these_tests_count_with_are_the_ones_that_are_estimated()
     assert (size_of(metrics(0)), size_of(item(0))) == (METRIC_BYTES, ITEM_BYTES)
 
 
-def test_what_waited_within_the_bound_is_journaled_once_and_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: Disk
-) -> None:
-    kept = recorder(tmp_path, monkeypatch, 100 * METRIC_BYTES)
+def test_what_waited_within_the_bound_is_journaled_once_and_in_order(tmp_path: Path, disk: Disk) -> None:
+    kept = recorder(tmp_path, 100 * METRIC_BYTES)
     kept.write([metrics(0)])
     disk.full = True
     with told() as texts:
@@ -103,10 +100,8 @@ def test_what_waited_within_the_bound_is_journaled_once_and_in_order(
     assert "free space or quota" in text, "the cure"
 
 
-def test_above_the_bound_the_oldest_contents_go_first_and_then_the_newest_metrics(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: Disk
-) -> None:
-    kept = recorder(tmp_path, monkeypatch, 10 * METRIC_BYTES)
+def test_above_the_bound_the_oldest_contents_go_first_and_then_the_newest_metrics(tmp_path: Path, disk: Disk) -> None:
+    kept = recorder(tmp_path, 10 * METRIC_BYTES)
     disk.full = True
     with told():
         kept.write([item(0), metrics(1), item(2)])
@@ -120,9 +115,9 @@ def test_above_the_bound_the_oldest_contents_go_first_and_then_the_newest_metric
 
 
 def test_what_was_dropped_is_counted_told_once_and_said_by_the_run_when_the_disk_is_well(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: Disk
+    tmp_path: Path, disk: Disk
 ) -> None:
-    kept = recorder(tmp_path, monkeypatch, 10 * METRIC_BYTES)
+    kept = recorder(tmp_path, 10 * METRIC_BYTES)
     for times, first in enumerate((0, 100), start=1):  # the disk fills up twice
         disk.full = True
         with told() as texts:
@@ -138,10 +133,8 @@ def test_what_was_dropped_is_counted_told_once_and_said_by_the_run_when_the_disk
     assert steps(tmp_path) == [*range(10), 50, 51, *range(100, 110), 150, 151]
 
 
-def test_what_waits_when_the_journal_is_closed_is_counted_as_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: Disk
-) -> None:
-    kept = recorder(tmp_path, monkeypatch, 100 * METRIC_BYTES)
+def test_what_waits_when_the_journal_is_closed_is_counted_as_lost(tmp_path: Path, disk: Disk) -> None:
+    kept = recorder(tmp_path, 100 * METRIC_BYTES)
     disk.full = True
     with told():
         kept.write([metrics(step) for step in range(5)])
@@ -171,8 +164,14 @@ def parcel(name: str, step: int, source: bytes = b"large") -> PendingItem:
     return PendingItem(Item("artifact", name, step, 0, -1, 0, "x/y", ()), (Content(name, source),))
 
 
-def drain(shelf: Shelf, inbox: "deque[Sample | PendingItem | Record]", out: list[Record]) -> Drain:
-    return Drain(
+def inbox_of(entries: Sequence[Entry]) -> Inbox:
+    inbox = Inbox(2**20, stalled=lambda: False, full=lambda: None)
+    inbox.put_all(entries)
+    return inbox
+
+
+def drain(shelf: Shelf, inbox: Inbox, out: list[Record]) -> RecordBuilder:
+    return RecordBuilder(
         inbox,
         rows=Buffer(),
         emit=out.extend,
@@ -181,51 +180,50 @@ def drain(shelf: Shelf, inbox: "deque[Sample | PendingItem | Record]", out: list
         rank=0,
         shared=0,
         last=LastValues(),
+        limit_bytes=2**20,
     )
 
 
 def test_an_item_that_is_being_tried_again_is_not_taken_for_stored() -> None:
     """Else a flush beside the drain thread would answer that all is in the journal."""
     shelf, out = Shelf(), list[Record]()
-    worker = drain(shelf, deque([parcel("a", 0)]), out)
+    worker = drain(shelf, inbox_of([parcel("a", 0)]), out)
     with told():
         worker.run_once()
-        assert worker.put_back == 1
+        assert worker.waiting == 1
         shelf.busy.clear()
         shelf.go.clear()
         thread = threading.Thread(target=worker.run_once)
         thread.start()
         assert shelf.busy.wait(120)
-        assert worker.put_back == 1
+        assert worker.waiting == 1
         shelf.full = False
         shelf.go.set()
         thread.join(120)
-    assert (worker.put_back, len(out)) == (0, 1)
+    assert (worker.waiting, len(out)) == (0, 1)
 
 
 def test_an_item_is_in_the_journal_before_it_no_longer_waits() -> None:
     seen: list[int] = []
     shelf = Shelf()
-    inbox: deque[Sample | PendingItem | Record] = deque([parcel("a", 0)])
+    inbox = inbox_of([parcel("a", 0)])
     worker = drain(shelf, inbox, [])
     with told():
         worker.run_once()
     shelf.full = False
-    worker._emit = lambda records: seen.append(worker.put_back)
+    worker._emit = lambda records: seen.append(worker.waiting)
     worker.run_once()
-    assert (seen, worker.put_back) == ([1], 0)
+    assert (seen, worker.waiting) == ([1], 0)
 
 
 def test_the_newest_of_items_of_one_name_stays_the_newest_when_the_older_ones_had_to_wait() -> None:
     shelf, out = Shelf(), list[Record]()
-    inbox: deque[Sample | PendingItem | Record] = deque(
-        [parcel("a", 0), parcel("a", 1, b"small"), parcel("b", 2, b"small")]
-    )
+    inbox = inbox_of([parcel("a", 0), parcel("a", 1, b"small"), parcel("b", 2, b"small")])
     worker = drain(shelf, inbox, out)
     with told():
         worker.run_once()
     assert [record.name for record in out if isinstance(record, Item)] == ["b"], "another name need not wait"
-    inbox.append(parcel("a", 3))
+    inbox.put(parcel("a", 3))
     shelf.full = False
     worker.run_once()
     assert [record.step for record in out if isinstance(record, Item) and record.name == "a"] == [0, 1, 3]

@@ -1,8 +1,11 @@
 """What goes wrong around a logger costs only what it concerns, and never the training loop."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +20,6 @@ from ranklog.testing import captured, series
 
 
 def run_script(code: str, cwd: Path, timeout_s: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     return subprocess.run(
         [sys.executable, "-c", code], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True,
         timeout=timeout_s, check=False,
@@ -133,21 +134,56 @@ print(time.monotonic() - began < 6)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
-def test_an_interrupt_while_closing_still_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def closing_with(hook: Callable[[JournalLogger], object]) -> JournalLogger:
+    """A logger with a value in its inbox and a hook that runs at close."""
     logger = JournalLogger()
     logger.create_logger_context()
+    assert logger._session is not None
+    logger._session.at_close(lambda: hook(logger))
     logger.log(1.0, "x", step=0)
-    where, session = logger.run_dir, logger._session
-    assert session is not None
+    return logger
 
-    def interrupted(timeout_s: float) -> bool:
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(session.reducer, "close", interrupted)
+def ended(run_dir: Path) -> list[str]:
+    """Status of the run; nothing comes after it."""
+    records = captured(run_dir)
+    assert isinstance(records[-1], End)
+    return [record.status for record in records if isinstance(record, End)]
+
+
+def test_an_interrupt_while_closing_still_ends_the_run() -> None:
+    logger = closing_with(lambda logger: os.kill(os.getpid(), signal.SIGINT))
+    where = logger.run_dir
     with pytest.raises(KeyboardInterrupt):
         logger.destroy_logger_context()
-    assert [r.status for r in captured(where) if isinstance(r, End)] == ["FINISHED"]
+    assert not logger.is_initialized
+    assert ended(where) == ["FINISHED"]
     assert series(captured(where), "x") == {0: 1.0}
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(3), KeyboardInterrupt()])
+def test_a_hook_that_raises_at_close_is_said_and_costs_nothing(error: BaseException) -> None:
+    def raises(logger: JournalLogger) -> None:
+        raise error
+
+    logger = closing_with(raises)
+    where = logger.run_dir
+    with pytest.warns(RanklogWarning, match="closing continues after"):
+        logger.destroy_logger_context()
+    assert ended(where) == ["FINISHED"]
+    assert series(captured(where), "x") == {0: 1.0}
+
+
+def test_what_a_hook_logs_at_close_is_in_the_journal_before_the_end() -> None:
+    def logs(logger: JournalLogger) -> None:
+        assert session is not None
+        session.submit(Params(0, 1, {"late": "yes"}))
+
+    logger = closing_with(logs)
+    session, where = logger._session, logger.run_dir
+    logger.destroy_logger_context()
+    assert ended(where) == ["FINISHED"]
+    assert {"late": "yes"} in [record.values for record in captured(where) if isinstance(record, Params)]
 
 
 def test_a_closed_standard_output_does_not_stop_training(tmp_path: Path) -> None:

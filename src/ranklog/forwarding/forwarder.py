@@ -54,7 +54,7 @@ def start_forwarder(
             return _ForwarderProcess(run_dir, secrets, console)
         if forward == "thread":
             return _ForwarderThread(run_dir)
-    except (OSError, ImportError) as error:
+    except (OSError, ImportError, RuntimeError) as error:
         health.warn("forwarder", f"cannot start the forwarder ({error}); deliver later with  ranklog sync {run_dir}")
     return _NoForwarder(run_dir)
 

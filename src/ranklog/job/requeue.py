@@ -9,11 +9,10 @@ Only rank 0 asks; a file that cannot be read or written costs the continuation, 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -28,7 +27,8 @@ from ranklog.model.spec import check_run_id
 from ranklog.world.ray import in_ray_worker
 
 FOLDER = ".jobs"
-_named = itertools.count(1)
+_named = 0
+"""Runs of this process that ``RANKLOG_RUN_ID`` named."""
 _NO_STEP = 0xFFFFFFF0  # Slurm's numbers from here on are the batch script and the like
 
 
@@ -44,6 +44,18 @@ class Opened(msgspec.Struct, frozen=True):
     attempt: int
     position: int
     runs: tuple[str, ...]
+
+
+class RunChoice(msgspec.Struct, frozen=True):
+    """The run that is opened next.
+
+    Attributes:
+        run_id: Its id.
+        remember: Called once it is open: the next choice of this job is another one.
+    """
+
+    run_id: str
+    remember: Callable[[], None]
 
 
 def next_run(opened: Opened | None, attempt: int, fresh: str) -> tuple[str, Opened]:
@@ -90,7 +102,7 @@ def new_run_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
-def choose_run_id(directory: Path, place: Place, program: str) -> str:
+def choose_run_id(directory: Path, place: Place, program: str) -> RunChoice:
     """The id of the run that rank 0 opens where the user's program names none.
 
     ``RANKLOG_RUN_ID`` names the first run of a process; the next ones are that with ``-2`` and so on behind it.
@@ -105,12 +117,12 @@ def choose_run_id(directory: Path, place: Place, program: str) -> str:
     """
     fresh = new_run_id()
     if named := check_run_id(os.environ.get("RANKLOG_RUN_ID") or None):
-        number = next(_named)
-        return named if number == 1 else f"{named}-{number}"
+        number = _named + 1
+        return RunChoice(named if number == 1 else f"{named}-{number}", lambda: _use_name(number))
     # Ray starts workers in any order, and trials at once: nothing tells which is which of the attempt before.
     key = None if in_ray_worker() else job_key(os.environ, place, _parent())
     if key is None:
-        return fresh
+        return RunChoice(fresh, lambda: None)
     digest = hashlib.sha256(mask_text(f"{key}|{program}").encode(errors="replace")).hexdigest()[:16]
     path = directory / FOLDER / f"{digest}.json"
     run_id, opened = next_run(_load(path), place.attempt, fresh)
@@ -119,12 +131,21 @@ def choose_run_id(directory: Path, place: Place, program: str) -> str:
             fresh,
             msgspec.structs.replace(opened, runs=tuple(fresh if each == run_id else each for each in opened.runs)),
         )
+    remembered = opened
+    return RunChoice(run_id, lambda: _remember(path, remembered))
+
+
+def _use_name(number: int) -> None:
+    global _named  # noqa: PLW0603 - of the process
+    _named = number
+
+
+def _remember(path: Path, opened: Opened) -> None:
     try:
         make_private_dir(path.parent)
         write_private(path, msgspec.json.encode(opened))
     except OSError:
         pass  # the run's own directory will say what is wrong with this disk
-    return run_id
 
 
 def _can_go_on(run_dir: Path) -> bool:

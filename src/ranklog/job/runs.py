@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ranklog.job.facts import group_of, this_script
@@ -42,7 +43,7 @@ def claim_run(
         number = max((head.attempt.attempt + 1 for head in heads), default=0)
     else:
         layout.make_private_dir(run_dir)
-        layout.write_facts(
+        _write_facts(
             run_dir,
             RunFacts(
                 protocol=PROTOCOL,
@@ -56,6 +57,28 @@ def claim_run(
             ),
         )
     return Attempt(PROTOCOL, run_dir.name, number, place, this_host(), os.getpid(), time.time_ns(), specs)
+
+
+def _write_facts(run_dir: Path, facts: RunFacts) -> None:
+    try:
+        layout.write_facts(run_dir, facts)
+    except BaseException:
+        remove_empty(run_dir)
+        raise
+
+
+def unclaim_run(run_dir: Path, attempt: Attempt) -> None:
+    """Undo `claim_run` when opening fails: remove a run directory that this attempt made, if nothing else is in it."""
+    if attempt.attempt == 0:
+        with suppress(OSError):
+            (run_dir / layout.FACTS).unlink()
+        remove_empty(run_dir)
+
+
+def remove_empty(directory: Path) -> None:
+    """Remove a directory if there is nothing in it."""
+    with suppress(OSError):
+        directory.rmdir()
 
 
 def _refuse_if_written(run_dir: Path, last: Attempt) -> None:

@@ -14,6 +14,7 @@ takes each once. See decision 0013. Not thread-safe: the owner serialises calls.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -53,6 +54,8 @@ class JournalWriter:
         self._segment = existing[-1][0] if existing else -1
         self.ordinal = _first_ordinal(run_dir) if existing else 0
         self._head = encode_frame([attempt], self.ordinal)
+        self._closed = False
+        self._created: list[Path] = []
         self._fd = self._create([self._head])
         self.ordinal += 1
         self._synced = self.ordinal
@@ -93,6 +96,7 @@ class JournalWriter:
                 path.unlink()
             raise
         self._segment += 1
+        self._created.append(path)
         return fd
 
     def append(self, records: Sequence[Record]) -> None:
@@ -106,6 +110,7 @@ class JournalWriter:
             OSError: the disk refused.
             ValueError: a record cannot be encoded, or is above `MAX_PAYLOAD_BYTES` alone.
         """
+        self._refuse_if_closed()
         start = 0
         while start < len(records):
             self._make_room()
@@ -141,8 +146,9 @@ class JournalWriter:
         """Ask the disk to keep what was appended.
 
         Raises:
-            OSError: the disk refused; the next call tries again, in another segment.
+            OSError: the disk refused; the next call tries again, in another segment. Or the journal is closed.
         """
+        self._refuse_if_closed()
         if not self._fd.unsynced:
             return
         if self._fd.trusted:
@@ -152,7 +158,7 @@ class JournalWriter:
             self._open_next()
 
     def touch(self) -> None:
-        """Give the segment a new time of change, for those who cannot see this process."""
+        """Give the segment a new time of change, for hosts that cannot see this process."""
         self._fd.touch()
 
     def close(self) -> None:
@@ -161,13 +167,28 @@ class JournalWriter:
         Raises:
             OSError: the disk refused twice; `unconfirmed` records may be lost.
         """
+        if self._closed:
+            return
         try:
             try:
                 self.sync()
             except OSError:
                 self.sync()  # in another segment: there is no later time
         finally:
+            self._closed = True
             self._fd.close()
+
+    def discard(self) -> None:
+        """Close, and remove the segments that this writer created."""
+        self._closed = True
+        self._fd.close()
+        for path in self._created:
+            with suppress(OSError):
+                path.unlink()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "the journal is closed")
 
 
 def _first_ordinal(run_dir: Path) -> int:

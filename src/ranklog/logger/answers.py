@@ -19,17 +19,17 @@ def wait_delivered(session: Session, deadline: float) -> bool:
     """Wait until every backend has what is journaled now; whether that came before ``deadline`` (monotonic)."""
     from ranklog.journal.cursor import backends_of, cursors_of
 
-    recorder = session.recorder
-    if recorder is None:
+    target = session.ordinal
+    if target is None:
         return True
+    run_dir = session.run_dir()
     asked = {spec.id for spec in session.config.specs if spec.backend != JOURNAL}
     if session.config.forward == "later":
         return not asked
-    target = recorder.ordinal
     backends: list[Member] = []
     while True:
-        backends = backends or backends_of(recorder.run_dir)  # a disk that refuses may bring them later
-        cursors = cursors_of(recorder.run_dir, backends)
+        backends = backends or backends_of(run_dir)  # a disk that refuses may bring them later
+        cursors = cursors_of(run_dir, backends)
         if all(identity in cursors and cursors[identity].next_ordinal >= target for identity in asked):
             return True
         if time.monotonic() >= deadline:

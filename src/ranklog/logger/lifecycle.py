@@ -90,13 +90,16 @@ class OpenLogger:
         if self._gate is not None:
             open_loggers.warn_already_open(self)
             return
-        config = open_loggers.with_call_options(self._config, mlflow)
-        if not config.specs or os.environ.get("RANKLOG_DISABLED", "0") not in ("", "0"):
+        if not self._config.specs or os.environ.get("RANKLOG_DISABLED", "0") not in ("", "0"):
+            open_loggers.with_call_options(self._config, mlflow)
             self._attach(None, open_loggers.inert_gate())
             return
-        session = open_loggers.open_session(config, rank)
-        self._attach(session, Gate(config.specs, rank=session.place.rank, world_size=session.place.world_size))
-        open_loggers.register(self)
+        # Counted before anything can fail, so that an opening that fails on one rank counts there as well.
+        channel = open_loggers.next_channel(self._config)
+        config = open_loggers.with_call_options(self._config, mlflow)
+        with open_loggers.registered(self):
+            session = open_loggers.open_session(config, channel, rank)
+            self._attach(session, Gate(config.specs, rank=session.place.rank, world_size=session.place.world_size))
 
     def _attach(self, session: Session | None, gate: Gate | None) -> None:
         """Begin or, with None, end to log to a session, which goes on to tell of its run."""
@@ -133,16 +136,21 @@ class OpenLogger:
 
     def _close(self, status: Any, exit_timeout: float, reason: str = "") -> None:
         session = self._session
-        self._attach(None, None)
         if session is None:
+            self._attach(None, None)
             return
+        # First of all: from here on Ctrl-C ends a wait, and the drain thread closes the run.
+        session.begin_close(status, timeout_s=exit_timeout, reason=reason)
+        self._attach(None, None)
         try:
             if self._now is not None:
                 self._now.close()
                 self._now = None
-            session.close(status, timeout_s=exit_timeout, reason=reason)
         finally:
-            open_loggers.unregister(self)
+            try:
+                session.wait_closed()
+            finally:
+                open_loggers.unregister(self)
 
     @named_arguments(ContextArguments)
     @contextmanager

@@ -107,6 +107,7 @@ class Logger(CollectiveLogger):
             and -STEP_LIMIT < step < STEP_LIMIT
             and not gate.reduces
             and session is not None
+            and len(session.inbox) < session.inbox.room
         ):
             # The common call, without another function: its cost is what people measure.
             session.inbox.append(({identifier: item}, step, time.time_ns(), mask, None, None))
@@ -212,14 +213,14 @@ class Logger(CollectiveLogger):
             step = check_step(step)
         now = time.time_ns()
         if reduce is not None:
-            session.inbox.append((values, step, now, mask, check_op(reduce), weight))
+            session.inbox.put((values, step, now, mask, check_op(reduce), weight))
         elif not gate.reduces:
-            session.inbox.append((values, step, now, mask, None, weight))
+            session.inbox.put((values, step, now, mask, None, weight))
         else:
             for op, bits in gate.plan:
                 to = mask & bits & (gate.write if op is None else -1)
                 if to:
-                    session.inbox.append((values, step, now, to, op, weight))
+                    session.inbox.put((values, step, now, to, op, weight))
 
     def _log_item(
         self,
@@ -277,7 +278,7 @@ class Logger(CollectiveLogger):
         said = check_goal(options.get("goal")), check_context(options.get("context"))
         if to and said != self._said.get(name, (None, None)):
             self._said[name] = said
-            session.inbox.append(MetricInfo(time.time_ns(), to, name, *said))
+            session.inbox.put(MetricInfo(time.time_ns(), to, name, *said))
 
     def save_hyperparameters(self, params: Any) -> None:
         """Log hyper-parameters, whatever ``log_freq`` is; what is nested is flattened with dots.

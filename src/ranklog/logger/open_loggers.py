@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -45,16 +46,25 @@ class Closable(Protocol):
 _opened: dict[str, int] = {}
 
 
-def register(logger: Closable) -> None:
-    """Close a logger at exit, secure it at signals, and disable it in forked children. Keeps a reference to it."""
-    forks.register(logger._fork)
-    exits.register(logger._close)
-    signals.register(logger._secure)
-    blackbox.listen(logger)
+@contextmanager
+def registered(logger: Closable) -> Iterator[None]:
+    """Register the hooks of a logger that is being opened; undone if opening fails.
+
+    The logger is closed at exit, secured at signals, and disabled in forked children. The hooks keep a reference to it.
+    """
+    try:
+        forks.register(logger._fork)
+        exits.register(logger._close)
+        signals.register(logger._secure)
+        blackbox.listen(logger)
+        yield
+    except BaseException:
+        unregister(logger)
+        raise
 
 
 def unregister(logger: Closable) -> None:
-    """Undo `register` for a logger that is closed."""
+    """Undo `registered` for a logger that is closed."""
     blackbox.stop_listening(logger)
     exits.unregister(logger._close)
     signals.unregister(logger._secure)
@@ -66,25 +76,31 @@ def inert_gate() -> Gate:
     return Gate((), rank=0, world_size=1)
 
 
-def open_session(config: SessionConfig, rank: int | None) -> Session:
-    """Open a session whose communicator has the same name on every rank.
+def next_channel(config: SessionConfig) -> str:
+    """Name of the communicator of the next session, the same on every rank.
 
-    The name comes from what is logged to, and from how many such loggers were opened before, so that a logger that
-    only some ranks open does not shift the others.
+    It comes from what is logged to, and from how many such openings there were before, so that a logger that only some
+    ranks open does not shift the others. Openings that fail count.
+    """
+    import hashlib
+
+    identity = "|".join([config.experiment, *(spec.backend for spec in config.specs)])
+    digest = hashlib.sha256(storable(identity).encode()).hexdigest()[:12]
+    number = _opened[digest] = _opened.get(digest, 0) + 1
+    return f"{digest}/{number}"
+
+
+def open_session(config: SessionConfig, channel: str, rank: int | None) -> Session:
+    """Open a session.
 
     Raises:
         InvalidArgumentError: two backends store at the same place.
     """
     # The session brings numpy and threads; a script that only imports ranklog pays for neither.
-    import hashlib
-
     from ranklog.pipeline.session import Session
 
-    config = msgspec.structs.replace(config, specs=identified(config.specs, os.environ))
-    identity = "|".join([config.experiment, *(spec.backend for spec in config.specs)])
-    digest = hashlib.sha256(storable(identity).encode()).hexdigest()[:12]
-    number = _opened[digest] = _opened.get(digest, 0) + 1
-    return Session(msgspec.structs.replace(config, channel=f"{digest}/{number}"), rank)
+    specs = identified(config.specs, os.environ)
+    return Session(msgspec.structs.replace(config, specs=specs, channel=channel), rank)
 
 
 def warn_already_open(logger: object) -> None:

@@ -1,82 +1,93 @@
-"""Does beside training what takes long, such as copying large files: one thread, which starts with the first job.
+"""Background worker for slow jobs such as copying large files. One thread, started on first use.
 
-In: jobs, each a function that gives records or parcels, under the name of the item they are about. Out: what they
-give, into the inbox. Guarantees: jobs are done one after the other in the order in which they came; one that fails
-is counted and said, the next goes on. `wait` and `close` keep their time limit.
+In: jobs, each a function that returns records or pending items, under the name of the item they are about. Out: their
+results, in the inbox. Guarantees: jobs run one after the other in the order of the calls. A job that fails is reported,
+and the next one runs. No lock is taken, so that a signal handler may call in the middle of another call.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from queue import SimpleQueue
 
-Job = Callable[[], Iterable[Any]]
+from ranklog.abc import Job, PendingItem
+from ranklog.model.record import Record
+from ranklog.pipeline.waiting import Reply
+from ranklog.world.progress import Progress
 
 
-class Aside:
-    """A thread for what takes long.
+class Background:
+    """A thread for slow jobs.
 
     Args:
-        give: Takes what a job gives.
-        failed: Told the name and the error of a job that failed.
+        give: Takes the results of a job.
+        failed: Called with the name and the error of a job that failed.
     """
 
-    def __init__(self, give: Callable[[Iterable[Any]], None], failed: Callable[[str, Exception], None]) -> None:
+    def __init__(
+        self, give: Callable[[Iterable[Record | PendingItem]], None], failed: Callable[[str, Exception], None]
+    ) -> None:
         self._give = give
         self._failed = failed
-        self._jobs: deque[tuple[str, Job]] = deque()
-        self._names: Counter[str] = Counter()
-        self._changed = threading.Condition()
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._unfinished: dict[object, str] = {}
+        self._claim = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
 
     def put(self, name: str, job: Job) -> None:
-        """Have a job done."""
-        with self._changed:
-            self._jobs.append((name, job))
-            self._names[name] += 1
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="ranklog-aside", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+        """Run a job after those before it."""
+        token = object()
+        self._unfinished[token] = name
+
+        def work() -> None:
+            try:
+                if not self._closed:
+                    self._give(job())
+            except Exception as error:  # the next job must run whatever happened to this one
+                self._failed(name, error)
+            finally:
+                self._unfinished.pop(token, None)
+
+        self._work.put(work)
+        if self._thread is None and self._claim.acquire(blocking=False):
+            thread = threading.Thread(target=self._run, name="ranklog-background", daemon=True)
+            try:
+                thread.start()
+            except BaseException:
+                self._claim.release()  # the next job tries again
+                raise
+            self._thread = thread
 
     def is_busy(self, name: str) -> bool:
-        """Whether a job under this name is not done: what is logged under it must come after."""
-        return self._names[name] > 0
+        """Whether a job under this name is not done, so that later calls under this name must wait behind it."""
+        return name in list(self._unfinished.values())
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until all jobs so far are done; whether that was in time."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._names.total(), timeout_s)
+    def wait(self, deadline_s: float, progress: Progress | None = None) -> bool:
+        """Wait until all jobs so far are done; returns whether they were done in time."""
+        return bool(self._reached().wait(deadline_s, progress))
 
-    def close(self, timeout_s: float) -> list[str]:
-        """Do what is left within the time and stop; names of what was not done."""
-        deadline = time.monotonic() + timeout_s
-        self.wait(timeout_s)
-        with self._changed:
-            self._closed = True
-            self._jobs.clear()
-            left = sorted(self._names.elements())
-            self._changed.notify_all()
-        if self._thread is not None and not left:
-            self._thread.join(max(deadline - time.monotonic(), 0.0))
+    def barrier(self) -> Callable[[], bool]:
+        """A function that says whether all jobs so far are done."""
+        reached = self._reached()
+        return lambda: reached.given
+
+    def _reached(self) -> Reply[bool]:
+        reached: Reply[bool] = Reply()
+        if self._unfinished:
+            self._work.put(lambda: reached.give(True))
+        else:
+            reached.give(True)
+        return reached
+
+    def close(self) -> list[str]:
+        """Stop after the present job; returns the names of jobs that are not done."""
+        self._closed = True
+        left = sorted(self._unfinished.copy().values())
+        self._work.put(None)
         return left
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._closed)
-                if not self._jobs:
-                    return
-                name, job = self._jobs.popleft()
-            try:
-                self._give(job())
-            except Exception as error:  # the next job must be done whatever happened to this one
-                self._failed(name, error)
-            finally:
-                with self._changed:
-                    self._names[name] -= 1
-                    self._changed.notify_all()
+        while (work := self._work.get()) is not None:
+            work()

@@ -11,11 +11,13 @@ import os
 from collections.abc import Sequence
 
 from ranklog.model.errors import InvalidArgumentError
+from ranklog.model.losses import BUFFER_FULL
 from ranklog.model.record import Item, Metrics, Params, Record
+from ranklog.process.health import Health
 
 BUFFER_MIB = 64.0
-_RECORD_BYTES = 200
-_VALUE_BYTES = 100
+RECORD_BYTES = 200
+VALUE_BYTES = 100
 
 
 def buffer_bytes() -> int:
@@ -34,15 +36,23 @@ def buffer_bytes() -> int:
     return int(mib * 2**20)
 
 
+def report_full(health: Health, limit_bytes: int) -> None:
+    """Report that records are dropped."""
+    health.warn(
+        BUFFER_FULL,
+        f"writes to the journal keep failing; dropping records beyond RANKLOG_BUFFER_MIB={limit_bytes / 2**20:g}",
+    )
+
+
 def size_of(record: Record) -> int:
     """Roughly the bytes that a record takes in memory."""
     if isinstance(record, Metrics):
-        return _RECORD_BYTES + _VALUE_BYTES * len(record.values)
+        return RECORD_BYTES + VALUE_BYTES * len(record.values)
     if isinstance(record, Params):
-        return _RECORD_BYTES + sum(_VALUE_BYTES + len(str(value)) for value in record.values.values())
+        return RECORD_BYTES + sum(VALUE_BYTES + len(str(value)) for value in record.values.values())
     if isinstance(record, Item):
-        return _RECORD_BYTES + sum(_VALUE_BYTES + len(file.data or b"") for file in record.files)
-    return _RECORD_BYTES
+        return RECORD_BYTES + sum(VALUE_BYTES + len(file.data or b"") for file in record.files)
+    return RECORD_BYTES
 
 
 class Backlog:

@@ -1,197 +1,234 @@
-"""Takes what the training thread put into the inbox and turns it into records: the drain thread's work.
+"""The one owner of the journal: a thread that drains the inbox, stores contents and appends records.
 
-In: `Sample` tuples and `PendingItem` items, in the order of the calls. Out: records of this rank's own values, and rows
-for the reduction buffer. Values that were deferred are read here, contents are stored here: this thread may wait
-for a device or a disk. Consecutive calls of one step become one record, so that a step is a row in every backend.
-Items that the disk refuses wait, and items of one name keep their order: the newest is the one that stays.
+Everything else gives this thread a command and waits with a deadline: `flush`, signals, the acknowledgement of other
+ranks and closing. The thread owns the record builder and the recorder; nobody else calls them. It waits for the disk
+and for devices only, never for another rank or a backend.
+
+Guarantees: commands run in the order in which they came, each after what was logged before it. `call` takes no lock and
+returns at its deadline whatever the disk does; a command that comes too late for its caller still runs. After `end`
+commands are refused at once.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import threading
+import time
 from collections.abc import Callable, Sequence
-from math import isfinite
-from typing import Protocol
+from queue import Empty, SimpleQueue
+from typing import TypeVar, cast
 
-import msgspec
-
-from ranklog.abc import Content, PendingItem
-from ranklog.model.errors import RanklogError
-from ranklog.model.losses import DROPPED_ITEMS, VALUE
-from ranklog.model.record import Event, File, Item, Metrics, Record
-from ranklog.pipeline.backlog import buffer_bytes
-from ranklog.process.blackbox import LastValues
+from ranklog.model.losses import DROPPED
+from ranklog.model.record import Event, Record
+from ranklog.pipeline.inbox import Inbox
+from ranklog.pipeline.recorder import Recorder
+from ranklog.pipeline.records import RecordBuilder
+from ranklog.pipeline.reducer import Reducer
+from ranklog.pipeline.stall import DiskCalls
+from ranklog.pipeline.waiting import Reply
 from ranklog.process.health import Health
-from ranklog.values.snapshot import Value, resolve
+from ranklog.world.progress import Progress
 
-Sample = tuple[dict[str, Value], int, int, int, str | None, float | None]
-"""Values, step, time_ns, backends, reduction or None, weight or None."""
+T = TypeVar("T")
 
-
-INLINE_TOTAL_BYTES = 64 * 1024
-
-
-class RowSink(Protocol):
-    """Where values that are reduced go: `ranklog.reduce.buffer.Buffer`."""
-
-    def add(self, values: dict[str, float], *, step: int, op: str, to: int, time_ns: int, weight: float) -> None:
-        """Add one sample of each name."""
+BUSY_S = 0.1
+IDLE_S = 0.5
+SYNC_EVERY_S = 1.0
+TOUCH_EVERY_S = 60.0
+SERVE_S = 0.005
+GRACE_S = 1.0
+"""A disk that answers is waited for so long past a deadline: its calls take milliseconds."""
+GRACE_CHECK_S = 0.02
 
 
 class Drain:
-    """Empties an inbox.
+    """The thread and its commands.
 
     Args:
-        inbox: Filled by the training thread.
-        rows: Takes values to be reduced.
-        emit: Takes this rank's own records: the journal on rank 0, the mail to rank 0 elsewhere.
-        store: Stores one content; the flag says whether it may go into the record itself.
+        inbox: What it drains.
+        builder: Turns entries into records.
+        emit: Takes records of this rank: the journal on rank 0, the mail to rank 0 elsewhere.
+        recorder: Writes the journal; None on other ranks than 0.
+        reducer: Reduces values over ranks.
         health: Takes trouble.
-        rank: This rank, for the names of its series.
-        shared: Backends for which several ranks log series of their own.
-        last: Keeps the newest values, for the black box.
-
-    Attributes:
-        put_back: Items that could not be stored the last time, which lie in the inbox again. While another thread
-            tries once more they still count: who flushes must not take them for stored.
-        dropped: Items that were given up, since their contents exceeded what may wait in memory.
+        rank: Named in the trouble of other ranks; None on rank 0.
+        disk: Notes how long disk calls take.
+        each_pass: Called after each pass with the number of entries, for example to start samples that are due.
     """
 
     def __init__(
         self,
-        inbox: deque[Sample | PendingItem | Record],
+        inbox: Inbox,
         *,
-        rows: RowSink,
+        builder: RecordBuilder,
         emit: Callable[[Sequence[Record]], None],
-        store: Callable[[Content, bool], File],
+        recorder: Recorder | None,
+        reducer: Reducer,
         health: Health,
-        rank: int,
-        shared: int,
-        last: LastValues,
+        disk: DiskCalls,
+        rank: int | None,
+        each_pass: Callable[[int], None],
     ) -> None:
         self._inbox = inbox
-        self._rows = rows
+        self._builder = builder
         self._emit = emit
-        self._store = store
+        self._recorder = recorder
+        self._reducer = reducer
         self._health = health
-        self._shared = shared
-        self.put_back = 0
-        self.dropped = 0
-        self._held: deque[tuple[PendingItem, int]] = deque()
-        self._held_names: set[str] = set()
-        self._limit_bytes = buffer_bytes()
-        self._last = last
+        self._disk = disk
         self._rank = rank
-        self._nonfinite: set[str] = set()
-        self._suffix = f"/rank_{rank:03d}"
-        self._folder = f"rank_{rank:03d}/"
+        self._each_pass = each_pass
+        self._commands: SimpleQueue[tuple[Callable[[], object], Reply[object]]] = SimpleQueue()
+        self._ended = False
+        self._dropped = 0
+        self._lost_before = 0
+        self._synced_s = self._touched_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="ranklog-drain", daemon=True)
 
-    def run_once(self) -> int:
-        """Handle what lies in the inbox now; returns how many calls that was."""
-        taken = len(self._inbox)
-        if not taken:
-            return 0
-        popleft = self._inbox.popleft
-        out: list[Record] = []
-        joined: dict[str, float] | None = None
-        joined_key: tuple[int, int] | None = None
-        for _ in range(taken):
-            entry = popleft()
-            if not isinstance(entry, tuple):
-                joined = None
-                out.extend(self._keep(entry))
-                continue
-            raw, step, time_ns, to, op, weight = entry
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def call(self, command: Callable[[], T], deadline_s: float, progress: Progress | None = None) -> T | None:
+        """Have the thread run a command; returns its result, or None if it did not come in time or failed."""
+        return self.wait_for(self.post(command), deadline_s, progress)
+
+    def post(self, command: Callable[[], T]) -> Reply[T]:
+        """Have the thread run a command soon; never waits."""
+        reply: Reply[T] = Reply()
+        self._commands.put((command, cast("Reply[object]", reply)))
+        if self._ended:
+            self._refuse_waiting()
+        return reply
+
+    def wait_for(self, reply: Reply[T], deadline_s: float, progress: Progress | None = None) -> T | None:
+        """Wait for a result; past the deadline only while the disk answers, and `GRACE_S` at most."""
+        result = reply.wait(deadline_s, progress)
+        end_s = max(deadline_s, time.monotonic()) + GRACE_S
+        while not reply.given and not self._disk.stalled and time.monotonic() < end_s:
+            result = reply.wait(time.monotonic() + GRACE_CHECK_S, progress)
+        return result
+
+    def request_sync(self) -> None:
+        """Have the thread sync soon; for the reducer, whose other ranks wait for it."""
+        self.post(self.sync)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the thread takes no more commands."""
+        return self._ended
+
+    @property
+    def lost(self) -> int:
+        """Items and records that are lost so far."""
+        records = self._inbox.dropped if self._recorder is None else self._recorder.lost
+        return self._builder.dropped + records
+
+    # From here on: for commands, which run in the thread.
+
+    def drain(self) -> int:
+        """Turn what is queued into rows and records; returns how many entries there were."""
+        drained = self._builder.run_once()
+        self._count_dropped()
+        if reduced := self._reducer.tick():
+            self._emit(reduced)
+        return drained
+
+    def close_rows(self) -> bool:
+        """Drain, and close the rows of the present step, so that they are reduced."""
+        self.drain()
+        self._reducer.close_rows()
+        self.drain()
+        return True
+
+    def sync(self) -> bool:
+        """Drain, and ask the disk to keep it; True if everything is kept."""
+        handed_over = self._reducer.handed_over  # read first: all of it is in the inbox by now
+        self.drain()
+        kept = (self._recorder is None or self._recorder.sync()) and not self._builder.waiting
+        # Other ranks have no counts of their own: a loss answers them once.
+        whole, self._lost_before = self.lost == self._lost_before, self.lost
+        self._reducer.confirm(handed_over, kept=kept and whole)
+        return kept
+
+    def emit(self, records: Sequence[Record]) -> None:
+        """Journal records, or send them to rank 0, after what was logged before."""
+        self.drain()
+        if records:
+            self._emit(records)
+
+    def serve(self, until: Callable[[], object], deadline_s: float) -> bool:
+        """Continue to drain and to run commands until something holds; returns whether it came in time."""
+        while not until():
+            if time.monotonic() >= deadline_s:
+                return False
+            self._run_next(SERVE_S)
+            self.drain()
+        return True
+
+    def stop(self) -> None:
+        """End the thread and wait for that, from another thread; for an opening that fails."""
+        self.post(self.end)
+        self._thread.join()
+
+    def end(self) -> None:
+        """Take no more commands; the thread ends after the present one."""
+        self._ended = True
+        self._refuse_waiting()
+
+    def _run(self) -> None:
+        pause_s = BUSY_S
+        while not self._ended:
+            self._run_next(pause_s)
             try:
-                values = resolve(raw)
-            except Exception as error:  # a device may fail in any way
-                self._health.warn(VALUE, f"values of {', '.join(raw)} at step {step} cannot be read: {error}")
-                continue
-            self._last.add(values, step)
-            if op is not None:
-                weight = 1.0 if weight is None else weight
-                self._rows.add(values, step=step, op=op, to=to, time_ns=time_ns, weight=weight)
-                continue
-            if not isfinite(sum(values.values())):
-                out.extend(self._first_nonfinite(values, step, time_ns))
-            if to & self._shared:
-                joined = None
-                out.extend(self._split(Metrics(step, time_ns, to, values)))
-            elif joined is not None and joined_key == (step, to) and joined.keys().isdisjoint(values):
-                joined.update(values)
-            else:
-                joined, joined_key = values, (step, to)
-                out.append(Metrics(step, time_ns, to, values))
+                pause_s = BUSY_S if self._pass() else min(pause_s * 1.5, IDLE_S)
+            except Exception as error:  # this thread must live as long as the run
+                self._health.warn("drain", f"the drain thread continues after {error!r}")
+
+    def _run_next(self, pause_s: float) -> None:
+        """Run the next command, waiting for one for a while."""
         try:
-            if out:
-                self._emit(out)
+            command, reply = self._commands.get(timeout=pause_s)
+        except Empty:
+            return
+        result: object = None
+        try:
+            result = command()
+        except Exception as error:  # as in `_run`
+            self._health.warn("drain", f"the drain thread continues after {error!r}")
         finally:
-            self._put_back()
-        return taken
+            reply.give(result)
 
-    def _put_back(self) -> None:
-        """Leave what could not be stored for the next time; the oldest is given up where that is too much."""
-        excess = sum(size for _, size in self._held) - self._limit_bytes
-        while excess > 0:
-            excess -= self._held.popleft()[1]
-            self.dropped += 1
-            self._health.warn(DROPPED_ITEMS, "the disk refuses for so long that items are given up, the oldest first")
-        self.put_back = len(self._held)
-        # In front: what the training thread logged since is newer.
-        self._inbox.extendleft(parcel for parcel, _ in reversed(self._held))
-        self._held.clear()
-        self._held_names.clear()
+    def _refuse_waiting(self) -> None:
+        while True:
+            try:
+                _, reply = self._commands.get(block=False)
+            except Empty:
+                return
+            reply.give(None)
 
-    def _first_nonfinite(self, values: dict[str, float], step: int, time_ns: int) -> list[Record]:
-        """An event at the first NaN or infinity of each name; those of reduced values come from the reduction."""
-        new = [name for name, value in values.items() if not isfinite(value) and name not in self._nonfinite]
-        self._nonfinite.update(new)
-        text = "first NaN or infinite value"
-        return [
-            Event(
-                "warning",
-                "nonfinite",
-                f"{name}: {text} at step {step}, on rank {self._rank}",
-                time_ns,
-                self._rank,
-                step,
-            )
-            for name in new
-        ]
+    def _pass(self) -> int:
+        if self._ended:  # by the last command
+            return 0
+        drained = self.drain()
+        if news := self._health.news(self._rank):
+            self._emit(news)  # while the run lives: it may be killed
+        self._each_pass(drained)
+        now_s = time.monotonic()
+        if self._recorder is not None and now_s - self._synced_s >= SYNC_EVERY_S:
+            self._synced_s = now_s
+            self.sync()
+        if self._recorder is not None and now_s - self._touched_s >= TOUCH_EVERY_S:
+            self._touched_s = now_s
+            self._recorder.touch()
+        return drained
 
-    def _keep(self, entry: PendingItem | Record) -> Sequence[Record]:
-        """Store what a parcel brings; where the disk refuses, it goes back into the inbox for the next time."""
-        if not isinstance(entry, PendingItem):
-            return (entry,)
-        inline = sum(len(c.source) for c in entry.contents if isinstance(c, Content) and isinstance(c.source, bytes))
-        if entry.item.name in self._held_names:
-            self._held.append((entry, inline))
-            return ()
-        try:
-            small = inline <= INLINE_TOTAL_BYTES
-            files = tuple(c if isinstance(c, File) else self._store(c, small) for c in entry.contents)
-        except (OSError, RanklogError) as error:
-            self._held.append((entry, inline))
-            if isinstance(error, OSError):  # a run directory that is out of reach may stay so: small items go on
-                self._held_names.add(entry.item.name)
-            text = f"{entry.item.kind} {entry.item.name!r} cannot be stored yet, and is tried again: {error}"
-            cure = ". Free space or quota there" if isinstance(error, OSError) else ""
-            self._health.warn("store", text + cure)
-            return ()
-        return self._split(msgspec.structs.replace(entry.item, files=files))
-
-    def _split(self, record: Metrics | Item) -> list[Record]:
-        """Keep what several ranks log apart: series by a suffix, files by a folder."""
-        out: list[Record] = []
-        for to, apart in ((record.to & ~self._shared, False), (record.to & self._shared, True)):
-            if not to:
-                continue
-            if not apart:
-                out.append(msgspec.structs.replace(record, to=to))
-            elif isinstance(record, Metrics):
-                values = {name + self._suffix: value for name, value in record.values.items()}
-                out.append(msgspec.structs.replace(record, to=to, values=values))
-            else:
-                files = tuple(msgspec.structs.replace(f, path=self._folder + f.path) for f in record.files)
-                out.append(msgspec.structs.replace(record, to=to, name=self._folder + record.name, files=files))
-        return out
+    def _count_dropped(self) -> None:
+        """Have the run say how many entries the inbox dropped."""
+        new, self._dropped = self._inbox.dropped - self._dropped, self._inbox.dropped
+        if not new:
+            return
+        if self._recorder is not None:
+            self._recorder.drop(new)
+        else:
+            text = f"{new} records were lost while this rank could not store what it logged"
+            self._emit([Event("warning", DROPPED, text, time.time_ns(), self._rank)])

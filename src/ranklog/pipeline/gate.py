@@ -1,7 +1,7 @@
 """Decides which calls of `log` count, compiled once for a rank: pure, no I/O.
 
-In: the fronts of the backends with their ``log_freq`` and ``log_on_workers``, and the place. Out: for each call a
-bit mask of the backends it is for; 0 means the call is refused.
+In: the fronts of the backends with their ``log_freq`` and ``log_on_workers``, and the place. Out: for each call a bit
+mask of the backends it is for; 0 means the call is refused.
 """
 
 from __future__ import annotations

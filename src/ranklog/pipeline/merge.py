@@ -7,7 +7,6 @@ so that a file which came late corrects what was merged without it.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,18 +26,21 @@ MERGED = "spill_merged"
 
 
 class SpillSink:
-    """This rank's spill file, made when the first items come; for any thread.
+    """This rank's spill file, created when the first items come; for the reducer thread.
 
     Args:
         place: This process.
-        run_dir: Where the run lies, None where that is not known.
+        run_dir: The run directory, None while it is not known.
+
+    Attributes:
+        synced: Whether the disk has everything that was written.
     """
 
     def __init__(self, place: Place, run_dir: Callable[[], Path | None]) -> None:
         self._place = place
         self._run_dir = run_dir
         self._writer: SpillWriter | None = None
-        self._lock = threading.Lock()
+        self.synced = True
 
     def write(self, meeting: str, packet: bytes) -> None:
         """Append a packet.
@@ -47,32 +49,32 @@ class SpillSink:
             RanklogError: the run directory is not there: another file system.
             OSError: the disk refuses.
         """
-        with self._lock:
-            if self._writer is None:
-                run_dir = self._run_dir()
-                if run_dir is None or not (run_dir / FACTS).exists():
-                    raise RanklogError(
-                        f"{self._place}: the run directory {run_dir} is not there, so nothing can be kept: put savedir"
-                        " on a file system that all ranks share"
-                    )
-                self._writer = SpillWriter(run_dir, meeting, self._place.rank)
-            self._writer.append(packet)
+        if self._writer is None:
+            run_dir = self._run_dir()
+            if run_dir is None or not (run_dir / FACTS).exists():
+                raise RanklogError(
+                    f"{self._place}: the run directory {run_dir} is not there, so nothing can be kept: put savedir"
+                    " on a file system that all ranks share"
+                )
+            self._writer = SpillWriter(run_dir, meeting, self._place.rank)
+        self.synced = False
+        self._writer.append(packet)
 
     def sync(self) -> bool:
-        """Put all on disk; whether that worked."""
-        with self._lock:
-            try:
-                if self._writer is not None:
-                    self._writer.sync()
-            except OSError:
-                return False
-            return True
+        """Ask the disk to keep everything; returns whether it did."""
+        try:
+            if self._writer is not None:
+                self._writer.sync()
+        except OSError:
+            self.synced = False
+        else:
+            self.synced = True
+        return self.synced
 
     def end(self) -> None:
-        """Nothing more will come."""
-        with self._lock:
-            if self._writer is not None:
-                self._writer.end()
+        """Close the file: nothing more will come."""
+        if self._writer is not None:
+            self._writer.end()
 
 
 def unmerged(run_dir: Path, journal: Iterable[Record]) -> list[str]:

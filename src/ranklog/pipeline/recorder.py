@@ -1,96 +1,119 @@
-"""The one owner of the journal's writer on rank 0: every record of the run passes through `write`.
+"""Writes records to the journal and keeps those that the disk refuses; rank 0, for the drain thread alone.
 
-Guarantees: records are journaled in the order of the calls; trouble with the disk never raises, is warned once,
-and the records wait in memory for the next try, within the bound of `ranklog.pipeline.backlog`; what exceeds it is
-counted as lost, and the run says so once the disk takes records again. Called from ranklog's own threads, never from
-training.
+Guarantees: records are journaled in the order of the calls. Trouble with the disk never raises and is reported once.
+Records that could not be written wait in memory for the next try, within the limit of `ranklog.pipeline.backlog`.
+Records beyond it are counted as lost, and an event in the run says so once the disk takes records again. `sync` is True
+only when the disk has confirmed every record and none waits. Nothing opens the journal again after `close`.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ranklog.journal.writer import JournalWriter
-from ranklog.model.losses import BUFFER_FULL, DROPPED, LOST_AT_END, RECORD
+from ranklog.model.losses import DROPPED, LOST_AT_END, RECORD
 from ranklog.model.record import Attempt, Event, Record
-from ranklog.pipeline.backlog import Backlog, buffer_bytes
+from ranklog.pipeline.backlog import Backlog, report_full
+from ranklog.pipeline.stall import DiskCalls
 from ranklog.process.health import Health
+
+SLICE_RECORDS = 4096
+"""Records per call of the writer, so that a long backlog is no stall."""
 
 
 class Recorder:
-    """Writes records to the journal and says so to the forwarder.
+    """Owns the journal's writer.
 
     Args:
         run_dir: The run directory.
         attempt: First record of each segment.
         wake: Called after records were journaled.
         health: Takes trouble.
+        limit_bytes: Bound of the records that wait for the disk.
+        disk: Notes how long calls take.
 
     Attributes:
         lost: Records that could not be kept.
     """
 
-    def __init__(self, run_dir: Path, attempt: Attempt, wake: Callable[[], None], health: Health) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        attempt: Attempt,
+        *,
+        wake: Callable[[], None],
+        health: Health,
+        limit_bytes: int,
+        disk: DiskCalls,
+    ) -> None:
         self.run_dir = run_dir
         self.lost = 0
         self._wake = wake
-        self._lock = threading.Lock()
-        self._backlog = Backlog(buffer_bytes())
+        self._limit_bytes = limit_bytes
+        self._backlog = Backlog(limit_bytes)
         self._waiting = self._backlog.records
         self._dropped = 0
         self._health = health
+        self._disk = disk
         self._closed = False
         self._writer = JournalWriter(run_dir, attempt)
 
     def write(self, records: Sequence[Record]) -> None:
         """Journal records, and those that waited before them; after `close` they are counted as lost."""
-        with self._lock:
-            if self._closed:
-                self.lost += len(records)
-                return
-            self._waiting.extend(records)
-            self._write_waiting()
+        if self._closed:
+            self.lost += len(records)
+            return
+        self._waiting.extend(records)
+        self._write_waiting()
+
+    def drop(self, count: int) -> None:
+        """Count records that were dropped before they came here; the run says so with the next records."""
+        self.lost += count
+        self._dropped += count
 
     def _write_waiting(self) -> None:
-        if not self._waiting:
-            return
-        taken = self._writer.taken
-        bad = False
-        try:
-            self._writer.append(self._waiting)
-        except OSError as error:
-            self._warn(error)
-        except (ValueError, OverflowError, TypeError):
-            bad = True
-        finally:
-            # Also where a Ctrl-C comes in between: what was written must not be written again.
-            written = self._writer.taken - taken
+        wrote = False
+        refused = False
+        while self._waiting and not refused:
+            before = self._writer.taken
+            bad = False
+            try:
+                with self._disk:
+                    self._writer.append(self._waiting[:SLICE_RECORDS])
+            except OSError as error:
+                self._warn(error)
+                refused = True
+            except (ValueError, OverflowError, TypeError):
+                bad = True
+            written = self._writer.taken - before
             self._backlog.take_out(written)
-        if bad:
-            self._write_one_by_one()
+            wrote = wrote or written > 0
+            if bad:
+                refused = not self._write_one_by_one()
+                wrote = True
         self._trim()
         if self._dropped and not self._waiting:
             self._tell_dropped()
-        if written:
+        if wrote:
             self._wake()
 
-    def _write_one_by_one(self) -> None:
-        """After a batch that cannot be encoded: only the record that is to blame is left out."""
-        while self._waiting:
+    def _write_one_by_one(self) -> bool:
+        """After a slice that cannot be encoded: leave out only the record that is to blame; False if refused."""
+        for _ in range(min(len(self._waiting), SLICE_RECORDS)):
             try:
-                self._writer.append(self._waiting[:1])
+                with self._disk:
+                    self._writer.append(self._waiting[:1])
             except OSError as error:
                 self._warn(error)
-                break
+                return False
             except (ValueError, OverflowError, TypeError) as error:
                 self.lost += 1
                 self._health.warn(RECORD, f"a record cannot be stored and is left out: {error}")
             self._backlog.take_out(1)
-        self._wake()
+        return True
 
     def _trim(self) -> None:
         if not self._waiting:
@@ -99,9 +122,7 @@ class Recorder:
         if dropped:
             self.lost += dropped
             self._dropped += dropped
-            self._health.warn(
-                BUFFER_FULL, "the disk refuses for so long that records are left out; see RANKLOG_BUFFER_MIB"
-            )
+            report_full(self._health, self._limit_bytes)
 
     def _tell_dropped(self) -> None:
         """The disk takes records again: the run itself says what it lacks."""
@@ -123,37 +144,44 @@ class Recorder:
         return self._writer.ordinal
 
     def sync(self) -> bool:
-        """Put all on disk; whether that worked and nothing waits."""
-        with self._lock:
-            self._write_waiting()
-            try:
+        """Write what waits and ask the disk to keep it; True if nothing waits and the disk confirmed everything."""
+        if self._closed:
+            return not self._waiting and not self._writer.unconfirmed
+        self._write_waiting()
+        try:
+            with self._disk:
                 self._writer.sync()
-            except OSError as error:
-                self._warn(error)
-                return False
-            return not self._waiting
+        except OSError as error:
+            self._warn(error)
+            return False
+        return not self._waiting
 
-    def beat(self) -> None:
+    def touch(self) -> None:
         """Show other hosts that this run is alive."""
-        with self._lock, suppress(OSError):
+        with suppress(OSError), self._disk:
             self._writer.touch()
 
     def close(self) -> None:
-        """Close the journal; nothing may be written afterwards."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._write_waiting()
-            self.lost += len(self._waiting)
-            unconfirmed = 0
-            try:
+        """Write what waits, sync and close; may be called again."""
+        if self._closed:
+            return
+        self._write_waiting()
+        self._closed = True
+        self.lost += len(self._waiting)
+        unconfirmed = 0
+        try:
+            with self._disk:
                 self._writer.close()
-            except OSError as error:
-                self._warn(error)
-                unconfirmed = self._writer.unconfirmed
-            if self._waiting or unconfirmed:
-                # Only a warning can tell: the journal takes no more.
-                text = f"{len(self._waiting)} records are lost: the disk refused them until the end"
-                text += f"; {unconfirmed} more may be lost: the disk did not confirm them" if unconfirmed else ""
-                self._health.warn(LOST_AT_END, text)
+        except OSError as error:
+            self._warn(error)
+            unconfirmed = self._writer.unconfirmed
+        if self._waiting or unconfirmed:
+            # Only a warning can tell: the journal takes no more.
+            text = f"{len(self._waiting)} records are lost: the disk refused them until the end"
+            text += f"; {unconfirmed} more may be lost: the disk did not confirm them" if unconfirmed else ""
+            self._health.warn(LOST_AT_END, text)
+
+    def discard(self) -> None:
+        """Close the journal and remove the segment that this attempt began; for an opening that fails."""
+        self._closed = True
+        self._writer.discard()

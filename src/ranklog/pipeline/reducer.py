@@ -1,28 +1,34 @@
-"""The reducer of one process: opens ranklog's own communicator and runs the rounds, in its own thread.
+"""Runs the rounds of one process over ranklog's own communicator, in a thread.
 
-In: rows and mail from the drain thread. Out: records, on rank 0 to the journal. With one rank there is no thread:
-`tick` reduces on the caller's. A communicator that cannot be opened, or breaks, leaves rank 0 to go on alone with
-its coverage marked; after a break every rank keeps what it has in its spill file. Training never notices.
+In: rows and mail from the drain thread. Out: records, on rank 0 into the inbox. With one rank there is no thread, and
+the drain thread reduces by `tick`. Where the communicator cannot be opened, or breaks, rank 0 continues alone with its
+coverage marked; after a break every rank writes what it holds to its spill file. Training never notices.
+
+The reducer thread owns the world, the rounds and the spill file. Other threads read what it publishes in single
+attributes and wait at a `Gate`, so that a waiting thread of the program holds no lock. `flush` on a rank above 0 waits
+for rank 0's word: each round tells up to which round rank 0's disk has everything.
 """
 
 from __future__ import annotations
 
 import atexit
 import threading
-import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from ranklog.abc import Strategy, World
-from ranklog.model.errors import WorldError
 from ranklog.model.facts import RankFacts
-from ranklog.model.losses import LOST, SILENT
+from ranklog.model.losses import LOST
 from ranklog.model.place import Place
 from ranklog.model.record import Record
-from ranklog.pipeline.merge import SpillSink, silent_ranks
+from ranklog.pipeline.absent import AbsentRanks
+from ranklog.pipeline.connecting import Connecting
+from ranklog.pipeline.merge import SpillSink
 from ranklog.pipeline.pace import BUSY_S, next_pause, reduce_timeouts
-from ranklog.pipeline.progress import wait
+from ranklog.pipeline.waiting import Gate
 from ranklog.process.health import Health
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.round import Rounds
@@ -31,17 +37,15 @@ from ranklog.world.shutdown import PROCESS_ENDING
 from ranklog.world.single import SeveredWorld, SingleWorld
 
 PROGRESS_TIMEOUT_S = 600.0
-CLOSE_GRACE_S = 2.0
+ASKED_S = 0.05
+"""Pause between rounds while a rank waits for rank 0's word."""
 END_S = 2.0
-NOTICE_S = 2.0
-"""What a rank that cannot talk needs, after its time limit, to begin its spill file."""
-
 
 _threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 def _end_threads() -> None:
-    """Have the threads leave torch's code: the end of the interpreter takes the process down where it meets one there.
+    """Have the threads leave torch's code: the interpreter's end crashes the process where it meets one there.
 
     Registered before the loggers' own hook, which closes what is still open, and so called after it.
     """
@@ -62,9 +66,13 @@ class Reducer:
         channel: Name of the communicator, equal on all ranks.
         run_id: The run's id; on other ranks than 0 it may be unknown at first.
         record: Takes records on rank 0.
+        request_sync: On rank 0: has the drain thread sync, and then call `confirm`.
         health: Takes trouble.
         directory: Where run directories lie.
-        greeting: What this rank tells rank 0 once they can talk.
+        greeting: Records that this rank sends to rank 0 first.
+
+    Attributes:
+        handed_over: On rank 0: the last round whose records were given to ``record``.
     """
 
     def __init__(
@@ -74,276 +82,289 @@ class Reducer:
         *,
         channel: str,
         run_id: str | None,
-        record: Callable[[Sequence[Record]], None],
+        record: Callable[[Iterable[Record]], None],
+        request_sync: Callable[[], None],
         health: Health,
         directory: Path,
         greeting: Sequence[Record] = (),
     ) -> None:
-        self.buffer = Buffer(place.rank)
+        self._buffer = Buffer(place.rank)
         self._directory = directory
         self._greeting = greeting
-        self._sink = SpillSink(place, self._run_dir)
-        self._strategy = strategy
+        self._spill = SpillSink(place, self._run_dir)
         self._place = place
-        self._channel = channel
         self._run_id = run_id
         self._record = record
+        self._request_sync = request_sync
         self._health = health
         self._first_timeout_s, self._timeout_s = reduce_timeouts()
         self._progress = progress_of(strategy)
         if self._progress is not None:
             # A rank answers only while its training thread logs, which says nothing about whether it is alive.
             self._first_timeout_s = self._timeout_s = max(self._first_timeout_s, PROGRESS_TIMEOUT_S)
+        self._connecting = Connecting(
+            strategy,
+            place,
+            channel,
+            health,
+            pending=lambda: self._buffer.pending or bool(self._mail),
+            closing=lambda: self._closing,
+            abandoned=lambda: self._abandoned,
+            pause=self._pause,
+        )
+        self._absent = AbsentRanks(place, health, self._run_dir, self._timeout_s)
         self._rounds: Rounds | None = None
-        self._early_mail: list[Record] = []
-        self._changed = threading.Condition()
-        self._in_round = False
-        self._rounds_done = 0
+        self._mail: deque[Record] = deque()  # not yet given to the rounds
+        self._given = 0  # rows and records that the drain thread has added
+        self._reduced = (0, 0)  # how many of them are done, and the round in which that was seen
+        self._flushing: dict[object, None] = {}
+        self._begun = self._ended = 0  # steps
+        self._sync_requested = False
+        self._changed = Gate()
         self._closing = False
         self._abandoned = False
-        self._failed_s: float | None = None
-        self._named = False
-        self._names: dict[int, str] = {}
+        self._emitting = threading.Lock()  # between the reducer thread and the drain thread, which abandons it
         self._done = False
-        self._wake = threading.Event()
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self.handed_over = 0
 
     def start(self) -> None:
         """Begin; with several ranks this starts the thread."""
         if self._place.world_size == 1:
-            self._adopt(SingleWorld(self._place))
+            self._rounds = Rounds(SingleWorld(self._place), self._buffer, run_id=self._run_id, store=self._spill)
             return
         self._thread = threading.Thread(target=self._run, name="ranklog-reducer", daemon=True)
         self._thread.start()
         _threads.add(self._thread)
 
-    def _adopt(self, world: World) -> None:
-        with self._changed:
-            self._rounds = Rounds(world, self.buffer, run_id=self._run_id, store=self._sink)
-            if self._early_mail:
-                self._rounds.post(self._early_mail)
-                self._early_mail = []
-            if self._closing:
-                self._rounds.request_close()
-            self._changed.notify_all()
+    # For the drain thread.
+
+    def add(self, values: Mapping[str, float], *, step: int, op: str, to: int, time_ns: int, weight: float) -> None:
+        """Add one sample of each name."""
+        self._buffer.add(values, step=step, op=op, to=to, time_ns=time_ns, weight=weight)
+        self._given += 1  # after it is there, so that a round which counts it also has it
 
     def post(self, records: Sequence[Record]) -> None:
-        """Send ready records to rank 0. For the drain thread of other ranks."""
-        with self._changed:
-            if self._rounds is None:
-                self._early_mail.extend(records)
-            else:
-                self._rounds.post(records)
+        """Send ready records to rank 0; on other ranks than that."""
+        self._mail.extend(records)
+        self._given += 1
 
-    def tick(self) -> None:
-        """Reduce what is complete, where there is one rank. For one thread at a time."""
-        if self._thread is None and self._rounds is not None:
-            self._record(self._rounds.step(self._timeout_s))
+    def close_rows(self) -> None:
+        """Close the rows of the present step, so that the next round takes them."""
+        self._buffer.close_all()
 
-    def run_id(self, timeout_s: float) -> str | None:
-        """The run's id as rank 0 told it, or None when it did not in time."""
+    def tick(self) -> list[Record]:
+        """With one rank: reduce what is complete."""
+        return self._rounds.step(self._timeout_s) if self._thread is None and self._rounds is not None else []
 
-        def known() -> str | None:
-            return self._run_id or (self._rounds.run_id if self._rounds is not None else None)
+    def confirm(self, number: int, *, kept: bool) -> None:
+        """On rank 0: the disk has, or has refused, what was handed over up to a round."""
+        if self._rounds is None or self._thread is None:
+            return
+        self._rounds.confirm(number, kept=kept)
+        self._sync_requested = False
+        if self._rounds.agreed.unanswered:
+            self._wake.put(None)
 
-        wait(self._changed, known, timeout_s, self._progress)
-        return known()
-
-    def _run_dir(self) -> Path | None:
-        known = self.run_id(0.0)
-        return None if known is None else self._directory / known
-
-    def _run(self) -> None:
-        world: World | None = None
-        try:
-            world = self._join()
-            if self._rounds is not None and not isinstance(world, SeveredWorld):
-                self._rounds.post(self._greeting)
-            idle = isinstance(world, SeveredWorld) and self._settled()
-            if self._rounds is not None and not (idle and self._closing):
-                self._meet(self._rounds, quiet=isinstance(world, SeveredWorld))
-            if self._rounds is not None and self._rounds.failed:
-                self._rounds.end()
-            if self._rounds is not None and (lost := self._rounds.lost):
-                self._health.warn(LOST, f"{self._place}: {lost} values did not reach rank 0 before the end")
-        except Exception as error:  # whoever waits for this thread must learn that it is gone
-            self._health.warn("reduce", f"{self._place}: reduction ended: {error!r}")
-        finally:
-            # Before the others are told: the process may end as soon as they know, and a thread that is then inside
-            # the destructor of a group takes it down.
-            if world is not None:
-                world.close()
-            with self._changed:
-                self._done = True
-                self._changed.notify_all()
-
-    def _meet(self, rounds: Rounds, *, quiet: bool) -> None:
-        pause_s = BUSY_S
-        timeout_s = self._first_timeout_s
-        warned = quiet  # a world that could not be opened was warned about when it was tried
-        while not (rounds.finished or (rounds.failed and self._closing) or self._abandoned or PROCESS_ENDING.is_set()):
-            with self._changed:
-                self._in_round = not self._settled()
-            self._emit(rounds.step(timeout_s))
-            timeout_s = self._timeout_s
-            if rounds.failed:
-                self._failed_s = self._failed_s or time.monotonic()
-                if not warned:
-                    warned = True
-                    self._health.warn("reduce", rounds.failed)
-                self.name_silent()
-            with self._changed:
-                self._in_round = False
-                self._rounds_done += 1
-                self._changed.notify_all()
-            waiting = self.buffer.pending or rounds.records_pending
-            pause_s = next_pause(pause_s, waiting=waiting, cost_s=rounds.cost_s)
-            if not self._closing:
-                self._wake.wait(pause_s)
-                self._wake.clear()
-        self._emit(rounds.step(timeout_s))
-
-    def _emit(self, records: Sequence[Record]) -> None:
-        self._names.update((record.rank, str(record)) for record in records if isinstance(record, RankFacts))
-        with self._changed:
-            if not self._abandoned:
-                self._record(records)
+    def stop_waiting(self) -> bool:
+        """At the end: use no more records of the rounds; False while the thread hands some over."""
+        if not self._emitting.acquire(blocking=False):
+            return False
+        self._abandoned = True
+        self._emitting.release()
+        return True
 
     def abandon(self) -> list[Record]:
-        """Go on without the other ranks, at the end: this rank's own rows, with their coverage."""
-        with self._changed:
-            self._abandoned = True
-            rounds = self._rounds
-        if rounds is None:
-            rounds = Rounds(SeveredWorld(self._place, ""), self.buffer)
+        """After `stop_waiting`, continue without the other ranks: this rank's own rows, with their coverage."""
+        rounds = self._rounds or Rounds(SeveredWorld(self._place, ""), self._buffer)
         return rounds.abandon("the other ranks did not close in time")
+
+    # For any thread.
 
     @property
     def meeting(self) -> str | None:
         """Name of the spill files that were begun, None where there are none."""
         return None if self._rounds is None else self._rounds.meeting
 
-    def silent_ranks(self) -> list[int] | None:
-        """After a break, on rank 0: ranks that have kept nothing in the time they have for it, None while it runs."""
-        run_dir, meeting = self._run_dir(), self.meeting
-        if run_dir is None or meeting is None:
-            return []
-        try:
-            silent = silent_ranks(run_dir, meeting, self._place.world_size)
-        except OSError:  # a disk that refuses tells nothing
-            return None
-        waited = time.monotonic() - (self._failed_s or 0.0) >= self._timeout_s + NOTICE_S
-        return silent if waited or not silent else None
-
-    def name_silent(self) -> None:
-        """Tell once which ranks are gone."""
-        if self._named or self.meeting is None or not self._place.is_main or (silent := self.silent_ranks()) is None:
-            return
-        self._named = True
-        if silent:
-            named = ", ".join(self._names.get(rank, f"rank {rank}") for rank in silent[:8])
-            named += " and others" if silent[8:] else ""
-            text = (
-                f"no sign of {named} since the ranks can no longer talk: ended or hung; what they had not sent is lost"
-            )
-            self._health.warn(SILENT, text)
-
-    def _join(self) -> World:
-        """Adopt a world; one that refuses everything where the strategy raises, which may be anybody's code."""
-        try:
-            world = self._connect()
-            self._adopt(world)
-        except BaseException as error:  # asyncio.CancelledError is no Exception, and this thread must not end here
-            reason = f"strategy {self._strategy.name!r} raised {error!r}"
-            self._warn_alone(reason)
-            world = SeveredWorld(self._place, reason)
-            self._adopt(world)
-        return world
-
-    def _warn_alone(self, reason: str) -> None:
-        self._health.warn(
-            "reduce",
-            f"{self._place}: ranks cannot be reached: {reason}. Rank 0 goes on alone, coverage is marked. "
-            "Open the logger on every rank, or set log_on_workers and reduce for one rank.",
-        )
-
-    def _connect(self) -> World:
-        """Wait for a group and for all ranks; a world that refuses everything when they do not come."""
-        deadline: float | None = None
-        close_deadline: float | None = None
-        limit: float | None
-        while True:
-            now = time.monotonic()
-            if self._closing and close_deadline is None:
-                pending = (self.buffer.pending or self._early_mail) and self._strategy.ready()
-                close_deadline = now + (self._timeout_s if pending else CLOSE_GRACE_S)
-            if self._strategy.ready():
-                deadline = deadline or now + self._first_timeout_s
-                limit = min(t for t in (deadline, close_deadline) if t is not None)
-                try:
-                    return self._strategy.connect(channel=self._channel, timeout_s=min(limit - now, 1.0))
-                except WorldError as error:
-                    reason = str(error)
-            else:
-                limit = close_deadline
-                reason = "no process group was initialised (torch.distributed.init_process_group)"
-            if PROCESS_ENDING.is_set() or self._abandoned:
-                return SeveredWorld(self._place, reason)
-            if limit is not None and time.monotonic() >= limit:
-                if self.buffer.pending or self._early_mail or not self._closing:
-                    self._warn_alone(reason)
-                return SeveredWorld(self._place, reason)
-            self._wake.wait(0.05)
-
-    def flush(self, timeout_s: float, *, helping: bool = True) -> bool:
-        """Have everything added so far reduced; whether that happened in time.
-
-        Args:
-            timeout_s: How long to wait at most.
-            helping: Whether the caller may move communication on: only the training thread may.
-        """
-        self.buffer.close_all()
-        if self._thread is None:
-            return True
-        self._wake.set()
-        with self._changed:
-            if self._settled() and not self._in_round:
-                return True
-            # Rows leave the buffer in the middle of a round, before their record is there: its end is what counts.
-            before = self._rounds_done
-        came = wait(
-            self._changed,
-            lambda: self._done or (self._rounds_done > before and self._settled()),
-            timeout_s,
-            self._progress if helping else None,
-        )
-        return came and (not self._done or self._settled())
-
     @property
     def lost(self) -> int:
         """Values and records of this rank that will never be written."""
         return 0 if self._rounds is None else self._rounds.lost
 
-    def sync(self) -> bool:
-        """Put on disk what this rank keeps since the ranks can no longer talk; whether that worked."""
-        return self._sink.sync()
+    @property
+    def done(self) -> bool:
+        """Whether the last round is over and everything of this rank was reduced."""
+        return self._thread is None or (self._done and self._settled())
 
-    def _settled(self) -> bool:
-        if self._rounds is None:
-            return not self.buffer.pending and not self._early_mail
-        return not self.buffer.pending and not self._rounds.records_pending
+    def run_id(self, deadline_s: float) -> str | None:
+        """The run's id as rank 0 sent it, or None if it did not come in time."""
 
-    def close(self, timeout_s: float) -> bool:
-        """Reduce the rest together with the other ranks; whether they all came in time.
+        def known() -> str | None:
+            return self._run_id or (self._rounds.run_id if self._rounds is not None else None)
 
-        The thread goes on answering the others' rounds after that, until they are done or the process ends.
+        self._changed.wait_for(known, deadline_s, self._progress)
+        return known()
+
+    def silent_ranks(self) -> list[int] | None:
+        """After a break, on rank 0: ranks that have kept nothing in the time they have, None while it runs."""
+        return self._absent.silent(self.meeting)
+
+    def name_silent(self) -> None:
+        """After a break, on rank 0: report once which ranks left no sign."""
+        self._absent.report(self.meeting)
+
+    def flush(self, deadline_s: float, *, helping: bool = True) -> bool:
+        """Wait until what was given so far is reduced and kept; returns whether that came in time.
+
+        On rank 0 the drain thread keeps it, so that being reduced is enough here. On other ranks it is kept once rank 0
+        has confirmed it or, after a break, once the spill file is on disk.
+
+        Args:
+            deadline_s: Monotonic time.
+            helping: Whether the caller may move communication on: only the training thread may.
         """
-        self.buffer.close_all()
-        with self._changed:
-            self._closing = True
-            if self._rounds is not None:
-                self._rounds.request_close()
         if self._thread is None:
             return True
-        self._wake.set()
-        return wait(self._changed, lambda: self._done, timeout_s, self._progress) and self._settled()
+        token = object()
+        self._flushing[token] = None
+        given, step = self._given, self._begun + 1  # which has seen that this flush waits
+
+        def decided() -> bool:
+            if self._done or self._reduced[0] < given:
+                return self._done
+            return self._is_kept(step) is not None and not (helping and self._must_answer())
+
+        try:
+            if not decided():
+                self._wake.put(None)
+                self._changed.wait_for(decided, deadline_s, self._progress if helping else None)
+            reduced = self._reduced[0] >= given or (self._done and self._settled())
+            return reduced and self._is_kept(step) is True
+        finally:
+            self._flushing.pop(token, None)
+
+    def begin_close(self) -> None:
+        """Close all rows and take part in the last rounds; `done` says when they are over.
+
+        The thread continues to answer the others' rounds until they are done or the process ends.
+        """
+        self._buffer.close_all()
+        self._closing = True
+        self._wake.put(None)
+
+    def _is_kept(self, step: int) -> bool | None:
+        """Whether what is reduced is kept, None while that is not known.
+
+        Args:
+            step: After a break, the first step that counts.
+        """
+        rounds = self._rounds
+        given, number = self._reduced
+        if rounds is not None and rounds.failed:
+            return self._spill.synced if self._ended >= step or self._done else None
+        if self._place.is_main or not given:
+            return True
+        confirmed, refused = (rounds.agreed.confirmed, rounds.agreed.refused) if rounds is not None else (0, 0)
+        if confirmed >= number:
+            return True
+        return False if refused >= number or self._done else None
+
+    def _must_answer(self) -> bool:
+        """Whether another rank waits for rank 0's word, which this training thread has to move on."""
+        rounds = self._rounds
+        return self._progress is not None and rounds is not None and rounds.agreed.unanswered and not rounds.failed
+
+    def _run_dir(self) -> Path | None:
+        known = self.run_id(0.0)
+        return None if known is None else self._directory / known
+
+    # From here on: in the reducer thread.
+
+    def _run(self) -> None:
+        world: World | None = None
+        try:
+            world = self._connecting.join(self._first_timeout_s, self._timeout_s)
+            severed = isinstance(world, SeveredWorld)
+            rounds = Rounds(world, self._buffer, run_id=self._run_id, store=self._spill)
+            if not severed:
+                rounds.post(self._greeting)
+            self._rounds = rounds
+            self._changed.changed()
+            if not (severed and self._settled() and self._closing):
+                self._meet(rounds, quiet=severed)
+            if rounds.failed:
+                rounds.end()
+            if lost := rounds.lost:
+                self._health.warn(LOST, f"{self._place}: {lost} values did not reach rank 0 before the end")
+        except Exception as error:  # whoever waits for this thread must learn that it is gone
+            self._health.warn("reduce", f"{self._place}: reduction ended: {error!r}")
+        finally:
+            # Before the others are told: the process may end as soon as they know, and a thread that is then inside
+            # the destructor of a group crashes it.
+            if world is not None:
+                world.close()
+            self._done = True
+            self._changed.changed()
+
+    def _meet(self, rounds: Rounds, *, quiet: bool) -> None:
+        pause_s = BUSY_S
+        timeout_s = self._first_timeout_s
+        warned = quiet  # a world that could not be opened was warned about when it was tried
+        while not (rounds.finished or (rounds.failed and self._closing) or self._abandoned or PROCESS_ENDING.is_set()):
+            self._step(rounds, timeout_s)
+            timeout_s = self._timeout_s
+            if rounds.failed:
+                self._absent.began()
+                if not warned:
+                    warned = True
+                    self._health.warn("reduce", rounds.failed)
+                self.name_silent()
+            waiting = self._buffer.pending or rounds.records_pending or bool(self._mail)
+            pause_s = next_pause(pause_s, waiting=waiting, cost_s=rounds.cost_s)
+            if not self._closing:
+                asked = rounds.agreed.unanswered and not rounds.failed
+                self._pause(min(pause_s, max(ASKED_S, rounds.cost_s)) if asked else pause_s)
+        self._step(rounds, timeout_s)
+
+    def _step(self, rounds: Rounds, timeout_s: float) -> None:
+        self._begun += 1
+        given, waits = self._given, bool(self._flushing)
+        while self._mail:
+            rounds.post([self._mail[0]])
+            self._mail.popleft()
+        if self._closing:
+            rounds.request_close()
+        reduced, number = self._reduced
+        asks = waits and not self._place.is_main
+        rounds.wanted = (number if reduced == given else rounds.number + 1) if asks else 0
+        self._emit(rounds.step(timeout_s))
+        self.handed_over = rounds.number
+        if rounds.failed and (waits or self._closing):
+            self._spill.sync()
+        if self._settled() and given > reduced:
+            self._reduced = (given, rounds.number)
+        if self._place.is_main and rounds.agreed.unanswered and not rounds.failed and not self._sync_requested:
+            self._sync_requested = True
+            self._request_sync()
+        self._ended = self._begun
+        self._changed.changed()
+
+    def _emit(self, records: Sequence[Record]) -> None:
+        self._absent.learn_names(record for record in records if isinstance(record, RankFacts))
+        with self._emitting:
+            if not self._abandoned:
+                self._record(records)
+
+    def _settled(self) -> bool:
+        waiting = self._buffer.pending or bool(self._mail)
+        return not waiting and (self._rounds is None or not self._rounds.records_pending)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait so long, or until something is to be done."""
+        try:
+            self._wake.get(timeout=seconds)
+            while True:
+                self._wake.get(block=False)
+        except Empty:
+            return

@@ -161,7 +161,13 @@ class SignalWatch:
         self._writer.setblocking(False)
         self._earlier = EarlierWakeup(signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False))
         self._thread = threading.Thread(target=self._watch, name="ranklog-signals", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._restore()
+            self._reader.close()
+            self._writer.close()
+            raise
         self.add(signal.SIGTERM)
 
     def add(self, number: signal.Signals, callback: Callback | None = None) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from ranklog.model.errors import WorldError
 from ranklog.reduce.fused import Deadline
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 class Handshake(msgspec.Struct, frozen=True, array_like=True):

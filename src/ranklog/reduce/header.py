@@ -21,12 +21,18 @@ class Header(msgspec.Struct, frozen=True):
         closing: Whether it is closing.
         bytes_waiting: Bytes of ready-made records that it still has to send.
         age_s: Age of its oldest closed row.
+        wanted: Last round about which this rank asks whether rank 0's disk has it; 0 for none.
+        confirmed: On rank 0: last round that its disk has.
+        refused: On rank 0: last round that its disk has refused.
     """
 
     rows: int
     closing: bool
     bytes_waiting: int
     age_s: float
+    wanted: int = 0
+    confirmed: float = np.inf
+    refused: float = np.inf
 
 
 class Agreed(msgspec.Struct, frozen=True):
@@ -39,6 +45,9 @@ class Agreed(msgspec.Struct, frozen=True):
         any_closing: Whether at least one rank is closing.
         bytes_waiting: Bytes of ready-made records on the rank that has the most.
         age_s: Age of the oldest closed row.
+        wanted: The last round about which a rank asks.
+        confirmed: Last round that rank 0's disk has.
+        refused: Last round that rank 0's disk has refused.
     """
 
     rows: int
@@ -47,6 +56,18 @@ class Agreed(msgspec.Struct, frozen=True):
     any_closing: bool
     bytes_waiting: int
     age_s: float
+    wanted: int
+    confirmed: int
+    refused: int
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a rank asks about a round of which rank 0 does not know yet."""
+        return self.wanted > max(self.confirmed, self.refused)
+
+
+NO_ROUND = Agreed(0, 0, False, False, 0, 0.0, 0, 0, 0)
+"""Before the first round."""
 
 
 def agree_header(own: Header, calls: Deadline) -> Agreed:
@@ -64,6 +85,9 @@ def agree_header(own: Header, calls: Deadline) -> Agreed:
         -own.closing,
         -own.bytes_waiting,
         -own.age_s,
+        -own.wanted,
+        own.confirmed,
+        own.refused,
     ]
     low = calls.all_reduce(np.array(numbers, dtype=np.float64), "min")
     if low[0] != -low[1]:
@@ -71,4 +95,14 @@ def agree_header(own: Header, calls: Deadline) -> Agreed:
             f"ranks are out of step: protocol numbers from {low[0]:g} to {-low[1]:g} in one round, {PROTOCOL} on this"
             " rank"
         )
-    return Agreed(int(low[2]), -int(low[3]), low[4] == 1, low[5] == -1, -int(low[6]), -float(low[7]))
+    return Agreed(
+        rows=int(low[2]),
+        most_rows=-int(low[3]),
+        all_closing=low[4] == 1,
+        any_closing=low[5] == -1,
+        bytes_waiting=-int(low[6]),
+        age_s=-float(low[7]),
+        wanted=-int(low[8]),
+        confirmed=int(low[9]),
+        refused=int(low[10]),
+    )

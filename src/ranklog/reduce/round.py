@@ -27,7 +27,7 @@ from ranklog.reduce.buffer import Buffer, Row, stack
 from ranklog.reduce.fused import Deadline, agree_on, reduce_fused
 from ranklog.reduce.gathered import Merger, decode_report, encode_report, split, within
 from ranklog.reduce.handshake import shake_hands
-from ranklog.reduce.header import Header, agree_header
+from ranklog.reduce.header import NO_ROUND, Agreed, Header, agree_header
 from ranklog.reduce.output import Outgoing, RoundOutput
 from ranklog.reduce.records import reduced_of
 from ranklog.reduce.spill.buffer import SpillBuffer
@@ -59,6 +59,9 @@ class Rounds:
     Attributes:
         run_id: The run's id, known on every rank after the first round.
         cost_s: Duration of the last round, counted from the moment when all ranks had come.
+        number: Rounds that all ranks have begun, equal on all ranks.
+        wanted: Last round about which this rank asks whether rank 0's disk has it; set before `step`.
+        agreed: Header of the last round.
         finished: Whether all ranks are closing and nothing is pending anywhere; set in the same round on all.
         failed: Why the rounds ended early; None while they work.
     """
@@ -87,6 +90,10 @@ class Rounds:
         self._reduced_once = False
         self._stalled = 0
         self._patience_s = 0.0
+        self._confirmed = self._refused = 0
+        self.number = 0
+        self.wanted = 0
+        self.agreed: Agreed = NO_ROUND
         self.run_id = run_id
         self.cost_s = 0.0
         self.finished = False
@@ -118,6 +125,13 @@ class Rounds:
         """Close all rows. Nothing may be added or posted on this rank afterwards."""
         self._buffer.close_all()
         self._closing = True
+
+    def confirm(self, number: int, *, kept: bool) -> None:
+        """On rank 0: the disk has, or has refused, the records up to a round. The next round says so to all ranks."""
+        if kept:
+            self._confirmed = max(self._confirmed, number)
+        else:
+            self._refused = max(self._refused, number)
 
     def step(self, timeout_s: float) -> list[Record]:
         """Run one round; return the records that rank 0 is to write, nothing on other ranks.
@@ -191,8 +205,12 @@ class Rounds:
             closing=closing,
             bytes_waiting=self._outgoing.queue.bytes_waiting if self._rank else 0,
             age_s=self._buffer.closed_age_s(),
+            wanted=self.wanted,
+            confirmed=self._confirmed if self._rank == 0 else np.inf,
+            refused=self._refused if self._rank == 0 else np.inf,
         )
-        agreed = agree_header(own, Deadline(self._world, timeout_s))
+        agreed = self.agreed = agree_header(own, Deadline(self._world, timeout_s))
+        self.number += 1
         # All ranks have begun this round, so none failed in the previous one.
         self._unconfirmed = []
         self._outgoing.queue.confirm()

@@ -1,6 +1,5 @@
 """From the inbox to records: joining, keeping apart, and trouble that costs only what it concerns."""
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +8,8 @@ import pytest
 from ranklog.abc import Content, PendingItem
 from ranklog.model.errors import RanklogWarning
 from ranklog.model.record import File, Item, Metrics, Record
-from ranklog.pipeline.drain import Drain
+from ranklog.pipeline.inbox import Inbox
+from ranklog.pipeline.records import RecordBuilder
 from ranklog.process.blackbox import LastValues
 from ranklog.process.health import Health
 
@@ -18,11 +18,11 @@ class Rig:
     """A drain with everything around it recorded."""
 
     def __init__(self, rank: int = 0, shared: int = 0) -> None:
-        self.inbox: deque[Any] = deque()
+        self.inbox = Inbox(2**20, stalled=lambda: False, full=lambda: None)
         self.out: list[Record] = []
         self.rows: list[tuple[dict[str, float], int, str]] = []
         self.disk_full = False
-        self.drain = Drain(
+        self.drain = RecordBuilder(
             self.inbox,
             rows=self,
             emit=self.emit,
@@ -31,6 +31,7 @@ class Rig:
             rank=rank,
             shared=shared,
             last=LastValues(),
+            limit_bytes=2**20,
         )
 
     def emit(self, records: Sequence[Record]) -> None:

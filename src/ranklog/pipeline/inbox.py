@@ -1,0 +1,125 @@
+"""Queue from the program's threads to the drain thread, bounded in memory.
+
+In: samples, pending items and ready records, in any thread. Out: the same in their order, by `take` in the drain
+thread. Guarantees: while there is room, queueing is one append to a deque. A program that logs faster than the drain
+thread works is slowed down until there is room. While the disk stalls nothing waits: entries beyond the limit are
+dropped, counted and reported. No lock is taken.
+
+The limit is in bytes, and a length is what `append` can afford to compare: `room` is the limit divided by the average
+size of the entries taken last. The contents of items are counted one by one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from ranklog.abc import Content, PendingItem
+from ranklog.model.record import Record
+from ranklog.pipeline.backlog import RECORD_BYTES, VALUE_BYTES, size_of
+from ranklog.values.snapshot import Value
+from ranklog.world.progress import Progress
+
+Sample = tuple[dict[str, Value], int, int, int, str | None, float | None]
+"""Values, step, time_ns, backends, reduction or None, weight or None."""
+Entry = Sample | PendingItem | Record
+
+PAUSE_S = 0.001
+_WEIGHED = 64
+"""At most so many of the entries taken at once are weighed for the average."""
+
+
+class Inbox(deque[Entry]):
+    """A queue with one reader.
+
+    The common log call appends to it where ``len(inbox) < inbox.room``; everything else calls `put`.
+
+    Args:
+        limit_bytes: Bound of what waits.
+        stalled: Whether the reader waits for a disk that does not answer, or has ended.
+        full: Called, in the thread that logs, for each entry that is dropped.
+
+    Attributes:
+        room: Entries that may wait.
+        dropped: Entries that were dropped so far.
+    """
+
+    def __init__(self, limit_bytes: int, stalled: Callable[[], bool], full: Callable[[], None]) -> None:
+        super().__init__()
+        self._limit = limit_bytes
+        self._stalled = stalled
+        self._full = full
+        self._average = float(RECORD_BYTES + VALUE_BYTES)
+        # Two counters, each written by one side, so that neither needs a lock. Threads that log at once may lose a
+        # count, which `take` corrects whenever it finds the queue empty.
+        self._contents_given = 0
+        self._contents_taken = 0
+        self.dropped = 0
+        self.room = self._room()
+
+    def put(self, entry: Entry) -> None:
+        """Queue an entry once there is room; drop it while the disk stalls."""
+        contents = contents_bytes(entry)
+        while len(self) >= self.room or (contents and self._contents_bytes + contents > self._limit and self):
+            if self._stalled():
+                self.dropped += 1
+                self._full()
+                return
+            time.sleep(PAUSE_S)
+        if contents:
+            self._contents_given += contents
+            self.room = self._room()
+        self.append(entry)
+
+    def put_all(self, entries: Iterable[Entry]) -> None:
+        """Queue entries in their order."""
+        for entry in entries:
+            self.put(entry)
+
+    def take(self) -> list[Entry]:
+        """Remove and return what is queued now; for the drain thread."""
+        taken = [self.popleft() for _ in range(len(self))]
+        if not taken:
+            self._contents_taken = self._contents_given
+        else:
+            self._contents_taken += sum(map(contents_bytes, taken))
+            weighed = taken[:: len(taken) // _WEIGHED + 1]
+            self._average = sum(map(_bytes_besides_contents, weighed)) / len(weighed)
+        self.room = self._room()
+        return taken
+
+    @property
+    def _contents_bytes(self) -> int:
+        return max(self._contents_given - self._contents_taken, 0)
+
+    def _room(self) -> int:
+        return max(int((self._limit - self._contents_bytes) / self._average), 1)
+
+
+class ProgressInbox(Inbox):
+    """An inbox that moves communication on at each log call, for strategies that need the training thread."""
+
+    def __init__(
+        self, limit_bytes: int, stalled: Callable[[], bool], full: Callable[[], None], progress: Progress
+    ) -> None:
+        super().__init__(limit_bytes, stalled, full)
+        self._progress = progress
+
+    def append(self, entry: Entry) -> None:
+        """Queue an entry and move communication on."""
+        super().append(entry)
+        self._progress()
+
+
+def contents_bytes(entry: Entry) -> int:
+    """Bytes of an item's contents in memory."""
+    if not isinstance(entry, PendingItem):
+        return 0
+    return sum(len(c.source) for c in entry.contents if isinstance(c, Content) and isinstance(c.source, bytes))
+
+
+def _bytes_besides_contents(entry: Entry) -> int:
+    if isinstance(entry, tuple):
+        return RECORD_BYTES + VALUE_BYTES * len(entry[0])
+    return size_of(entry.item if isinstance(entry, PendingItem) else entry)

@@ -1,0 +1,90 @@
+"""Waiting that a signal handler may interrupt, and repeat, at any point.
+
+Python runs a signal handler in the main thread between any two instructions, and the handler may call the logger again.
+A thread of the program therefore never holds a lock that one of ranklog's threads needs. It waits in `Reply.wait` or
+`Gate.wait_for`, which hold nothing, and whoever wakes it never blocks. Every wait has a deadline on the monotonic
+clock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from ranklog.world.progress import PAUSE_S, Progress
+
+T = TypeVar("T")
+
+
+class Reply(Generic[T]):
+    """The result of work that another thread does, given once."""
+
+    def __init__(self) -> None:
+        self._given = _held()
+        self._values: list[T] = []
+
+    def give(self, value: T) -> None:
+        """Give the result and wake the thread that waits for it."""
+        self._values.append(value)
+        self._given.release()
+
+    @property
+    def given(self) -> bool:
+        """Whether the result is there."""
+        return bool(self._values)
+
+    def wait(self, deadline_s: float, progress: Progress | None = None) -> T | None:
+        """Wait for the result, meanwhile moving communication on; None if it does not come in time."""
+        while not self._values:
+            if _wait(self._given, deadline_s, progress):
+                self._given.release()  # for whoever else waits, for example the code that a signal handler interrupted
+            elif time.monotonic() >= deadline_s:
+                break
+        return self._values[0] if self._values else None
+
+
+class Gate:
+    """Wakes every thread that waits for a change."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[threading.Lock] = deque()
+
+    def wait_for(self, until: Callable[[], object], deadline_s: float, progress: Progress | None = None) -> bool:
+        """Wait until something holds, meanwhile moving communication on; returns whether it came in time."""
+        while True:
+            changed = _held()
+            self._waiting.append(changed)
+            # Asked after joining the queue, so that no change goes unnoticed.
+            while not until():
+                if time.monotonic() >= deadline_s:
+                    return False
+                if _wait(changed, deadline_s, progress):
+                    break
+            else:
+                return True
+
+    def changed(self) -> None:
+        """Wake the waiting threads; never blocks."""
+        while self._waiting:
+            try:
+                self._waiting.popleft().release()
+            except IndexError:  # another thread was faster
+                return
+
+
+def _held() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+def _wait(lock: threading.Lock, deadline_s: float, progress: Progress | None) -> bool:
+    """Wait for the release; with ``progress`` only until it should be called again."""
+    left_s = min(max(deadline_s - time.monotonic(), 0.0), threading.TIMEOUT_MAX)
+    if progress is None:
+        return lock.acquire(timeout=left_s)
+    progress()
+    return lock.acquire(timeout=min(left_s, PAUSE_S))

@@ -1,0 +1,142 @@
+"""A training whose disk stalls: calls of the journal wait until the file FAULT_WHILE is gone; see `test_stalled_disk`.
+
+Prints one JSON object. Nothing here waits by time: the program itself ends the stall, after the call that must not wait
+for it has returned.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from ranklog import JournalLogger
+from ranklog.model.errors import RanklogWarning
+
+STEPS = 50
+STALL = Path(os.environ["FAULT_WHILE"])
+STALLED = Path(os.environ["FAULT_STALL"])
+MANY = 20_000
+
+
+def start(savedir: Path) -> JournalLogger:
+    """An open logger with something journaled and the same again waiting for the disk that stalls."""
+    logger = JournalLogger(savedir, run_id="stalled")
+    logger.create_logger_context()
+    log_some(logger, 0)
+    assert logger.flush()
+    STALL.touch()
+    log_some(logger, STEPS)
+    while not STALLED.exists():
+        time.sleep(0.005)
+    return logger
+
+
+def log_some(logger: JournalLogger, first: int) -> None:
+    for step in range(first, first + STEPS):
+        logger.log(float(step), "loss", step=step)
+
+
+def is_inside(thread: int, function: str) -> bool:
+    """Whether a thread is inside a function of this name now."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None and frame.f_code.co_name != function:
+        frame = frame.f_back
+    return frame is not None
+
+
+def when_main_is_inside(function: str, then: Callable[[], object]) -> threading.Thread:
+    """Do something once the main thread is inside a function, from another thread."""
+    main = threading.main_thread().ident or 0
+
+    def watch() -> None:
+        while not is_inside(main, function):
+            time.sleep(0.005)
+        then()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def flush_case(savedir: Path) -> dict[str, object]:
+    logger = start(savedir)
+    during = logger.flush(1)
+    stalled = STALL.exists()
+    STALL.unlink()
+    after = logger.flush()
+    logger.destroy_logger_context()
+    return {"during": during, "stalled": stalled, "after": after}
+
+
+def close_case(savedir: Path) -> dict[str, object]:
+    logger = start(savedir)
+    logger.destroy_logger_context(exit_timeout=3)
+    stalled = STALL.exists()
+    STALL.unlink()
+    return {"stalled": stalled}
+
+
+def interrupt_case(savedir: Path) -> dict[str, object]:
+    """Ctrl-C comes while closing waits for the disk, which then answers."""
+    logger = start(savedir)
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        STALL.unlink()
+
+    when_main_is_inside("destroy_logger_context", interrupt)
+    interrupted = False
+    try:
+        logger.destroy_logger_context()
+        signal.pause()  # where the signal came late
+    except KeyboardInterrupt:
+        interrupted = True
+    return {"interrupted": interrupted}
+
+
+def bounded_case(savedir: Path) -> dict[str, object]:
+    logger = start(savedir)
+    for step in range(2 * STEPS, 2 * STEPS + MANY):
+        logger.log(float(step), "loss", step=step)
+    STALL.unlink()
+    first, second = logger.flush(), logger.flush()
+    logger.log(-1.0, "loss", step=2 * STEPS + MANY)
+    logger.destroy_logger_context()
+    return {"flushed": [first, second]}
+
+
+def callback_case(savedir: Path, called: str) -> dict[str, object]:
+    """SIGTERM comes while the main thread is inside flush, and the callback calls the logger."""
+    logger = start(savedir)
+
+    def callback() -> None:
+        STALL.unlink()
+        getattr(logger, called)()
+
+    logger.on_preempt(callback)
+    when_main_is_inside("flush", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    logger.flush()
+    signal.pause()
+    raise AssertionError("SIGTERM ends the process")
+
+
+CASES: dict[str, Callable[[Path], dict[str, object]]] = {
+    "flush": flush_case,
+    "close": close_case,
+    "interrupt": interrupt_case,
+    "bounded": bounded_case,
+    "callback_flushes": lambda savedir: callback_case(savedir, "flush"),
+    "callback_closes": lambda savedir: callback_case(savedir, "destroy_logger_context"),
+}
+
+if __name__ == "__main__":
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        result = CASES[sys.argv[1]](Path(sys.argv[2]))
+    ours = [str(each.message) for each in told if issubclass(each.category, RanklogWarning)]
+    print(json.dumps({**result, "told": ours}))

@@ -1,0 +1,108 @@
+"""A disk that does not answer holds up neither flush nor close beyond their time limits, and costs nothing in the end.
+
+The program ends the stall itself after the tested call has returned, so a call that waited for the disk would hang.
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ranklog.model.record import End, Event
+from ranklog.testing import captured, series
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: the library that makes calls stall is C"),
+]
+
+JOB = Path(__file__).with_name("stalled_disk_job.py")
+STEPS = 50
+LOGGED = {step: float(step) for step in range(2 * STEPS)}
+
+
+def run_job(
+    case: str, library: Path, tmp_path: Path, call: str = "fsync", **environ: str
+) -> subprocess.CompletedProcess[str]:
+    environ |= {
+        "LD_PRELOAD": str(library),
+        "FAULT_BELOW": str(tmp_path / "logs"),
+        "FAULT_CALL": call,
+        "FAULT_ERROR": "0",
+        "FAULT_SKIP": "0",
+        "FAULT_WHILE": str(tmp_path / "fault"),
+        "FAULT_STALL": str(tmp_path / "stalled"),
+        "PATH": "/usr/bin:/bin",
+    }
+    command = [sys.executable, str(JOB), case, str(tmp_path / "logs")]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def run_dir(tmp_path: Path) -> Path:
+    return tmp_path / "logs" / "runs" / "stalled"
+
+
+def statuses(tmp_path: Path) -> list[str]:
+    return [record.status for record in captured(run_dir(tmp_path)) if isinstance(record, End)]
+
+
+@pytest.mark.parametrize("call", ["fsync", "write"])
+def test_flush_returns_false_at_its_deadline_while_the_disk_stalls_and_true_afterwards(
+    call: str, library: Path, tmp_path: Path
+) -> None:
+    said = result(run_job("flush", library, tmp_path, call))
+    assert (said["during"], said["stalled"], said["after"]) == (False, True, True)
+    assert series(captured(run_dir(tmp_path)), "loss") == LOGGED
+    assert statuses(tmp_path) == ["FINISHED"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "write"])
+def test_closing_returns_at_its_deadline_while_the_disk_stalls_and_says_so(
+    call: str, library: Path, tmp_path: Path
+) -> None:
+    said = result(run_job("close", library, tmp_path, call))
+    assert said["stalled"]
+    assert any("disk is slow" in text for text in said["told"])
+
+
+def test_ctrl_c_while_closing_loses_nothing_of_what_was_logged(library: Path, tmp_path: Path) -> None:
+    said = result(run_job("interrupt", library, tmp_path, "write"))
+    assert said["interrupted"]
+    assert series(captured(run_dir(tmp_path)), "loss") == LOGGED
+    assert statuses(tmp_path) == ["FINISHED"]
+
+
+def test_what_training_logs_while_the_disk_stalls_is_bounded_and_what_exceeds_it_is_counted_and_said(
+    library: Path, tmp_path: Path
+) -> None:
+    said = result(run_job("bounded", library, tmp_path, "write", RANKLOG_BUFFER_MIB="0.5"))
+    records = captured(run_dir(tmp_path))
+    steps = series(records, "loss")
+    assert len(steps) < 10_000, "0.5 MiB do not hold as many as were logged"
+    assert max(steps) == 2 * STEPS + 20_000, "logged after the disk answered again"
+    lost = 2 * STEPS + 20_000 + 1 - len(steps)
+    dropped = [record.text for record in records if isinstance(record, Event) and record.code == "dropped"]
+    assert [int(text.split()[0]) for text in dropped] == [lost]
+    assert said["flushed"] == [False, True], "what was dropped is told once"
+    assert len([text for text in said["told"] if "RANKLOG_BUFFER_MIB" in text]) == 1
+
+
+@pytest.mark.parametrize(("case", "status"), [("callback_flushes", "KILLED"), ("callback_closes", "FINISHED")])
+def test_a_callback_that_calls_the_logger_inside_flush_does_not_hang(
+    case: str, status: str, library: Path, tmp_path: Path
+) -> None:
+    done = run_job(case, library, tmp_path)
+    assert done.returncode == -signal.SIGTERM, done.stdout + done.stderr
+    assert series(captured(run_dir(tmp_path)), "loss") == LOGGED
+    ended = statuses(tmp_path)
+    assert ended[:1] == [status] or (status == "KILLED" and not ended), "the forwarder writes no End"
