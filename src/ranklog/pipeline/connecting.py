@@ -66,9 +66,13 @@ class Connecting:
         try:
             return self._join(first_timeout_s, timeout_s)
         except BaseException as error:  # asyncio.CancelledError is no Exception, and this thread must not end here
-            reason = f"strategy {self._strategy.name!r} raised {error!r}"
-            self._warn_alone(reason)
-            return SeveredWorld(self._place, reason)
+            return self.alone(error)
+
+    def alone(self, error: BaseException) -> World:
+        """A world that refuses every call, after the strategy or its world raised something."""
+        reason = f"strategy {self._strategy.name!r} raised {error!r}"
+        self._warn_alone(reason)
+        return SeveredWorld(self._place, reason)
 
     def _join(self, first_timeout_s: float, timeout_s: float) -> World:
         deadline: float | None = None

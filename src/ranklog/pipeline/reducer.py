@@ -285,8 +285,12 @@ class Reducer:
         world: World | None = None
         try:
             world = self._connecting.join(self._first_timeout_s, self._timeout_s)
+            try:
+                rounds = Rounds(world, self._buffer, run_id=self._run_id, store=self._spill)
+            except Exception as error:  # what a strategy returned is no world
+                world = self._connecting.alone(error)
+                rounds = Rounds(world, self._buffer, run_id=self._run_id, store=self._spill)
             severed = isinstance(world, SeveredWorld)
-            rounds = Rounds(world, self._buffer, run_id=self._run_id, store=self._spill)
             if not severed:
                 rounds.post(self._greeting)
             self._rounds = rounds
