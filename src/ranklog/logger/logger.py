@@ -267,7 +267,7 @@ class Logger(CollectiveLogger):
                 self._meet,
             )
             if measure is not None:
-                session.inbox.append(({identifier: measure(call)}, own, time.time_ns(), call.to, None, None))
+                session.inbox.put(({identifier: measure(call)}, own, time.time_ns(), call.to, None, None))
             elif room is not None and (stop := room(call, session)) is not None:
                 session.at_close(stop)
         if found.becomes == "metric":
