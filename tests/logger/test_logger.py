@@ -87,7 +87,7 @@ def test_use_after_the_end_is_an_error_too() -> None:
     logger = JournalLogger()
     with logger.start_logging():
         pass
-    with pytest.raises(NotStartedError, match="after logging was ended"):
+    with pytest.raises(NotStartedError, match="after logging ended"):
         logger.log(1.0, "x")
     logger.destroy_logger_context()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -14,6 +16,8 @@ from ranklog.values.plain import NoScalar, keyed, to_scalar
 from ranklog.values.refusing import refusing
 
 STEP_LIMIT = 2**63
+LONGEST_S = 1e8
+"""Longest time limit, three years: waiting functions of the operating system refuse longer ones."""
 
 
 def check_goal(goal: object) -> Literal["min", "max"] | None:
@@ -88,6 +92,21 @@ def check_step(step: object) -> int:
         if -STEP_LIMIT < number < STEP_LIMIT:
             return number
     raise InvalidArgumentError(f"step={shown(step)} is not allowed: give an int or None")
+
+
+def check_timeout(seconds: object, name: str) -> float:
+    """Return a time limit as a float from 0 to `LONGEST_S`; infinity becomes that.
+
+    Raises:
+        InvalidArgumentError: it is no number.
+    """
+    try:
+        number = float(seconds) if isinstance(seconds, numbers.Real) else math.nan
+    except OverflowError:  # an int beyond float64
+        number = LONGEST_S
+    if not math.isnan(number):
+        return min(max(number, 0.0), LONGEST_S)
+    raise InvalidArgumentError(f"{name}={shown(seconds)} is not allowed: give seconds")
 
 
 def _whole(step: object) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ranklog.logger import open_loggers
+from ranklog.logger.arguments import check_timeout
 from ranklog.logger.lifecycle import OpenLogger
 from ranklog.pipeline.pace import reduce_timeouts
 from ranklog.values.numbers import number_option
@@ -20,26 +21,32 @@ class CollectiveLogger(OpenLogger):
     def reduce_now(
         self, value: Any, op: str = "mean", weight: float | None = None, timeout: float | None = None
     ) -> float:
-        """Reduce one scalar over all ranks and return the result on each, for early stopping and the like.
+        """Reduce one scalar over all ranks and return the result on each rank, for example for early stopping.
 
         Args:
             value: This rank's scalar.
             op: ``"mean"``, ``"sum"``, ``"min"``, ``"max"`` or ``"std"``.
-            weight: Weight of this rank's value.
-            timeout: Seconds to wait for the others; 60 by default.
+            weight: Weight of this rank's value, 0 or above; default: 1.
+            timeout: Longest time to wait for the other ranks, in seconds; default: 60.
+
+        Returns:
+            The reduced value.
 
         Raises:
-            InvalidArgumentError: the reduction is not one of these.
+            InvalidArgumentError: the reduction, the weight or ``timeout`` is not allowed.
+            InvalidItemError: ``value`` is no scalar.
+            LaunchError: the logger logs nothing, and the launcher's variables contradict each other.
+            NotStartedError: the logger is not open.
             ReduceTimeoutError: not every rank called in time.
 
         Ranks: all must call, in the same order; waits for all of them.
         """
+        timeout_s = REDUCE_NOW_TIMEOUT_S if timeout is None else check_timeout(timeout, "timeout")
         session = self._live("reduce_now")
         taken = take(value, "reduce_now")
         number = taken if isinstance(taken, float) else taken.resolve()
         if self._forked:
             return number
-        timeout_s = REDUCE_NOW_TIMEOUT_S if timeout is None else timeout
         weight_ = 1.0 if weight is None else number_option(weight, "weight", WEIGHT, low=0.0)
         if self._now is None:
             self._now = open_loggers.connect_now(session, self._config, timeout_s)

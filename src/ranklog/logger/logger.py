@@ -1,7 +1,7 @@
-"""The logging calls of the one `Logger`, in the training thread.
+"""The class `Logger`: the logging calls that users make in the training thread.
 
-Guarantees: a call never waits for a network, a disk, a device or another rank, except for kinds that read files or save
-models. A wrong call raises at once; trouble elsewhere does not. Each call stores a snapshot of the item.
+A logging call never waits for a network, a disk, a device or another rank, except for kinds that read files or save
+models. A wrong call raises at once; trouble elsewhere does not raise. Each call stores a snapshot of the item.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ RESUMED_WITHOUT_STEP = (
 
 
 class Logger(CollectiveLogger):
-    """Logs to one or several backends; made by the classes in `ranklog.loggers`.
+    """Logs to one or several backends. Users make one with the classes in `ranklog.loggers`.
 
     Args:
-        config: What the session will be opened with.
-        savedir: The directory under which everything is stored.
+        config: Settings of the session.
+        savedir: Directory for everything that is stored.
     """
 
     def log(
@@ -57,24 +57,28 @@ class Logger(CollectiveLogger):
         weight: float | None = None,
         **options: Unpack[KindOptions],
     ) -> None:
-        """Log one item, or a sequence of items with as many identifiers.
+        """Log one item, or a sequence of items with a sequence of as many identifiers.
 
         Args:
-            item: What to log; see the reference of kinds.
-            identifier: Its name; for kinds that become files, the file's path.
-            kind: What it is.
-            step: The x axis; None counts the calls for that identifier that the backend takes.
+            item: The item; see the reference of kinds.
+            identifier: Name of the item; for kinds that become files, the path of the file.
+            kind: Kind of the item.
+            step: Step on the x axis; default: the number of earlier calls for this identifier that the backend took.
             batch_idx: Index of the batch, for ``log_freq``.
-            reduce: For metrics: how the values of all ranks become one; see `log_metrics`.
-            weight: Weight of this rank's value in a reduction, for example its number of samples.
-            **options: Options of the kind, for example ``caption``.
+            reduce: For metrics: how to reduce the values of all ranks to one; see `log_metrics`.
+            weight: Weight of this rank's value in a reduction, for example its number of samples; default: 1.
+            **options: Options of the kind, for example ``caption``. Unknown options are ignored with a warning.
 
         Raises:
-            InvalidArgumentError: unknown kind or reduction, bad name, step or weight, different lengths.
+            InvalidArgumentError: an argument or option is not allowed, or there are more or fewer items than
+                identifiers.
             InvalidItemError: the kind cannot store such an item.
+            MissingExtraError: the kind needs a package that is not installed.
             NotStartedError: the logger is not open.
+            ReduceTimeoutError: a model is sharded over ranks, and not every rank logged it in time.
 
-        Ranks: all call; whether a call counts is decided by ``log_freq`` and ``log_on_workers``.
+        Ranks: all call; ``log_freq`` and ``log_on_workers`` decide which calls are logged. Does not block, except to
+            encode the item as the reference of kinds says.
         """
         gate = self._gate
         if gate is None:
@@ -145,23 +149,24 @@ class Logger(CollectiveLogger):
         reduce: str | None = None,
         weight: float | None = None,
     ) -> None:
-        """Log many scalars in one call: the fast path.
+        """Log many scalars in one call, which is faster than many calls of `log`.
 
         Args:
-            metrics: Names to scalars.
-            step: The x axis; None counts the calls that the backend takes.
+            metrics: Scalars by name.
+            step: Step on the x axis; default: the number of earlier calls that the backend took.
             batch_idx: Index of the batch, for ``log_freq``.
-            reduce: How the values of all ranks become one: ``"mean"``, ``"sum"``, ``"min"``, ``"max"``, ``"std"``,
-                ``"median"``, ``"p99"`` (to 1 %), ``"stats"`` (name/mean, /std, /min, /max, /min_rank, /max_rank,
-                /count), or ``"per_rank"`` (a series a rank, name/rank_003). None keeps the logger's own default.
-            weight: Weight of this rank's values, 0 or above; 1 by default.
+            reduce: How to reduce the values of all ranks to one: ``"mean"``, ``"sum"``, ``"min"``, ``"max"``,
+                ``"std"``, ``"median"``, ``"p99"`` (to 1 %), ``"stats"`` (name/mean, /std, /min, /max, /min_rank,
+                /max_rank, /count), or ``"per_rank"`` (one series per rank, name/rank_003). Default: the ``reduce`` of
+                the logger.
+            weight: Weight of this rank's values, 0 or above; default: 1.
 
         Raises:
-            InvalidArgumentError: bad name, step, reduction or weight.
-            InvalidItemError: a value is no scalar.
+            InvalidArgumentError: a name, the step, the reduction, the weight or ``batch_idx`` is not allowed.
+            InvalidItemError: ``metrics`` is no mapping, or a value is no scalar.
             NotStartedError: the logger is not open.
 
-        Ranks: all call; with ``reduce`` every rank contributes and one record comes out.
+        Ranks: all call; with ``reduce`` every rank contributes and one record results. Does not block.
         """
         gate = self._gate
         if gate is None:
@@ -253,19 +258,9 @@ class Logger(CollectiveLogger):
             steps = {check_step(step) if found.steps else 0: mask}
         for own, to in steps.items():
             call = Call(
-                item,
-                identifier,
-                kind,
-                own,
-                options,
-                to & gate.write,
-                to,
-                to & gate.lead,
-                session.config.specs,
-                session.opened_s,
-                session.samplers,
-                self._meet,
-            )
+                item, identifier, kind, own, options, to & gate.write, to, to & gate.lead, session.config.specs,
+                session.opened_s, session.samplers, self._meet,
+            )  # fmt: skip
             if measure is not None:
                 session.inbox.put(({identifier: measure(call)}, own, time.time_ns(), call.to, None, None))
             elif room is not None and (stop := room(call, session)) is not None:
@@ -274,25 +269,25 @@ class Logger(CollectiveLogger):
             self._describe(session, identifier, mask & gate.write, options)
 
     def _describe(self, session: Session, name: str, to: int, options: Mapping[str, Any]) -> None:
-        """Note what a call says about its metric, once and when it changes."""
+        """Record the goal and the context of a metric: at the first call and when they change."""
         said = check_goal(options.get("goal")), check_context(options.get("context"))
         if to and said != self._said.get(name, (None, None)):
             self._said[name] = said
             session.inbox.put(MetricInfo(time.time_ns(), to, name, *said))
 
     def save_hyperparameters(self, params: Any) -> None:
-        """Log hyper-parameters, whatever ``log_freq`` is; what is nested is flattened with dots.
+        """Log hyperparameters, whatever ``log_freq`` is. Nested names are joined with dots.
 
         Args:
             params: A mapping, or an object with named fields: an ``argparse.Namespace``, a dataclass, an attrs class, a
                 pydantic model, an OmegaConf config.
 
         Raises:
-            InvalidItemError: it has no named fields, or two of them get one name.
             InvalidArgumentError: a name is not allowed.
+            InvalidItemError: the object has no named fields, or two of them get the same name.
             NotStartedError: the logger is not open.
 
-        Ranks: all call; the lowest rank of ``log_on_workers`` gives the values.
+        Ranks: all call; the values of the lowest rank in ``log_on_workers`` are logged. Does not block.
         """
         gate = self._gate
         if gate is None:

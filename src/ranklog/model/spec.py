@@ -73,7 +73,9 @@ def check_log_freq(value: object) -> LogFreq:
         ...
         ranklog.model.errors.InvalidArgumentError: log_freq=0 is not allowed: give "epoch", "batch" or an int > 0
     """
-    if value in ("epoch", "batch") or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+    if isinstance(value, str) and value in ("epoch", "batch"):
+        return value  # type: ignore[return-value]  # one of the literals
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     raise InvalidArgumentError(f'log_freq={value!r} is not allowed: give "epoch", "batch" or an int > 0')
 
@@ -128,7 +130,7 @@ def check_forward(forward: object) -> Forward:
 
 def _one_of(argument: str, value: object, allowed: tuple[Name, ...]) -> Name:
     for name in allowed:
-        if value == name:
+        if isinstance(value, str) and value == name:
             return name
     raise InvalidArgumentError(f"{argument}={value!r} is not allowed: give one of {', '.join(allowed)}")
 

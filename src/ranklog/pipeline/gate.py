@@ -74,7 +74,7 @@ class Gate:
                 if not batch_idx % freq:
                     mask |= bits
         except (TypeError, ValueError, RuntimeError):  # texts, arrays and tensors have errors of their own
-            raise InvalidArgumentError(f"batch_idx is a {type(batch_idx).__qualname__}: give an int") from None
+            raise _no_batch(batch_idx) from None
         return mask
 
 
@@ -94,10 +94,23 @@ def _ranks(spec: BackendSpec, world_size: int) -> Sequence[int]:
 def freq_takes(log_freq: LogFreq, batch_idx: int | None) -> bool:
     """Whether a ``log_freq`` takes a call, whatever the rank.
 
+    Raises:
+        InvalidArgumentError: ``batch_idx`` is no number.
+
     Example:
         >>> freq_takes("epoch", None), freq_takes("epoch", 0), freq_takes(5, 10), freq_takes("batch", 3)
         (True, False, True, True)
     """
     if batch_idx is None or log_freq == "batch":
         return True
-    return log_freq != "epoch" and local(batch_idx, "batch_idx") % log_freq == 0
+    if log_freq == "epoch":
+        return False
+    number = local(batch_idx, "batch_idx")
+    try:
+        return bool(number % log_freq == 0)
+    except (TypeError, ValueError, RuntimeError):  # texts, arrays and tensors have errors of their own
+        raise _no_batch(number) from None
+
+
+def _no_batch(batch_idx: object) -> InvalidArgumentError:
+    return InvalidArgumentError(f"batch_idx is a {type(batch_idx).__qualname__}: give an int")

@@ -123,11 +123,11 @@ def check_signals(names: Iterable[str]) -> tuple[signal.Signals, ...]:
         >>> check_signals(["SIGUSR1"])
         (<Signals.SIGUSR1: 10>,)
     """
-    given = (names,) if isinstance(names, str) else tuple(names)
-    for name in given:
-        if name not in ALLOWED:
-            raise InvalidArgumentError(f"signals={names!r} is not allowed: give some of {', '.join(ALLOWED)}")
-    return tuple(ALLOWED[name] for name in given)
+    given = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else (None,)
+    found = tuple(ALLOWED[name] for name in given if isinstance(name, str) and name in ALLOWED)
+    if len(found) < len(given):
+        raise InvalidArgumentError(f"signals={names!r} is not allowed: give some of {', '.join(ALLOWED)}")
+    return found
 
 
 def _pass(number: int, frame: FrameType | None) -> None:
