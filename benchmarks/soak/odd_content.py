@@ -2,9 +2,9 @@
 
 python -m benchmarks.soak.odd_content [--minutes 10] [--seed 1]
 
-Each call of `log` must either raise one of ranklog's errors, or its record must be in the journal after `flush`. Then
-the journal is delivered to each backend. Every record must be shown, or set aside with a reason. The last record, a
-normal metric, must arrive. The trial creates runs for the given number of minutes.
+Each call of `log` must either raise one of the errors that its docstring lists, or its record must be in the journal
+after `flush`. Then the journal is delivered to each backend. Every record must be shown, or set aside with a reason. The
+last record, a normal metric, must arrive. The trial creates runs for the given number of minutes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from benchmarks.soak.documented import documented_errors
 from benchmarks.soak.odd_items import ITEMS, OddCall, calls
 from ranklog import JournalLogger
 from ranklog.delivery.feed import Finish
@@ -81,7 +82,7 @@ class OddRun:
         """Make one call.
 
         Raises:
-            ViolationError: an error that is not ranklog's, or a lost record.
+            ViolationError: an error that is not ranklog's or is not documented, or a lost record.
         """
         self.inputs += 1
         with warnings.catch_warnings():
@@ -89,7 +90,11 @@ class OddRun:
             try:
                 self._make(odd)
             except RanklogError as error:
-                self.refused[type(error).__name__] += 1
+                name = type(error).__name__
+                method = "log" if odd.kind in KINDS else odd.kind
+                if name not in documented_errors(getattr(type(self.logger), method)):
+                    raise ViolationError(f"{method} raised {name}, which its docstring does not list") from error
+                self.refused[name] += 1
                 self._check([])
                 return
             except Exception as error:

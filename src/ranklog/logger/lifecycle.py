@@ -64,7 +64,7 @@ class OpenLogger(RunInformation):
                 ``resume`` forbids it, or two backends would store at the same place.
             LaunchError: the launcher's variables are incomplete or contradict each other.
             MissingExtraError: the strategy needs a package that is not installed.
-            WorldError: the group of the strategy is not initialised.
+            OSError: rank 0 cannot write the run directory.
 
         Ranks: all call; rank 0 creates the run; waits for the disk, not for other ranks.
         """
@@ -156,7 +156,7 @@ class OpenLogger(RunInformation):
             InvalidArgumentError: see `create_logger_context`; also when ``exit_timeout`` is no number.
             LaunchError: see `create_logger_context`.
             MissingExtraError: see `create_logger_context`.
-            WorldError: see `create_logger_context`.
+            OSError: see `create_logger_context`.
 
         Ranks: all call; waits at the end of the block, up to ``exit_timeout``.
         """
@@ -234,7 +234,7 @@ class OpenLogger(RunInformation):
         Raises:
             InvalidArgumentError: a signal is not one of these, or the callback cannot be called.
             NotStartedError: the logger is not open.
-            RanklogError: called outside the main thread, where Python does not handle signals.
+            RanklogError: the logger was opened outside the main thread, where Python does not handle signals.
 
         Ranks: any may call; each process gets its own signals; does not block.
         """

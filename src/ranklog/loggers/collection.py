@@ -61,7 +61,9 @@ class LoggersCollection(Logger):
         Raises:
             InvalidArgumentError: a member is already open, an argument is not allowed, or the run exists and ``resume``
                 forbids it.
-            LaunchError: the launcher's variables contradict each other.
+            LaunchError: the launcher's variables are incomplete or contradict each other.
+            MissingExtraError: the strategy needs a package that is not installed.
+            OSError: rank 0 cannot write the run directory.
 
         Ranks: all call; rank 0 creates the run; does not wait for other ranks.
         """

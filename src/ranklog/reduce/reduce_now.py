@@ -51,7 +51,7 @@ def reduce_now(
         InvalidArgumentError: the reduction or the weight is not allowed, or the names differ between ranks.
         ReduceTimeoutError: not every rank called in time, or the connection broke.
     """
-    if op not in NOW_OPS:
+    if not isinstance(op, str) or op not in NOW_OPS:
         raise InvalidArgumentError(f"op={op!r} is not known: give one of {', '.join(NOW_OPS)}")
     weight = check_weight(1.0 if weight is None else weight)
     values = value if isinstance(value, Mapping) else {"": value}

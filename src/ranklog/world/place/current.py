@@ -47,6 +47,9 @@ def rank_zero_only(function: Callable[P, R]) -> Callable[P, R | None]:
 
     Ranks: any may call; the function runs on rank 0. Does not block by itself.
 
+    Raises:
+        LaunchError: at each call, when the launcher's variables are incomplete or contradict each other.
+
     Example:
         >>> @rank_zero_only
         ... def announce(epochs: int) -> str:
@@ -72,6 +75,9 @@ def rank_zero_print(
     """Print on global rank 0 only. Takes the arguments of `print`.
 
     Ranks: any may call; only rank 0 prints. Does not block.
+
+    Raises:
+        LaunchError: when the launcher's variables are incomplete or contradict each other.
 
     Example:
         >>> rank_zero_print("epoch", 3, sep=" = ")
