@@ -1,7 +1,7 @@
-"""ranklog: every rank calls the same `log`, one true record comes out.
+"""Experiment logger for distributed training: every rank calls the same `log`, and one run results.
 
-Everything a training script needs is here or in `ranklog.loggers`; importing it loads no framework and no
-backend's package.
+Training scripts need only this package and `ranklog.loggers`. Importing them loads no framework and no backend's
+package.
 """
 
 from ranklog.loggers import (

@@ -1,14 +1,14 @@
-"""Every exception and warning that ranklog raises on purpose, in one list.
+"""All exceptions and warnings that ranklog raises on purpose.
 
-A wrong call by the user raises one of the errors in the caller. Trouble with a disk, a network, a backend or
-another rank is a `RanklogWarning`, given once a cause.
+A wrong call raises one of the errors in the caller. Trouble with a disk, a network, a backend or another rank does not
+raise; each cause gives one `RanklogWarning`.
 """
 
 from __future__ import annotations
 
 
 class RanklogError(Exception):
-    """Base of all errors of ranklog."""
+    """Base class of all errors of ranklog."""
 
 
 class NotStartedError(RanklogError, RuntimeError):
@@ -16,11 +16,11 @@ class NotStartedError(RanklogError, RuntimeError):
 
 
 class InvalidArgumentError(RanklogError, ValueError):
-    """An argument has a value that is not allowed; the message lists what is."""
+    """An argument has an unknown name or a value that is not allowed; the message lists what is allowed."""
 
 
 class InvalidItemError(RanklogError, TypeError):
-    """An item has a type that its kind cannot store; the message lists what it can."""
+    """An item has a type that its kind cannot store; the message lists the types that it can store."""
 
 
 class LaunchError(RanklogError, RuntimeError):
@@ -28,20 +28,20 @@ class LaunchError(RanklogError, RuntimeError):
 
 
 class WorldError(RanklogError, RuntimeError):
-    """Ranks could not talk to each other: a missing rank, a broken connection, a time limit; the message says which."""
+    """Ranks could not communicate: a missing rank, a broken connection or a time limit; the message names the cause."""
 
 
 class ReduceTimeoutError(RanklogError, TimeoutError):
-    """`reduce_now` did not hear from every rank in time."""
+    """Not every rank called `reduce_now` in time."""
 
 
 class MissingExtraError(RanklogError, ImportError):
-    """An optional package is needed; the message names the extra to install."""
+    """An optional package is not installed; the message names the extra to install."""
 
 
 class RunNotFoundError(RanklogError, FileNotFoundError):
-    """No run directory where one was named."""
+    """The directory is not a run directory, or no run has that id."""
 
 
 class RanklogWarning(UserWarning):
-    """Something went wrong that does not stop training; given once for each cause."""
+    """Trouble that does not stop training. Each cause is warned about once."""

@@ -1,8 +1,8 @@
-"""What a strategy promises, as checks that run on every rank of a real job: for ranklog's own strategies and others'.
+"""Conformance checks for strategies, to run on every rank of a real job. Third parties can check their own strategies.
 
-Start a script with at least 2 processes in which each rank calls `check_strategy`; it raises `AssertionError` at the
-first promise that is not kept. As in training, the communicator is used from a thread of its own while the main
-thread makes collective calls of the user's.
+Start a script with at least 2 processes in which each rank calls `check_strategy`. It raises `AssertionError` at the
+first check that fails. As in training, a separate thread uses the communicator while the main thread makes the user's
+collective calls.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _LATE_S = 10.0
 
 
 def place(world: World) -> None:
-    """Ranks are 0 to world size - 1, each once."""
+    """Check that the ranks are 0 to world size - 1, each once."""
     size = world.place.world_size
     got = world.all_gather(str(world.place.rank).encode(), timeout_s=LIMIT_S)
     assert [int(data) for data in got] == list(range(size))
 
 
 def sums_are_exact(world: World) -> None:
-    """Sums are float64, the given values are left alone."""
+    """Check that sums are float64 and that the given values do not change."""
     size, rank = world.place.world_size, world.place.rank
     values = np.array([float(rank), 2.0**52 if rank == 0 else 1.0, 0.0])
     got = world.all_reduce(values, op="sum", timeout_s=LIMIT_S)
@@ -39,7 +39,7 @@ def sums_are_exact(world: World) -> None:
 
 
 def extremes_are_exact(world: World) -> None:
-    """Infinities included."""
+    """Check minima and maxima, with infinities among the values."""
     size, rank = world.place.world_size, world.place.rank
     values = np.array([rank - 0.1, np.inf if rank else 1.0, -np.inf])
     assert world.all_reduce(values, op="min", timeout_s=LIMIT_S).tolist() == [-0.1, 1.0, -np.inf]
@@ -48,7 +48,7 @@ def extremes_are_exact(world: World) -> None:
 
 
 def every_rank_gets_the_same_sum(world: World) -> None:
-    """To the last bit, also where rounding depends on the order."""
+    """Check that sums are equal to the last bit, even where rounding depends on the order."""
     values = np.random.default_rng(world.place.rank).normal(size=1000)
     got = world.all_reduce(values, op="sum", timeout_s=LIMIT_S)
     assert (world.all_reduce(got, op="min", timeout_s=LIMIT_S) == got).all()
@@ -56,12 +56,12 @@ def every_rank_gets_the_same_sum(world: World) -> None:
 
 
 def nothing_to_reduce(world: World) -> None:
-    """A vector of no values."""
+    """Check the sum of empty vectors."""
     assert world.all_reduce(np.zeros(0), op="sum", timeout_s=LIMIT_S).shape == (0,)
 
 
 def bytes_of_different_lengths(world: World) -> None:
-    """By rank; empty ones and none at all."""
+    """Check that gathered bytes of different lengths, empty ones among them, come in the order of the ranks."""
     size, rank = world.place.world_size, world.place.rank
     expected = [bytes([r % 256]) * (r * 1000) for r in range(size)]
     assert world.all_gather(expected[rank], timeout_s=LIMIT_S) == expected
@@ -69,7 +69,7 @@ def bytes_of_different_lengths(world: World) -> None:
 
 
 def barrier(world: World) -> None:
-    """Every rank comes."""
+    """Check that a barrier returns when every rank calls it."""
     world.barrier(timeout_s=LIMIT_S)
 
 
@@ -85,24 +85,24 @@ CHECKS: dict[str, Callable[[World], None]] = {
         barrier,
     )
 }
-"""Promises of a communicator that is open; each is called by every rank with its own `World`."""
+"""Checks of an open communicator, by name. Every rank calls each with its own `World`."""
 
 
 def check_strategy(strategy: Strategy, *, together: Callable[[], None], beside: Callable[[], None]) -> list[str]:
-    """Check one strategy; every rank calls it from its main thread, with the same arguments.
+    """Check a strategy.
 
     Args:
-        strategy: Ready to connect.
-        together: A barrier of the user's own.
-        beside: A collective call of the user's own that checks its result.
+        strategy: The strategy, ready to connect.
+        together: A barrier of the user's.
+        beside: A collective call of the user's that checks its own result.
 
     Returns:
-        Names of the promises that were checked.
+        Names of the checks that passed.
 
     Raises:
-        AssertionError: a promise was not kept, here or on this rank's side of it.
+        AssertionError: a check failed on this rank.
 
-    Ranks: all call; takes some seconds.
+    Ranks: all call, from the main thread, with the same arguments; blocks for some seconds.
     """
     assert strategy.ready(), f"{strategy.name} is not ready to connect"
     done: list[str] = []
@@ -134,7 +134,7 @@ def check_strategy(strategy: Strategy, *, together: Callable[[], None], beside: 
 
 
 def _in_thread(strategy: Strategy, work: Callable[[], None], beside: Callable[[], None], calls: int) -> None:
-    """Run ``work`` in a thread while the main thread makes collective calls, and progress where it is needed."""
+    """Run ``work`` in a thread while the main thread makes collective calls and progress calls."""
     errors: list[BaseException] = []
 
     def run() -> None:
@@ -171,13 +171,13 @@ def _many_calls(world: World, other: World) -> None:
 
 
 def _alone(strategy: Strategy, rank: int) -> None:
-    """Only rank 0 opens this one: it is told so in time, may try again, and holds nobody up."""
+    """Check that rank 0, which connects alone, gets an error in time, can try again and delays no other rank."""
     for _ in range(2 if rank == 0 else 0):
         _fails_in_time(lambda: strategy.connect(channel="conformance/alone", timeout_s=0.5))
 
 
 def _overdue(world: World) -> None:
-    """Rank 0 makes a call that the others do not make: it fails in time, and the communicator is broken for good."""
+    """Check that a call of rank 0 alone fails in time and that the communicator stays broken."""
     if world.place.rank == 0:
         _fails_in_time(lambda: world.all_reduce(np.ones(1), op="sum", timeout_s=0.5))
         _fails_in_time(lambda: world.barrier(timeout_s=0.5))
