@@ -25,9 +25,9 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.cursor import load_cursors
 
 ROOT = Path(__file__).parents[2]

@@ -24,8 +24,8 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.soak.kill_job import RUN_ID
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.cursor import load_cursors
 from ranklog.view.query import RunView
 

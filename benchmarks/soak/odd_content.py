@@ -27,8 +27,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from benchmarks.soak.documented import documented_errors
 from benchmarks.soak.odd_items import ITEMS, OddCall, calls
 from ranklog import JournalLogger
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.layout import segments
 from ranklog.journal.reader import JournalReader
 from ranklog.journal.targets import extra_target

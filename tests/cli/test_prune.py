@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import DeliveryLock
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.cursor import load_cursor, save_cursor
 from ranklog.journal.layout import find_runs, segment_name
 from ranklog.journal.writer import JournalWriter

@@ -19,9 +19,9 @@ from mlflow import MlflowClient
 from mlflow_server import serve
 
 from ranklog import MLFlowLogger
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.cursor import Cursor, load_cursors
 from ranklog.model.errors import RanklogWarning
 

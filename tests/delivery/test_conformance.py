@@ -17,8 +17,8 @@ from otlp_receiver import shared
 from wandb_reader import OfflineRun, offline_files
 
 from ranklog.backends.registry import create_backend
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.cursor import load_cursor, save_cursor
 from ranklog.model.record import EVERY_BACKEND, Coverage, Event, Metrics, Params, Status
 from ranklog.model.spec import BackendSpec, Scalar

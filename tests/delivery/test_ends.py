@@ -9,8 +9,9 @@ import pytest
 from items import Run, metrics
 
 from ranklog.abc import RunContext
-from ranklog.delivery.feed import REDELIVER, Finish
+from ranklog.delivery.feed import REDELIVER
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.cursor import load_cursor
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.record import End, Entry, Metrics, Record, Status

@@ -16,8 +16,8 @@ import pytest
 
 from ranklog.backends.shared.delivery_log import LOG
 from ranklog.delivery import __main__ as forwarder_main
+from ranklog.delivery.batches import BATCH_ENTRIES
 from ranklog.delivery.lock import LOCK
-from ranklog.delivery.supply import BATCH_ENTRIES
 from ranklog.forwarding.forwarder import (
     ALL,
     DELIVERED,

@@ -16,8 +16,8 @@ import msgspec
 import pytest
 
 from ranklog import MLFlowLogger
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.cursor import Cursor, backends_of, cursor_path, load_cursors, save_cursor
 from ranklog.journal.writer import JournalWriter
 from ranklog.loggers import BackendLogger, LoggersCollection

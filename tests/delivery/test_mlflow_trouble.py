@@ -22,8 +22,8 @@ from test_mlflow import Opened, make_run
 from ranklog.abc import Refused
 from ranklog.backends.mlflow.backend import MlflowBackend
 from ranklog.backends.mlflow.trouble import MlflowUnavailableError
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.cursor import Cursor, load_cursors
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import End

@@ -19,8 +19,8 @@ from items import Run, metrics
 
 from ranklog.abc import RunContext
 from ranklog.backends.shared.delivery_log import LOG
-from ranklog.delivery.feed import Finish, Step
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish, Step
 from ranklog.journal.cursor import Cursor, load_cursor
 from ranklog.model.record import End, Entry, Item, Metrics, Status
 from ranklog.model.spec import BackendSpec, Scalar
@@ -190,7 +190,7 @@ def test_whatever_is_poisonous_everything_else_arrives_once_and_in_order(
     unclear = unclear and len(poison) <= 1 and records + 1 not in poison
     error = MemoryError("no room") if unclear else ValueError("half an emoji")
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ranklog.delivery.supply.BATCH_ENTRIES", batch)
+        patch.setattr("ranklog.delivery.batches.BATCH_ENTRIES", batch)
         store = Store(kind, dict.fromkeys(poison, error))
         delivery = Delivery(Path(folder), store, records)
         delivery.end()
@@ -220,7 +220,7 @@ def test_the_third_failure_begins_the_search_and_the_reason_is_on_record_short_a
     (reason,) = delivery.cursor.refused.values()
     assert reason.startswith("ValueError: http://***@host/ xxx") and len(reason) < 600
     log = (delivery.run.dir / LOG).read_text()
-    assert "record 4 is set aside" in log and "c4n4ry" not in log
+    assert "record 4 was set aside" in log and "c4n4ry" not in log
 
 
 @pytest.mark.parametrize(

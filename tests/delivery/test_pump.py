@@ -12,10 +12,10 @@ import pytest
 
 from ranklog.abc import Backend, Refused, RunContext
 from ranklog.backends.shared.delivery_log import LOG
-from ranklog.delivery.feed import Finish
+from ranklog.delivery.batches import BATCH_ENTRIES
 from ranklog.delivery.lock import LOCK, LockedError
 from ranklog.delivery.pump import Pump
-from ranklog.delivery.supply import BATCH_ENTRIES
+from ranklog.delivery.step import Finish
 from ranklog.delivery.thread import ForwardThread
 from ranklog.journal.cursor import Cursor, load_cursor, save_cursor
 from ranklog.journal.frame import encode_frame

@@ -16,8 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb_reader import OfflineRun, offline_files
 
 from ranklog import LoggersCollection, MLFlowLogger, TensorBoardLogger, WandBLogger
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.cursor import load_cursors
 
 pytestmark = pytest.mark.slow

@@ -22,8 +22,8 @@ from wandb_server import Api, serve_client
 
 from ranklog import WandBLogger
 from ranklog.backends.wandb.backend import WandbBackend
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.cursor import load_cursors
 from ranklog.model.record import EVERY_BACKEND, Coverage, MetricInfo, Params
 

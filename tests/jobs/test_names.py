@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ranklog import ConsoleLogger, JournalLogger, LoggersCollection, MLFlowLogger, TensorBoardLogger, WandBLogger
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.cursor import load_cursors
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.view.query import RunView

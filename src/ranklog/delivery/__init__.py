@@ -1,1 +1,1 @@
-"""Runs in the forwarder: reads the journal and feeds the backends, live or later."""
+"""Delivery of the journal to backends, live in the forwarder or later by `ranklog sync`."""

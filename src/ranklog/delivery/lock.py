@@ -1,11 +1,13 @@
-"""``delivery.lock`` in the run directory: one deliverer a run, be it the live forwarder or ``ranklog sync``.
+"""Lock file ``delivery.lock`` in the run directory: one process at a time delivers a run, the forwarder or a sync.
 
-A file made with O_EXCL that names machine and process, so it works on network file systems without lock support. Two
-processes are on one machine when host name, boot id and pid namespace are equal: containers and clusters give names and
-pids twice. Guarantees: a lock whose process is gone on this machine is taken over at once. One of another machine is a
-lease: its holder renews it by a thread of its own, every `RENEW_S`, and it is taken over `LEASE_S` after the last
-renewal, by the clock of the file server, which all machines share. A holder calls `ensure` before each batch, so one
-that was taken for dead stops instead of delivering twice.
+The file is created with O_EXCL and names machine and process, so it works on network file systems without lock support.
+Two processes are on one machine when host name, boot id and pid namespace are equal, because containers and clusters
+use names and pids twice.
+
+Guarantees: a lock whose process is gone on this machine is taken over at once. A lock of another machine is a lease.
+Its holder renews it every `RENEW_S` in a thread of its own, and it expires `LEASE_S` after the last renewal. The clock
+is that of the file server, which all machines share. A holder calls `ensure` before each batch, so a holder that was
+taken for dead stops instead of delivering twice.
 """
 
 from __future__ import annotations
@@ -31,18 +33,18 @@ _WRITING_S = 5.0
 
 
 class LockedError(RanklogError):
-    """Another process delivers this run; the message says which."""
+    """Another process delivers this run. The message names it."""
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Content of the lock file: who delivers.
+    """Content of the lock file: the process that delivers.
 
     Attributes:
         host: Name of the host.
-        pid: Number of the process there.
-        time_ns: When it took the lock.
-        token: Tells this lock from all others.
-        machine: Boot id and pid namespace, in which the pid means something.
+        pid: Its process id there.
+        time_ns: Time at which it took the lock.
+        token: Random text that identifies this lock.
+        machine: Boot id and pid namespace in which the pid is valid.
     """
 
     host: str
@@ -53,7 +55,7 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 def this_machine() -> str:
-    """Boot id and pid namespace of this process; what the kernel does not tell is left out."""
+    """Return boot id and pid namespace of this process, as far as the kernel gives them."""
     found = []
     with suppress(OSError):
         found.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip())
@@ -78,10 +80,10 @@ class DeliveryLock:
         self._renewer: threading.Thread | None = None
 
     def ensure(self) -> int:
-        """Hold the lock; returns a number that is another one after the lock was lost and taken again.
+        """Take or keep the lock; returns a number that changes when the lock was lost and taken again.
 
         Raises:
-            LockedError: another process holds it; says who and how to go on.
+            LockedError: another process holds it. Says which one and what to do.
             OSError: the directory cannot be written.
         """
         with self._threads:
@@ -97,9 +99,9 @@ class DeliveryLock:
                 return
             holder = _read(self._path)
             if not self._is_stale(holder):
-                raise LockedError(self._who(holder))
+                raise LockedError(self._describe(holder))
             self._remove_stale(holder)
-        raise LockedError(self._who(_read(self._path)))
+        raise LockedError(self._describe(_read(self._path)))
 
     def _held(self) -> bool:
         holder = _read(self._path)
@@ -111,14 +113,14 @@ class DeliveryLock:
             self._renewer.start()
 
     def _renew(self) -> None:
-        """Give a sign of life while the lock is held, also while a batch takes long or a backend is waited for."""
+        """Renew the lease while the lock is held, also during a long batch or a long wait for a backend."""
         while not self._released.wait(RENEW_S):
             with suppress(OSError):
                 if self._held():
                     os.utime(self._path)
 
     def release(self) -> None:
-        """Give the lock back, when it is still this one; may be called twice."""
+        """Release the lock if this process still holds it; may be called twice."""
         self._released.set()
         if self._renewer is not None:
             self._renewer.join()
@@ -140,7 +142,7 @@ class DeliveryLock:
         return self._silent_s() > LEASE_S if alive is None else not alive
 
     def _silent_s(self) -> float:
-        """Seconds since the last sign of life, by the clock that stamps the files."""
+        """Return seconds since the last renewal, by the clock of the file server."""
         try:
             return self._server_time() - self._path.stat().st_mtime
         except FileNotFoundError:
@@ -155,23 +157,23 @@ class DeliveryLock:
             probe.unlink()
 
     def _remove_stale(self, judged: Holder | None) -> None:
-        """Move the judged lock away; one that somebody else took meanwhile is put back."""
-        aside = self._path.with_name(f".{LOCK}.{self._me.token}")
+        """Remove a stale lock. If another process took it meanwhile, restore it."""
+        moved = self._path.with_name(f".{LOCK}.{self._me.token}")
         try:
-            self._path.rename(aside)
+            self._path.rename(moved)
         except FileNotFoundError:
             return
-        if _read(aside) != judged:
-            # A link, since a rename would replace the lock that a third one may have made by now.
+        if _read(moved) != judged:
+            # Link, because a rename would replace the lock that a third process may have created meanwhile.
             with suppress(FileExistsError):
-                self._path.hardlink_to(aside)
-        aside.unlink()
+                self._path.hardlink_to(moved)
+        moved.unlink()
 
-    def _who(self, holder: Holder | None) -> str:
-        who = f"process {holder.pid} on {holder.host}" if holder else "another process"
+    def _describe(self, holder: Holder | None) -> str:
+        process = f"process {holder.pid} on {holder.host}" if holder else "another process"
         return (
-            f"{who} delivers this run already (last sign of life {self._silent_s():.0f} s ago):"
-            f" wait for it, or, if it is gone for certain, delete {self._path}"
+            f"{process} delivers this run already (lease renewed {self._silent_s():.0f} s ago):"
+            f" wait for it, or delete {self._path} if that process is certainly gone"
         )
 
 

@@ -1,9 +1,8 @@
-"""Delivers one run to all its backends, each by its own `Feed`: one backend's trouble is its own.
+"""Delivers one run to all its backends, each through its own `Feed`, so that errors of one do not affect the others.
 
-In: a run directory, growing or not. Out: entries in the backends, cursors in the directory. The pump makes no
-threads and does not wait: `run_once` moves each feed by one step, `run` repeats that until there is nothing
-left, which is what ``ranklog sync`` needs. The live forwarder (`ranklog.delivery.thread`) drives the same
-feeds with a thread each.
+In: a run directory, which may still grow. Out: records in the backends, cursors in the directory. The pump starts no
+threads. `run_once` makes one step with each feed. `run` repeats that until nothing is left, as ``ranklog sync`` needs
+it. The live forwarder (`ranklog.delivery.thread`) drives the same feeds with one thread each.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ from typing import TextIO
 
 from ranklog.abc import Backend
 from ranklog.backends.registry import create_backend
-from ranklog.delivery.feed import Feed, Finish, Step
+from ranklog.delivery.feed import Feed
 from ranklog.delivery.lock import DeliveryLock
+from ranklog.delivery.step import Finish, Step
 from ranklog.journal.cursor import adopt_cursors
 from ranklog.journal.reader import read_heads
 from ranklog.journal.targets import Target, target_of
@@ -34,8 +34,8 @@ class Pump:
     Args:
         run_dir: The run directory.
         console: Where the console backend prints.
-        targets: The backends; None for those that the run's attempts name.
-        create: Makes a backend from its name.
+        targets: The backends; None for those of the run's attempts.
+        create: Creates a backend by name.
         clock: Monotonic seconds.
 
     Raises:
@@ -68,13 +68,13 @@ class Pump:
         ]
 
     def run_once(self, finish: Finish | None = None) -> list[Step]:
-        """One step of each feed."""
+        """Make one step with each feed."""
         return [feed.step(finish) for feed in self.feeds]
 
     def run(self, finish: Finish, *, tries: int = TRIES, stop: threading.Event | None = None) -> Iterator[Feed]:
-        """Deliver what there is; yields a feed after each step, gives it up after ``tries`` failures.
+        """Deliver everything; yields a feed after each step, and gives it up after ``tries`` failures in a row.
 
-        A server that asks for patience gets it `THROTTLED_TRIES` times in a row.
+        A server that asks to retry later is retried `THROTTLED_TRIES` times in a row.
         """
         stop = stop or threading.Event()
         left = list(self.feeds)
@@ -91,7 +91,7 @@ class Pump:
                 stop.wait(max(0.0, min(due_s) - self._clock()))
 
     def close(self) -> None:
-        """Let go of backends that are still open, and of the lock; may be called twice."""
+        """Close backends that are still open and release the lock; may be called twice."""
         for feed in self.feeds:
             feed.release()
         self._lock.release()

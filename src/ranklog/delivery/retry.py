@@ -1,8 +1,7 @@
-"""When to try again after trouble: exponential backoff with jitter, pure but for the random source.
+"""Exponential backoff with jitter. Pure, except for the random source.
 
-Times are seconds of a monotonic clock, given by the caller. A cause that waiting does not cure (a package
-that is not installed) is tried again rarely. A server that asks for patience (HTTP 429) is given it: that is no
-failure, and counted apart.
+Times are seconds of a monotonic clock, given by the caller. An error that waiting cannot cure, such as a missing
+package, is retried rarely. A server that asks to retry later (HTTP 429) is not a failure and is counted separately.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ class Retry:
     """The backoff of one backend.
 
     Args:
-        jitter: Gives a number in [0, 1); 1 means the full wait, 0 half of it.
+        jitter: Returns a number in [0, 1). 1 means the full pause, 0 half of it.
 
     Attributes:
         failures: Failed tries in a row.
-        throttled: Tries in a row that were answered with a request for patience.
-        due_s: Monotonic time of the next try; 0 when there is nothing to wait for.
+        throttled: Tries in a row that the server asked to repeat later.
+        due_s: Monotonic time of the next try; 0 for no pause.
     """
 
     def __init__(self, jitter: Callable[[], float] = random.random) -> None:
@@ -37,7 +36,7 @@ class Retry:
         self.due_s = 0.0
 
     def ready(self, now_s: float) -> bool:
-        """Whether it is time for the next try."""
+        """Whether the pause is over."""
         return now_s >= self.due_s
 
     def failed(self, now_s: float, *, rarely: bool = False) -> None:
@@ -47,14 +46,14 @@ class Retry:
         self.due_s = now_s + longest_s * (0.5 + 0.5 * self._jitter())
 
     def slow_down(self, now_s: float, asked_s: float | None = None) -> None:
-        """Wait for as long as a server asked, or, where it did not say how long, as after a failure."""
+        """Pause for as long as the server asked, or as after a failure if it gave no time."""
         own_s = min(LONGEST_S, FIRST_S * 2.0 ** min(self.throttled, 20))
         self.throttled += 1
-        # Never less than asked, and not all clients at the same moment.
+        # Never shorter than asked, and not all clients at the same moment.
         self.due_s = now_s + (own_s if asked_s is None else asked_s) + own_s * 0.5 * self._jitter()
 
     def pause(self, now_s: float, pause_s: float) -> None:
-        """Wait a moment before the next try, without counting a failure; 0 for no wait."""
+        """Pause before the next try without counting a failure; 0 for no pause."""
         self.due_s = now_s + pause_s if pause_s else 0.0
 
     def succeeded(self) -> None:
@@ -65,7 +64,7 @@ class Retry:
 
 
 def is_throttled(error: BaseException) -> bool:
-    """Whether a server answered that there are too many requests (HTTP 429).
+    """Whether a server answered with HTTP 429, too many requests.
 
     Example:
         >>> is_throttled(ConnectionError("too many 429 error responses")), is_throttled(ValueError("4290 steps"))
@@ -76,7 +75,7 @@ def is_throttled(error: BaseException) -> bool:
 
 
 def asked_wait(error: BaseException) -> float | None:
-    """Seconds of an answer's ``Retry-After``, at most `MOST_ASKED_S`; None where it is not told in seconds."""
+    """Return the seconds in ``Retry-After``, at most `MOST_ASKED_S`; None if it is missing or is not a number."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
         return min(max(float(headers["Retry-After"]), 0.0), MOST_ASKED_S)

@@ -1,9 +1,9 @@
-"""Delivers a run while it is written, in threads of this process: one that leads, and one for each backend.
+"""Delivers a run while it is written: a leading thread, and one thread per backend.
 
-Started by the trainer itself (``forward="thread"``) or by the forwarder process
-(`ranklog.delivery.__main__`). Guarantees: nothing here raises into the caller; without news the threads sleep
-(no timeout, no polling) unless a retry is due; a backend that hangs holds up itself only. While another
-process delivers the run (the forwarder of the attempt before, or a ``ranklog sync``), this one waits for it.
+Used by the trainer itself (``forward="thread"``) and by the forwarder process (`ranklog.delivery.__main__`).
+Guarantees: no method raises. Threads sleep without polling until the journal grows or a retry is due. A backend that
+hangs blocks only itself. While another process delivers the run, such as the forwarder of the previous attempt or a
+``ranklog sync``, this one waits.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import TextIO
 from ranklog.abc import Backend
 from ranklog.backends.registry import create_backend
 from ranklog.backends.shared.delivery_log import details, note
-from ranklog.delivery.feed import Feed, Finish, Step
+from ranklog.delivery.feed import Feed
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish, Step
 from ranklog.journal.reader import read_heads
 from ranklog.model.record import Attempt, Status
 
@@ -28,14 +29,14 @@ _BLOCKED_S = 1.0
 
 
 class ForwardThread:
-    """Live delivery of one run; starts at once.
+    """Live delivery of one run, which starts at once.
 
-    Ranks: rank 0 only. No method blocks but `close` and `stop`, up to their time limit.
+    Ranks: rank 0 only. Only `close`, `join` and `stop` block, up to their time limit.
 
     Args:
         run_dir: The run directory.
         console: Where the console backend prints.
-        create: Makes a backend from its name.
+        create: Creates a backend by name.
     """
 
     def __init__(
@@ -57,43 +58,43 @@ class ForwardThread:
         self._leader.start()
 
     def wake(self) -> None:
-        """The journal has grown."""
+        """Tell the threads that the journal has grown."""
         with self._news:
             self._version += 1
             self._news.notify_all()
 
     def close(self, timeout_s: float, *, status: Status | None = None) -> bool:
-        """Deliver what is left and close the backends; whether all of it was done in time.
+        """Deliver the rest and close the backends; returns whether that was done in time.
 
         Args:
-            timeout_s: How long to wait at most.
-            status: Status for a run that has no `End` in its journal; None leaves it open in the backends.
+            timeout_s: Seconds to wait at most.
+            status: Status for a run without an `End` in its journal; None leaves it open in the backends.
         """
         self.end(status)
         self.join(timeout_s)
         return self.delivered
 
     def end(self, status: Status | None) -> None:
-        """As `close`, without waiting."""
+        """Start what `close` does, without waiting."""
         self._finish = Finish(status)
         self.wake()
 
     def join(self, timeout_s: float | None = None) -> None:
-        """Wait until nothing is left to do, or it was told to stop."""
+        """Wait until everything is delivered, or until `stop` was called."""
         self._leader.join(timeout_s)
 
     @property
     def over(self) -> bool:
-        """Whether it has come to its end, one way or the other."""
+        """Whether all threads have ended."""
         return not self._leader.is_alive()
 
     @property
     def delivered(self) -> bool:
-        """Whether all was delivered and the backends are closed."""
+        """Whether everything is delivered and the backends are closed."""
         return self.over and self._left == 0
 
     def stop(self, timeout_s: float) -> bool:
-        """Finish the batches in hand, leave the rest for later; whether that was done in time."""
+        """Finish the current batches and leave the rest; returns whether that was done in time."""
         self._stopping = True
         self.wake()
         self.join(timeout_s)
@@ -107,8 +108,8 @@ class ForwardThread:
     def _lead(self) -> None:
         try:
             pump = self._take_over()
-        except Exception as error:  # for example a disk that is full: the run is left for `ranklog sync`
-            note(self._run_dir, f"delivery cannot start\n{details(error)}")
+        except Exception as error:  # for example, the disk is full: `ranklog sync` delivers later
+            note(self._run_dir, f"cannot start delivery\n{details(error)}")
             self._left = 1
             return
         if pump is None:
@@ -130,8 +131,8 @@ class ForwardThread:
         pump.close()
 
     def _take_over(self) -> Pump | None:
-        """The pump, once the run has begun and nobody else delivers it; None when told to stop before."""
-        said = False
+        """Return the pump once the run has begun and no other process delivers it; None after `stop`."""
+        noted = False
         while not self._stopping:
             seen = self._version
             begun = bool(read_heads(self._run_dir))
@@ -141,9 +142,9 @@ class ForwardThread:
                 if begun:
                     return Pump(self._run_dir, console=self._console, create=self._create)
             except LockedError as error:
-                if not said:
+                if not noted:
                     note(self._run_dir, f"waiting: {error}")
-                    said = True
+                    noted = True
             self._wait(seen, _BLOCKED_S if begun else None)
         return None
 
@@ -154,7 +155,7 @@ class ForwardThread:
             step = Step(done=True) if handed_over else feed.step(finish)
             if step.done:
                 with self._news:
-                    # What damage in the journal hides is not delivered: it must not look as if it were.
+                    # Records that damage hides are not delivered, and the run must not count as delivered.
                     self._left -= 0 if feed.cursor.damage else 1
                 break
             if step.hopeless and finish is not None:
@@ -164,6 +165,6 @@ class ForwardThread:
         feed.release()
 
     def _is_over(self, attempt: Attempt | None) -> bool:
-        """Whether a later attempt of the run has begun, which brings its own forwarder."""
+        """Whether a later attempt of the run has begun, with its own forwarder."""
         heads = read_heads(self._run_dir)
         return bool(heads) and heads[-1].attempt != attempt

@@ -17,9 +17,9 @@ from ranklog.cli.delivery_text import amount_text, trouble_texts
 from ranklog.cli.sync.destinations import Destination, parse_destinations
 from ranklog.cli.sync.outcome import Outcome, labels_of, merge_kept, outcome_of, targets_for
 from ranklog.cli.sync.watch import follow
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.layout import find_runs
 from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError

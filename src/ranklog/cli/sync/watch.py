@@ -18,9 +18,9 @@ from typing import TextIO
 from ranklog.cli.console import clean
 from ranklog.cli.sync.destinations import Destination
 from ranklog.cli.sync.outcome import OVER, Outcome, labels_of, merge_kept, outcome_of, targets_for
-from ranklog.delivery.feed import Finish
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
+from ranklog.delivery.step import Finish
 from ranklog.journal.spill_file import FOLDER
 from ranklog.model.errors import RunNotFoundError
 from ranklog.view.summary import RunStatus, summarise

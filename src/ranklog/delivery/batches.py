@@ -1,9 +1,9 @@
-"""What of the journal is for one backend, in order and in batches.
+"""Reads the journal's records for one backend, in order and in batches.
 
-Reads on while the journal grows, from any ordinal. Passes over what is for others, what was set aside, and the repeated
-heads of segments. Tells where the run ends for this backend: behind an `End`, or where the next attempt leaves the
-backend out after one that ended without a word, if no later attempt has it. What follows an `End`, as what ranks had
-kept does, comes before the end.
+Starts at any ordinal and continues while the journal grows. Skips records for other backends, records that were set
+aside, and the repeated heads of segments. Finds where the run ends for this backend: after an `End`, or where an
+attempt without `End` is followed by attempts that do not use the backend. Records after an `End`, such as values merged
+from spill files, come before the end.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from ranklog.model.record import Attempt, End, Entry, Status
 BATCH_ENTRIES = 2000
 
 
-class Supply:
-    """Entries for one backend.
+class Batches:
+    """Batches of records for one backend.
 
     Args:
         run_dir: The run directory.
         target: The backend.
-        ordinal: The first entry to give.
-        is_set_aside: Whether an entry was set aside.
-        closed: Whether the backend was closed with a status where reading begins.
+        ordinal: The first record to read.
+        is_set_aside: Whether a record was set aside, by ordinal.
+        closed: Whether the backend was already closed with a status at this ordinal.
 
     Attributes:
-        batch: Entries that wait; whoever delivers some takes them out.
-        read_to: The ordinal after the last entry that was read.
-        closing: Status with which the run ends for this backend after the batch; None where it does not.
-        attempt: The attempt that is being read.
-        start: Number of the segment where reading began.
+        batch: Records that wait. Whoever delivers a record removes it.
+        read_to: The ordinal after the last record that was read.
+        closing: Status with which the run ends for this backend after the batch; None while it continues.
+        attempt: The attempt at the current position.
+        start: Number of the segment in which reading began.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class Supply:
 
     @property
     def damage(self) -> list[Damage]:
-        """What cannot be read, so far."""
+        """Damage found so far."""
         return self._reader.damage
 
     @property
     def tail(self) -> Damage | None:
-        """An unfinished frame at the very end."""
+        """An unfinished frame at the end of the journal."""
         return self._reader.tail
 
-    def fill(self, beside: int = 0) -> None:
-        """Read until the batch is full, the journal ends, or the run does; ``beside`` entries of it do not count."""
-        while len(self.batch) < BATCH_ENTRIES + beside and self.closing is None:
+    def fill(self, extra: int = 0) -> None:
+        """Read until the batch is full (with ``extra`` records more), or the journal or the run ends."""
+        while len(self.batch) < BATCH_ENTRIES + extra and self.closing is None:
             entry = next(self._entries, None)
             if entry is None:
                 self._entries = self._reader.poll()
@@ -81,14 +81,14 @@ class Supply:
             self._take(entry)
 
     def close(self) -> None:
-        """The backend was closed with the status of `closing`."""
+        """Record that the backend was closed with the status in `closing`."""
         self.closing = None
         self._closed = True
 
     def _take(self, entry: Entry) -> None:
         record = entry.record
-        known = record == self.attempt  # every segment repeats its attempt
-        if isinstance(record, Attempt) and not known:
+        repeated = record == self.attempt  # every segment begins with its attempt
+        if isinstance(record, Attempt) and not repeated:
             mask = self._target.mask(record)
             if self._open and not mask:
                 self._end = "KILLED"
@@ -100,7 +100,7 @@ class Supply:
         if entry.ordinal < self.read_to:
             return
         self.read_to = entry.ordinal + 1
-        if known or not is_for(entry, self._mask):
+        if repeated or not is_for(entry, self._mask):
             return
         self._closed = False
         if not self._is_set_aside(entry.ordinal):
