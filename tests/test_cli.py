@@ -152,7 +152,7 @@ def test_of_a_very_long_command_the_beginning_is_shown(cli, start_attempt, tmp_p
     facts = read_facts(tmp_path / "run-long")
     write_facts(tmp_path / "run-long", msgspec.structs.replace(facts, command=("train.py", *["--x"] * 1000)))
     shown = cli("show", tmp_path / "run-long").out
-    assert "train.py --x" in shown and "3,608 more characters; --json has all" in " ".join(shown.split())
+    assert "train.py --x" in shown and "3,608 more characters, see --json" in " ".join(shown.split())
     assert json.loads(cli("show", tmp_path / "run-long", "--json").out)["summary"]["facts"]["command"][1000] == "--x"
 
 

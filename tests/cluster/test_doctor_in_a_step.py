@@ -15,7 +15,7 @@ def test_srun_shows_both_nodes_and_the_jobs_time_limit(slurm: Slurm, tmp_path: P
     told = json.loads(slurm.ask(*command, cwd=tmp_path, RANKLOG_DIR=str(tmp_path / "runs")))
     found = {check["name"]: check for check in told["checks"]}
     assert (told["ranks"], told["level"]) == (4, "warn")
-    assert found["place"]["text"] == "4 ranks on 2 nodes, by slurm's variables"
+    assert found["place"]["text"] == "4 ranks on 2 nodes: variables of slurm"
     assert found["place"]["ranks"] == [0, 1, 2, 3]
     assert found["shared directory"]["level"] == found["clocks"]["level"] == "ok"
     assert found["time limit"]["level"] == "warn" and "the job ends" in found["time limit"]["text"]
@@ -25,4 +25,4 @@ def test_srun_shows_both_nodes_and_the_jobs_time_limit(slurm: Slurm, tmp_path: P
 def test_ranks_that_do_not_share_the_directory_are_told_and_nothing_hangs(slurm: Slurm, tmp_path: Path) -> None:
     own = f"RANKLOG_DIR={tmp_path}/node-$SLURM_NODEID exec {RANKLOG} doctor --timeout 5"
     said = slurm.ask("srun", "-N2", "-n2", "bash", "-c", own, cwd=tmp_path, check=False)
-    assert "BAD  communicator" in said and "the ranks do not meet" in said
+    assert "BAD  communicator" in said and "the ranks cannot communicate" in said

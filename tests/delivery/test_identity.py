@@ -165,7 +165,7 @@ def test_prune_does_not_count_a_twin_that_got_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ranklog.cli", "prune", str(tmp_path / "runs"), "--older-than", "0", "--yes"]
     done = subprocess.run([*command, "--json"], check=False, capture_output=True, text=True, timeout=60)
     (found,) = json.loads(done.stdout)
-    assert "csv-2 does not have all of it" in found["kept"] and logger.run_dir.is_dir()
+    assert "csv-2 does not have all records" in found["kept"] and logger.run_dir.is_dir()
     assert sync(logger.run_dir) == 0
     subprocess.run(command, check=False, capture_output=True, timeout=60)
     assert not logger.run_dir.exists() and logged(tmp_path / "two") == [0]

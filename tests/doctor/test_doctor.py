@@ -21,7 +21,7 @@ from runtimes import MPIRUN, environment
 
 from ranklog.cli.doctor import process, storage
 from ranklog.cli.doctor.backends import backend_checks
-from ranklog.cli.doctor.check import Bounded, Check
+from ranklog.cli.doctor.check import Check, TimedProbe
 from ranklog.cli.doctor.storage import mount_of, storage_checks
 
 RANKLOG = str(Path(sys.executable).with_name("ranklog"))
@@ -73,7 +73,7 @@ def test_a_healthy_machine_is_green_and_nothing_is_left_behind(tmp_path):
     status, found, _ = doctor(cwd=tmp_path)
     assert status == 0
     assert {check["level"] for checks in found.values() for check in checks} <= {"ok", "warn"}
-    assert one(found["place"])["text"] == "alone, by no launcher's variables"
+    assert one(found["place"])["text"] == "single process: no launcher variables found"
     assert one(found["exclusive creation"])["level"] == one(found["sync"])["level"] == "ok"
     assert list(tmp_path.iterdir()) == []
 
@@ -90,7 +90,7 @@ def test_launchers_that_do_not_count_are_shown_with_what_they_tell():
     environ = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
     environ |= {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "7"}
     place, others = process.place_checks(environ)
-    assert place.text == "4 ranks on 2 nodes, by torchrun's variables"
+    assert place.text == "4 ranks on 2 nodes: variables of torchrun"
     assert (others.level, "slurm says rank 1/2 (SLURM_PROCID=1" in others.text) == ("ok", True)
 
 
@@ -190,7 +190,7 @@ def test_a_full_disk_and_one_without_inodes_are_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(storage.os, "statvfs", lambda _: Told)
     space = next(check for check in storage_checks(tmp_path) if check.name == "space")
-    assert (space.level, space.text) == ("bad", "40.0 KiB free, but 3 inodes only")
+    assert (space.level, space.text) == ("bad", "40.0 KiB free, but only 3 inodes")
 
 
 def test_an_ignored_sigterm_is_told(tmp_path):
@@ -211,7 +211,7 @@ def test_a_probe_that_hangs_is_told_and_left_behind():
         never.wait()
         return []
 
-    found = Bounded("disk", hang, 0.05, "look at it")
+    found = TimedProbe("disk", hang, 0.05, "look at it")
     assert found.result() == [Check(name="disk", level="bad", text="no answer within 0.05 s", cure="look at it")]
     assert found.hangs
     never.set()
@@ -221,7 +221,7 @@ def test_a_probe_that_raises_is_told():
     def probe():
         raise OSError("gone")
 
-    assert one(Bounded("disk", probe, 5).result()).text == "OSError: gone"
+    assert one(TimedProbe("disk", probe, 5).result()).text == "OSError: gone"
 
 
 @pytest.mark.slow
@@ -229,7 +229,7 @@ def test_under_torchrun_one_screen_tells_of_all_ranks(tmp_path):
     job = torchrun(3, f"import sys; sys.argv[1:] = ['doctor', '--json']\n{COMMAND}", cwd=tmp_path)
     assert job.code == 0, job.output
     found = by_name(job.output[job.output.index("{\n") :])
-    assert one(found["place"])["text"] == "3 ranks on 1 node, by torchrun's variables"
+    assert one(found["place"])["text"] == "3 ranks on 1 node: variables of torchrun"
     assert one(found["place"])["ranks"] == [0, 1, 2]
     assert "gloo, all ranks as one group" in one(found["strategy"])["text"]
     assert one(found["all_reduce"])["level"] == one(found["clocks"])["level"] == "ok"
@@ -259,7 +259,7 @@ def test_where_a_rank_never_comes_the_others_end_in_time_and_say_so(tmp_path):
     finally:
         ranks.kill()
     assert done.code == 1
-    assert "BAD  communicator" in done.output and "the ranks do not meet" in done.output
+    assert "BAD  communicator" in done.output and "the ranks cannot communicate" in done.output
     assert "GLOO_SOCKET_IFNAME" in done.output
 
 
@@ -277,4 +277,4 @@ def test_a_rank_of_mpi_that_never_comes_holds_up_neither_the_others_nor_their_en
         command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False, timeout=100
     )
     assert done.returncode != 0
-    assert "the ranks do not meet" in done.stdout
+    assert "the ranks cannot communicate" in done.stdout

@@ -36,7 +36,9 @@ def other():
 
 def test_a_run_that_another_process_writes_is_refused_with_host_pid_and_cure(start_attempt, claim, other):
     start_attempt(pid=other.pid)
-    expected = rf"process {other.pid} on {this_host()} writes run 'run-a'.*give another run_id, or end that process"
+    expected = (
+        rf"process {other.pid} on {this_host()} already writes run 'run-a'.*use another run_id, or end that process"
+    )
     with pytest.raises(InvalidArgumentError, match=expected):
         claim()
 

@@ -96,7 +96,7 @@ def test_the_metric_that_comes_most_seldom_tells_whether_the_epoch_will_finish(s
     found = outlook(RunView(tmp_path / "run-a"))
     assert (found.metric, found.step, found.interval_s, found.fit) == ("val", 2, 200.0, 2)
     assert found.due_ns == (BASE + 800) * S
-    assert "val comes about every 3 min 20 s" in outlook_text(found).plain
+    assert "val is logged about every 3 min 20 s" in outlook_text(found).plain
     assert outlook_text(found).plain.endswith("; 2 more before the job ends")
 
 

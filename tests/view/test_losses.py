@@ -34,7 +34,7 @@ def told(tree: ast.Module) -> Iterator[tuple[str, str, int]]:
             if not isinstance(node, ast.Call) or not isinstance(node.func, (ast.Name, ast.Attribute)):
                 continue
             name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            given = {"warn": node.args[:2], "Event": node.args[1:3]}.get(name, [])
+            given = {"warn": node.args[:2], "report": node.args[:2], "Event": node.args[1:3]}.get(name, [])
             if len(given) == 2:
                 code, text = (known.get(part.id, part.id) if isinstance(part, ast.Name) else ast.unparse(part)
                               for part in given)  # fmt: skip

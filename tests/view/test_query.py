@@ -197,9 +197,9 @@ def test_a_run_is_found_by_path_by_id_and_by_its_unique_beginning(start_attempt,
     assert find_run(str(runs / "other"), Path("nowhere")) == runs / "other"
     assert find_run("run-a", runs) == runs / "run-a"
     assert find_run("o", runs) == runs / "other"
-    with pytest.raises(InvalidArgumentError, match=r"'run' fits 2 runs.*run-a, run-ab"):
+    with pytest.raises(InvalidArgumentError, match=r"'run' matches 2 runs.*run-a, run-ab"):
         find_run("run", runs)
-    with pytest.raises(RunNotFoundError, match=r"no run 'x' below .*there are other, run-a, run-ab"):
+    with pytest.raises(RunNotFoundError, match=r"no run 'x' in .*there are other, run-a, run-ab"):
         find_run("x", runs)
     with pytest.raises(RunNotFoundError, match="does not exist"):
         find_run("x", tmp_path / "nowhere")

@@ -96,16 +96,16 @@ def test_files_that_others_may_read_are_problems(run_dir):
     the_blob(run_dir).chmod(0o640)
     found = {p.where.split("/")[-1][:12]: p.text for p in verify_run(run_dir).problems}
     assert found == {
-        "run-a": "others may use it: mode 0755 instead of 0700",
-        "journal-0000": "others may use it: mode 0644 instead of 0600",
-        the_blob(run_dir).name[:12]: "others may use it: mode 0640 instead of 0600",
+        "run-a": "other users have access: mode 0755 instead of 0700",
+        "journal-0000": "other users have access: mode 0644 instead of 0600",
+        the_blob(run_dir).name[:12]: "other users have access: mode 0640 instead of 0600",
     }
 
 
 def test_a_cursor_beyond_the_journal_and_refused_records_are_told(run_dir):
     save_cursor(run_dir, 0, Cursor(backend="recording", next_ordinal=9, refused={"2": "too long"}))
     report = verify_run(run_dir)
-    assert [p.text for p in report.problems] == ["has passed record 8, the journal ends before 7"]
+    assert [p.text for p in report.problems] == ["is after record 8, but the journal ends before record 7"]
     assert [r.text for r in report.remarks] == ["record 2 was refused: too long"]
 
 

@@ -1,8 +1,8 @@
-"""The command ``ranklog``: one file a command.
+"""The command line ``ranklog``: one module per command.
 
-Exit status of every command: 0 it went well; 1 it ran, and the answer is a bad one (something is left to deliver, a
-journal is damaged); 2 the call was wrong, said in one line on standard error. Results go to standard output,
-everything else to standard error. Starting it loads no framework and no backend.
+Exit status of every command: 0 success; 1 the command ran and found a problem, such as undelivered records or a damaged
+journal; 2 wrong call, explained in one line on standard error. Results go to standard output, everything else to
+standard error. The command loads no framework and no backend at start.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def main() -> None:
     try:
         app()
     except BrokenPipeError:
-        # As in `ranklog show RUN | head`: who reads has enough. The interpreter must not write the rest at its end.
+        # The reader has enough, as in `ranklog show RUN | head`. Keep the interpreter from flushing the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (RanklogError, OSError) as error:

@@ -1,4 +1,4 @@
-"""``python -m ranklog.cli``: the same as the command ``ranklog``."""
+"""Entry point of ``python -m ranklog.cli``, which is the command ``ranklog``."""
 
 from ranklog.cli import main
 

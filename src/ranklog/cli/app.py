@@ -1,4 +1,4 @@
-"""The list of commands."""
+"""The typer application with all commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ranklog.cli import doctor, export, ls, prune, show, sync, verify, watch
 
 app = typer.Typer(
     name="ranklog",
-    help="Look at runs, deliver them to their backends, check and export them.",
+    help="Show runs, deliver them to backends, check and export them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 
-def _say_version(value: bool) -> None:
+def _print_version(value: bool) -> None:
     if value:
         typer.echo(f"ranklog {__version__}")
         raise typer.Exit
@@ -29,13 +29,13 @@ def _say_version(value: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Look at runs, deliver them to their backends, check and export them.
+    """Show runs, deliver them to backends, check and export them.
 
-    RUN is the path of a run directory, a run id, its unique beginning, or `latest`. Run ids are looked for below the
-    directory in the environment variable RANKLOG_DIR, else below `mllogs`.
+    RUN is the path of a run directory, a run id, the unique beginning of an id, or `latest`. Run ids are searched in
+    the directory named by the environment variable RANKLOG_DIR, else in `mllogs`.
     """
 
 

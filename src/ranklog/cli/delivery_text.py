@@ -12,7 +12,7 @@ from ranklog.view.units import count
 
 
 def delivery_text(delivery: Delivery) -> Text:
-    """One backend's state in a few words."""
+    """Format the state of one backend."""
     if delivery.error:
         state, style = f"failing, {delivery.waiting:,} waiting", "red"
     elif delivery.waiting:
@@ -26,7 +26,7 @@ def delivery_text(delivery: Delivery) -> Text:
 
 
 def trouble_texts(deliveries: Sequence[Delivery], run_id: str) -> list[Text]:
-    """What keeps backends from taking more, and what of the journal none of them can get."""
+    """Format errors of backends and damage of the journal, one line each."""
     lines: dict[str, str] = {}
     for delivery in deliveries:
         if delivery.error:
@@ -41,12 +41,12 @@ def trouble_texts(deliveries: Sequence[Delivery], run_id: str) -> list[Text]:
                 f"{latest}; `ranklog show` lists them"
             )
         for segment, reason in delivery.damage.items():
-            what = f"cannot be read {reason}; what stands there is not delivered (`ranklog verify` tells more)"
-            lines[f"{run_id}, {clean(segment)}: "] = clean(what)
-    return [Text.assemble((where, "bold"), what) for where, what in lines.items()]
+            text = f"cannot be read {reason}; its records are not delivered (see `ranklog verify`)"
+            lines[f"{run_id}, {clean(segment)}: "] = clean(text)
+    return [Text.assemble((where, "bold"), text) for where, text in lines.items()]
 
 
 def amount_text(delivery: Delivery) -> Text:
-    """As `delivery_text`, with how many records of how many."""
+    """Format the state of one backend with its number of records."""
     total = delivery.accepted + delivery.waiting
     return delivery_text(delivery).append(f" ({delivery.accepted:,} of {total:,} records)")

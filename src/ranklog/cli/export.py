@@ -1,4 +1,4 @@
-"""``ranklog export``: a run as a file or folder for other programs."""
+"""``ranklog export``: write a run as a file or folder for other programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ranklog.view.ro_crate import write_crate
 
 
 class Format(str, Enum):
-    """What ``--format`` takes."""
+    """Values of ``--format``."""
 
     jsonl = "jsonl"
     csv = "csv"
@@ -25,44 +25,47 @@ class Format(str, Enum):
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, its unique beginning, or latest.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, unique beginning of an id, or latest.")],
     format: Annotated[
         Format,
         typer.Option(
-            help="jsonl: every record in full; csv, parquet: the metrics, a row a point; ro-crate: a folder with all."
+            help="jsonl: all records in full; csv, parquet: metrics, one row per point; ro-crate: a folder with all."
         ),
     ] = Format.jsonl,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="PATH", help="Where to write; default standard output.", show_default=False
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="File or folder to write. Default: standard output.",
+            show_default=False,
         ),
     ] = None,
     license: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Only ro-crate: the license it is given away under.", show_default=False),
+        typer.Option(metavar="URL", help="Only with ro-crate: address of its license.", show_default=False),
     ] = None,
 ) -> None:
     """Write a run for other programs.
 
     Example: `ranklog export 20260301-1200 --format csv -o metrics.csv`
 
-    Exit status: 0; 1 when files that belong into the crate are gone; 2 when there is no such run or the file cannot
-    be written.
+    Exit status: 0; 1 if files of the crate are missing; 2 if the run does not exist or the file cannot be written.
     """
     run_dir = find_run(run, runs_directory())
     if license is not None and format is not Format.ro_crate:
-        raise typer.BadParameter("--license belongs to --format ro-crate")
+        raise typer.BadParameter("--license needs --format ro-crate")
     if format is Format.ro_crate:
         if output is None:
-            raise typer.BadParameter("an RO-Crate is a folder: name it with -o")
+            raise typer.BadParameter("ro-crate writes a folder: name it with -o")
         missing = write_crate(run_dir, output, license)
         for line in missing:
             print_error(f"not in the crate: {line}")
         raise typer.Exit(1 if missing else 0)
     if format is Format.parquet:
         if output is None:
-            raise typer.BadParameter("parquet is binary: name a file with -o")
+            raise typer.BadParameter("parquet writes a binary file: name it with -o")
         write_parquet(run_dir, output)
         return
     write = write_csv if format is Format.csv else write_jsonl

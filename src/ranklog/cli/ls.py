@@ -1,4 +1,4 @@
-"""``ranklog ls``: the runs below a directory."""
+"""``ranklog ls``: list the runs in a directory."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ from ranklog.view.units import age
 def ls(
     directory: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="Where to look; default RANKLOG_DIR, else mllogs.", show_default=False),
+        typer.Argument(
+            metavar="[DIR]", help="Directory with runs. Default: RANKLOG_DIR, else mllogs.", show_default=False
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array, one object a run.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array with one object per run.")] = False,
 ) -> None:
-    """List the runs below a directory, oldest first, with what their backends still lack.
+    """List the runs in a directory, oldest first, with the state of their backends.
 
     Example: `ranklog ls mllogs`
 
-    Exit status: 0; 2 when there is no such directory.
+    Exit status: 0; 2 if the directory does not exist.
     """
     root = directory or runs_directory()
     if not root.is_dir():
-        raise RunNotFoundError(f"{root} is not a directory: name one with runs, or set RANKLOG_DIR")
+        raise RunNotFoundError(f"{root} is not a directory: name a directory with runs, or set RANKLOG_DIR")
     runs: list[RunSummary] = []
     for run_dir in find_runs(root):
         try:
@@ -45,7 +47,7 @@ def ls(
     if as_json:
         typer.echo(to_json(runs, indent=1))
     elif not runs:
-        print_error(f"there are no runs below {root}")
+        print_error(f"no runs in {root}")
     else:
         _print(runs)
 
@@ -54,7 +56,7 @@ def _print(runs: list[RunSummary]) -> None:
     grouped = any(run.facts.group for run in runs)
     columns = ("RUN", "EXPERIMENT", *(("GROUP",) if grouped else ()), "STATUS", "LAST", "RECORDS", "BACKENDS")
     listing = table(*columns, right=("LAST", "RECORDS"))
-    # Never cut: people copy it.
+    # Never truncated: users copy it.
     listing.columns[0].min_width = max(len(run.facts.run_id) for run in runs)
     troubles: list[Text] = []
     for run in runs:
@@ -77,7 +79,7 @@ def _print(runs: list[RunSummary]) -> None:
 
 
 def _backends_text(deliveries: Sequence[Delivery]) -> Text:
-    """What is not complete, by name; of the rest only how many."""
+    """Name each backend that is not complete, and count the others."""
     done = [d for d in deliveries if d.status and d.has_all and not d.refused]
     parts = [delivery_text(delivery) for delivery in deliveries if delivery not in done]
     if done:

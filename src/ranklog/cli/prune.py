@@ -1,4 +1,4 @@
-"""``ranklog prune``: deletes runs whose backends have everything, after asking."""
+"""``ranklog prune``: delete completely delivered runs, after asking."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import msgspec
 import typer
 
 from ranklog.cli.console import clean, out, print_error, runs_directory, table
-from ranklog.cli.sync.outcome import OVER
 from ranklog.delivery.lock import DeliveryLock, LockedError
 from ranklog.journal.layout import find_runs
 from ranklog.journal.reader import read_run
@@ -21,21 +20,21 @@ from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
 from ranklog.pipeline.merge import unmerged
 from ranklog.view.query import RunView
-from ranklog.view.summary import RunSummary
+from ranklog.view.summary import OVER, RunSummary
 from ranklog.view.units import age, count, size_text
 
 _DAY_S = 86400.0
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """One run that was looked at.
+    """One run that was checked.
 
     Attributes:
         run_id: The run.
-        run_dir: Where it lies.
-        size: Bytes that it takes.
+        run_dir: Its directory.
+        size: Its size in bytes.
         last_ns: Time of its last record.
-        kept: Why it stays; None where it may go.
+        kept: Reason to keep it; None if it may be deleted.
         deleted: Whether it was deleted.
     """
 
@@ -50,43 +49,45 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 def prune(
     directory: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="Where to look; default RANKLOG_DIR, else mllogs.", show_default=False),
+        typer.Argument(
+            metavar="[DIR]", help="Directory with runs. Default: RANKLOG_DIR, else mllogs.", show_default=False
+        ),
     ] = None,
     older_than: Annotated[
-        float, typer.Option(metavar="DAYS", help="Only runs whose last record is older than that.", min=0)
+        float, typer.Option(metavar="DAYS", help="Only runs whose last record is older than this.", min=0)
     ] = 30,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON array, one object a run; deletes only with --yes.")
+        bool, typer.Option("--json", help="Print a JSON array with one object per run. Deletes only with --yes.")
     ] = False,
 ) -> None:
-    """Delete run directories whose backends have everything; tells why the others stay, and asks before.
+    """Delete run directories whose backends have everything. Lists why the others stay, and asks first.
 
-    Never deleted: a run without backends, one that is not over, is delivered right now, has something that a backend
-    lacks or refused, is damaged, or has values of ranks that are not merged yet.
+    These runs are never deleted: a run without backends, one that has not ended, one that is being delivered, one with
+    records that a backend lacks or refused, a damaged one, and one with values of ranks that are not merged yet.
 
     Example: `ranklog prune mllogs --older-than 90`
 
-    Exit status: 0; 1 when some could not be deleted; 2 when there is no such directory.
+    Exit status: 0; 1 if a run could not be deleted; 2 if the directory does not exist.
     """
     root = directory or runs_directory()
     if not root.is_dir():
-        raise RunNotFoundError(f"{root} is not a directory: name one with runs, or set RANKLOG_DIR")
-    found = [_look(run_dir, older_than) for run_dir in find_runs(root)]
-    going = [each for each in found if each.kept is None]
+        raise RunNotFoundError(f"{root} is not a directory: name a directory with runs, or set RANKLOG_DIR")
+    found = [_check(run_dir, older_than) for run_dir in find_runs(root)]
+    deletable = [each for each in found if each.kept is None]
     if not as_json:
         _print(found)
-    if going and (yes or (not as_json and _agreed(going))):
-        done = {each.run_dir: _delete(each) for each in going}
+    if deletable and (yes or (not as_json and _confirmed(deletable))):
+        done = {each.run_dir: _delete(each) for each in deletable}
         found = [done.get(each.run_dir, each) for each in found]
         if not as_json:
             out().print(f"deleted {count(sum(each.deleted for each in found), 'run')}")
     if as_json:
         typer.echo(to_json(found, indent=1))
-    raise typer.Exit(1 if any(done.kept for done in found if done.run_dir in {g.run_dir for g in going}) else 0)
+    raise typer.Exit(1 if any(done.kept for done in found if done.run_dir in {g.run_dir for g in deletable}) else 0)
 
 
-def _look(run_dir: Path, older_than_days: float) -> Candidate:
+def _check(run_dir: Path, older_than_days: float) -> Candidate:
     size = sum(path.lstat().st_size for path in run_dir.rglob("*") if path.is_file())
     try:
         view = RunView(run_dir)
@@ -98,7 +99,7 @@ def _look(run_dir: Path, older_than_days: float) -> Candidate:
 
 
 def _reason(view: RunView, older_than_days: float) -> str | None:
-    """Why a run stays."""
+    """Return the reason to keep a run, or None."""
     run = view.summary
     if run.status not in OVER:
         return f"it is {run.status}"
@@ -112,11 +113,11 @@ def _reason(view: RunView, older_than_days: float) -> str | None:
 def _lacking(run: RunSummary) -> str | None:
     own = [delivery for delivery in run.deliveries if not delivery.extra]
     if not run.deliveries:
-        return "it has no backend that could have it"
-    # A run that was only journaled is delivered once some other place has all of it.
+        return "it has no backend"
+    # A run without backends of its own counts as delivered once another place has all of it.
     for delivery in own or run.deliveries:
         if not delivery.has_all or delivery.status is None:
-            return f"{delivery.backend} does not have all of it: run `ranklog sync`"
+            return f"{delivery.backend} does not have all records: run `ranklog sync`"
         if delivery.refused:
             return f"{delivery.backend} refused {count(len(delivery.refused), 'record')}, which only the journal has"
     return None
@@ -127,27 +128,27 @@ def _has_spills(run: RunSummary) -> bool:
     return bool(unmerged(run_dir, (entry.record for entry in read_run(run_dir))))
 
 
-def _agreed(going: Sequence[Candidate]) -> bool:
+def _confirmed(deletable: Sequence[Candidate]) -> bool:
     if not sys.stdin.isatty():
-        print_error("nothing is deleted: confirm with --yes")
+        print_error("nothing was deleted: confirm with --yes")
         return False
-    size = size_text(sum(each.size for each in going))
-    return typer.confirm(f"Delete {count(len(going), 'run')}, {size}, for good?")
+    size = size_text(sum(each.size for each in deletable))
+    return typer.confirm(f"Delete {count(len(deletable), 'run')}, {size}, for good?")
 
 
 def _delete(candidate: Candidate) -> Candidate:
-    """Delete one run, unless somebody delivers it or it has changed since it was looked at."""
+    """Delete one run, unless another process delivers it or it changed since it was checked."""
     run_dir = Path(candidate.run_dir)
     lock = DeliveryLock(run_dir)
     try:
         lock.ensure()
         if RunView(run_dir).summary.last_ns != candidate.last_ns:
             lock.release()
-            return msgspec.structs.replace(candidate, kept="it goes on")
-        # First out of sight, so that a run that is half deleted is never taken for one.
-        aside = run_dir.with_name(f".{run_dir.name}.deleted")
-        run_dir.rename(aside)
-        shutil.rmtree(aside)
+            return msgspec.structs.replace(candidate, kept="it has new records")
+        # Rename first, so that no command reads a half-deleted run.
+        renamed = run_dir.with_name(f".{run_dir.name}.deleted")
+        run_dir.rename(renamed)
+        shutil.rmtree(renamed)
     except LockedError:
         return msgspec.structs.replace(candidate, kept="another process delivers it")
     except OSError as error:
@@ -158,12 +159,12 @@ def _delete(candidate: Candidate) -> Candidate:
 
 def _print(found: Sequence[Candidate]) -> None:
     if not found:
-        print_error("there are no runs")
+        print_error("no runs")
         return
     listing = table("RUN", "LAST", "SIZE", "", right=("LAST", "SIZE"))
     for each in found:
         last = age(each.last_ns) if each.last_ns else "-"
         listing.add_row(
-            clean(each.run_id), last, size_text(each.size), clean(f"stays: {each.kept}") if each.kept else "goes"
+            clean(each.run_id), last, size_text(each.size), clean(f"keep: {each.kept}") if each.kept else "delete"
         )
     out().print(listing)

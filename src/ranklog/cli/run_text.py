@@ -1,4 +1,4 @@
-"""Sentences about a run's job, code, ranks, outlook and efficiency, for ``ranklog show`` and ``ranklog watch``."""
+"""Text about a run's job, code, ranks and outlook, for ``show``, ``watch`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ranklog.view.outlook import Outlook
 from ranklog.view.units import count, date, duration, size_text
 
 SOON_S = 600.0
-"""A job that ends in less than this is worth a look."""
+"""Below this remaining time (seconds) the job's end is highlighted."""
 
 
 def place_text(place: Place) -> str:
-    """How large the world of a place is."""
+    """Format the numbers of ranks and nodes."""
     return f"{count(place.world_size, 'rank')} on {count(place.node_count, 'node')}"
 
 
 def device_text(rank: RankFacts) -> str:
-    """What a rank computes on, with the model of its GPU."""
+    """Format the device of a rank, with the model of its GPU."""
     return clean(f"{rank.device} {rank.device_model}".rstrip() if rank.device != "cpu" else rank.device)
 
 
 def versions_text(versions: Mapping[str, str]) -> str:
-    """Names with versions."""
+    """Format package names with versions."""
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def code_text(job: JobFacts) -> str:
-    """The state of the code and the versions behind an attempt."""
+    """Format the commit and the package versions of an attempt."""
     parts = []
     if job.git is not None:
         changed = {None: "", True: ", with changes", False: ""}[job.git.dirty]
@@ -43,12 +43,12 @@ def code_text(job: JobFacts) -> str:
 
 
 def job_text(job: JobFacts) -> str:
-    """What the scheduler tells about a job."""
+    """Format the facts that the scheduler gives about a job."""
     return clean(f"{job.scheduler}: " + ", ".join(f"{name} {value}" for name, value in job.facts.items()))
 
 
 def rank_rows(ranks: dict[int, RankFacts]) -> list[tuple[str, ...]]:
-    """Cells for RANK, HOST, NODE, DEVICE, CORES, MEMORY."""
+    """Return table cells for RANK, HOST, NODE, DEVICE, CORES and MEMORY."""
     return [
         (
             str(rank.rank),
@@ -63,19 +63,19 @@ def rank_rows(ranks: dict[int, RankFacts]) -> list[tuple[str, ...]]:
 
 
 def ends_text(ends_ns: int) -> Text:
-    """When the job ends."""
+    """Format the end of the job, highlighted when it is soon."""
     left_s = ends_ns / 1e9 - time.time()
     when = f"in {duration(left_s)}" if left_s > 0 else f"{duration(-left_s)} ago"
     return Text(f"{date(ends_ns)}, {when}", style="" if left_s > SOON_S else "yellow")
 
 
 def outlook_text(found: Outlook) -> Text | None:
-    """Whether what comes most seldom, as the end of an epoch does, will come again; None where it cannot be told."""
+    """Format whether the rarest metric will be logged again before the job ends; None if that is unknown."""
     if not found.metric:
         return None
-    text = f"{clean(found.metric)} comes about every {duration(found.interval_s)}, the next is due {date(found.due_ns)}"
+    text = f"{clean(found.metric)} is logged about every {duration(found.interval_s)}, next at {date(found.due_ns)}"
     if found.fit is None:
         return Text(text)
     if found.fit:
         return Text(f"{text}; {found.fit:,} more before the job ends")
-    return Text(f"{text}, after the job ends: save a checkpoint before", style="yellow")
+    return Text(f"{text}, which is after the job ends: save a checkpoint before", style="yellow")

@@ -1,4 +1,4 @@
-"""``ranklog show``: one run."""
+"""``ranklog show``: show one run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ranklog.journal.reader import Damage
 from ranklog.model.as_json import to_json
 from ranklog.model.record import Event
 from ranklog.view.deliveries import Delivery
-from ranklog.view.efficiency import efficiency, efficiency_text
+from ranklog.view.efficiency import describe_run, efficiency, efficiency_text
 from ranklog.view.find import find_run
 from ranklog.view.outlook import outlook
 from ranklog.view.query import MetricRow, RunView
@@ -31,32 +31,32 @@ _COMMAND_CHARS = 400
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, its unique beginning, or latest.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, unique beginning of an id, or latest.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
     only_efficiency: Annotated[
-        bool, typer.Option("--efficiency", help="Print only what the run cost: queue, lost steps, goodput; one line.")
+        bool,
+        typer.Option("--efficiency", help="Print only the efficiency line: time in the queue, lost steps, goodput."),
     ] = False,
 ) -> None:
-    """Show one run: how it went, parameters, metrics with their coverage, items, events, delivery.
+    """Show one run: status, job, ranks, parameters, metrics with coverage, items, events and delivery.
 
     Example: `ranklog show 20260301-1200`
 
-    Exit status: 0; 2 when there is no such run.
+    Exit status: 0; 2 if the run does not exist.
     """
     view = RunView(find_run(run, runs_directory()))
     if as_json:
-        typer.echo(to_json(_told(view), indent=1))
+        typer.echo(to_json(_as_json(view), indent=1))
         return
     console = out()
     if only_efficiency:
-        text = f"run {view.summary.facts.run_id} {view.summary.status}: {efficiency_text(efficiency(view))}"
-        console.print(clean(text), soft_wrap=True)
+        console.print(clean(describe_run(view)), soft_wrap=True)
         return
     _print_head(console, view)
     _print_tables(console, view)
 
 
-def _told(view: RunView) -> dict[str, object]:
+def _as_json(view: RunView) -> dict[str, object]:
     return {
         "summary": view.summary,
         "attempts": view.attempts,
@@ -96,7 +96,7 @@ def _print_head(console: Console, view: RunView) -> None:
         _add_job(head, view)
     command = clean(" ".join(run.facts.command))
     if len(command) > _COMMAND_CHARS:
-        command = f"{command[:_COMMAND_CHARS]}… {len(command) - _COMMAND_CHARS:,} more characters; --json has all"
+        command = f"{command[:_COMMAND_CHARS]}… {len(command) - _COMMAND_CHARS:,} more characters, see --json"
     head.add_row("Command", command or "-")
     head.add_row("Directory", clean(run.run_dir))
     for delivery in run.deliveries:
@@ -110,7 +110,7 @@ def _print_head(console: Console, view: RunView) -> None:
 
 
 def _where(delivery: Delivery, deliveries: Sequence[Delivery]) -> str:
-    """Where a backend has the run; of several places for one backend, which it is."""
+    """Return the run's address in a backend, or the place if one backend has several."""
     own = [_NUMBER.sub("", each.backend) for each in deliveries if not each.extra]
     alone = own.count(_NUMBER.sub("", delivery.backend)) < 2
     known = delivery.known.get("url") or delivery.known.get("run_id", "")
@@ -136,7 +136,7 @@ def _add_job(head: Table, view: RunView) -> None:
 def _print_tables(console: Console, view: RunView) -> None:
     if len(view.ranks) > 1 or any(rank.device != "cpu" for rank in view.ranks.values()):
         _print_table(console, "RANK", "HOST", "NODE", "DEVICE", "CORES", "MEMORY", rows=rank_rows(view.ranks)[:_LATEST])
-        _print_left(console, len(view.ranks), "first")
+        _print_rest(console, len(view.ranks), "first")
     if view.params:
         _print_table(console, "PARAMETER", "VALUE", rows=[(clean(n), clean(str(v))) for n, v in view.params.items()])
     if rows := view.metrics():
@@ -147,21 +147,21 @@ def _print_tables(console: Console, view: RunView) -> None:
             for item in view.items[-_LATEST:]
         ]
         _print_table(console, "ITEM", "KIND", "STEP", "RANK", "FILES", "SIZE", rows=kinds)
-        _print_left(console, len(view.items))
+        _print_rest(console, len(view.items))
     if view.events:
-        events = [(date(e.time_ns), e.level, e.code, _who(view, e), clean(e.text)) for e in view.events[-_LATEST:]]
-        _print_table(console, "EVENT", "LEVEL", "CODE", "WHERE", "TEXT", rows=events)
-        _print_left(console, len(view.events))
+        events = [(date(e.time_ns), e.level, e.code, _source(view, e), clean(e.text)) for e in view.events[-_LATEST:]]
+        _print_table(console, "EVENT", "LEVEL", "CODE", "SOURCE", "TEXT", rows=events)
+        _print_rest(console, len(view.events))
     for delivery in view.summary.deliveries:
         if delivery.refused:
             refused = [(ordinal, clean(reason)) for ordinal, reason in delivery.refused.items()][-_LATEST:]
             _print_table(console, f"REFUSED BY {clean(delivery.backend).upper()}", "REASON", rows=refused)
     _print_last_lines(console, view)
     if view.damage:
-        _print_table(console, "DAMAGE", "AT BYTE", "WHAT", rows=[_damage(each) for each in view.damage])
+        _print_table(console, "DAMAGE", "AT BYTE", "REASON", rows=[_damage(each) for each in view.damage])
 
 
-def _who(view: RunView, event: Event) -> str:
+def _source(view: RunView, event: Event) -> str:
     if event.rank is None:
         return ""
     return clean(str(view.ranks.get(event.rank, f"rank {event.rank}")))
@@ -173,15 +173,15 @@ def _print_last_lines(console: Console, view: RunView) -> None:
         console.print(f"LAST LINES OF RANK {rank}", style="bold")
         lines = text.splitlines()
         if len(lines) > _LAST_LINES:
-            console.print(f"… {len(lines) - _LAST_LINES} more; --json has all", style="dim")
+            console.print(f"… {len(lines) - _LAST_LINES} more lines, see --json", style="dim")
         for line in lines[-_LAST_LINES:]:
             console.print(clean(line), soft_wrap=True)
     if len(view.last_lines) > _RANKS:
-        console.print(f"and of {len(view.last_lines) - _RANKS} more ranks; --json has all", style="dim")
+        console.print(f"and {len(view.last_lines) - _RANKS} more ranks, see --json", style="dim")
 
 
 def _damage(damage: Damage) -> tuple[str, str, str]:
-    lost = " (nothing acknowledged is lost)" if damage.torn else ""
+    lost = " (no acknowledged record is lost)" if damage.torn else ""
     return f"segment {damage.segment}", str(damage.offset), damage.reason + lost
 
 
@@ -214,6 +214,6 @@ def _print_table(console: Console, *columns: str, rows: Sequence[tuple[str, ...]
     console.print(listing)
 
 
-def _print_left(console: Console, count: int, which: str = "latest") -> None:
+def _print_rest(console: Console, count: int, which: str = "latest") -> None:
     if count > _LATEST:
-        console.print(f"the {which} {_LATEST} of {count:,}; --json has all", style="dim")
+        console.print(f"the {which} {_LATEST} of {count:,}, see --json for all", style="dim")

@@ -1,4 +1,4 @@
-"""``ranklog verify``: reads everything of a run and says what is wrong."""
+"""``ranklog verify``: read everything of a run and report damage."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ranklog.view.verify import Finding, verify_run
 
 
 def verify(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, its unique beginning, or latest.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, unique beginning of an id, or latest.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
-    """Check a run: frames and checksums, order, contents of items, cursors, permissions. Changes nothing.
+    """Check a run: checksums, order of records, contents of items, cursors, permissions. Changes nothing.
 
     Example: `ranklog verify mllogs/20260301-120000-a1b2`
 
-    Exit status: 0 it is whole; 1 something is damaged; 2 there is no such run.
+    Exit status: 0 the run is whole; 1 something is damaged; 2 the run does not exist.
     """
     run_dir = find_run(run, runs_directory())
     report = verify_run(run_dir)
@@ -40,7 +40,7 @@ def verify(
 
 def _print(title: str, findings: list[Finding]) -> None:
     if findings:
-        listing = table(title, "WHAT")
+        listing = table(title, "TEXT")
         for finding in findings:
             listing.add_row(clean(finding.where), clean(finding.text))
         out().print(listing)

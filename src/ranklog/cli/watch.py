@@ -1,7 +1,7 @@
-"""``ranklog watch``: one run while it trains, in a terminal; where output is no terminal, a line for each change.
+"""``ranklog watch``: follow one run during training, on a terminal screen or as one line per change.
 
-Reads the journal anew at each look, and rests ten times as long as that took: a big run on a slow disk is not read
-all the time.
+Reads the whole journal at each update, then pauses at least ten times as long as that took. So a large run on a slow
+disk is not read all the time.
 """
 
 from __future__ import annotations
@@ -19,59 +19,61 @@ from rich.text import Text
 
 from ranklog.cli.console import clean, out, runs_directory, status_text, table
 from ranklog.cli.run_text import ends_text, outlook_text, place_text
-from ranklog.cli.sync.outcome import OVER
 from ranklog.view.efficiency import efficiency, efficiency_text
 from ranklog.view.find import find_run
 from ranklog.view.outlook import outlook
 from ranklog.view.query import MetricRow, RunView
+from ranklog.view.summary import OVER
 from ranklog.view.units import age, number
 
-_REST = 10.0
+_PAUSE_FACTOR = 10.0
 _NEWEST = 5
 
 
 def watch(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, its unique beginning, or latest.")],
-    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks, at least.")] = 2.0,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Path, run id, unique beginning of an id, or latest.")],
+    every: Annotated[
+        float, typer.Option("--every", min=0.1, help="Shortest time between two updates, in seconds.")
+    ] = 2.0,
 ) -> None:
-    """Watch one run until it is over: its newest metrics, when its job ends, and whether the epoch will finish.
+    """Follow one run until it ends: newest metrics, the end of its job, and whether the epoch will finish.
 
     Example: `ranklog watch 20260301-1200`
 
-    Exit status: 0 the run is FINISHED; 1 it FAILED or was KILLED; 2 there is no such run; 130 after Ctrl-C.
+    Exit status: 0 the run is FINISHED; 1 it FAILED or was KILLED; 2 the run does not exist; 130 after Ctrl-C.
     """
     run_dir = find_run(run, runs_directory())
     console = out()
     show = _live if console.is_terminal else _lines
     try:
-        status = show(console, _looks(run_dir, every))
+        status = show(console, _updates(run_dir, every))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     raise typer.Exit(0 if status == "FINISHED" else 1)
 
 
-def _looks(run_dir: Path, every_s: float) -> Iterator[RunView]:
-    """The run again and again, until it is over."""
+def _updates(run_dir: Path, every_s: float) -> Iterator[RunView]:
+    """Read the run again and again, until it ends."""
     while True:
         began_s = time.monotonic()
         view = RunView(run_dir)
         yield view
         if view.summary.status in OVER:
             return
-        time.sleep(max(every_s, _REST * (time.monotonic() - began_s)))
+        time.sleep(max(every_s, _PAUSE_FACTOR * (time.monotonic() - began_s)))
 
 
-def _live(console: Console, looks: Iterator[RunView]) -> str:
+def _live(console: Console, updates: Iterator[RunView]) -> str:
     status = ""
     with Live(console=console, auto_refresh=False) as live:
-        for view in looks:
+        for view in updates:
             live.update(screen(view, console.height), refresh=True)
             status = view.summary.status
     return status
 
 
 def screen(view: RunView, height: int) -> RenderableType:
-    """What is seen at one moment, not higher than the terminal."""
+    """Build the screen of one update, not higher than the terminal."""
     run = view.summary
     head = Text.assemble(
         (clean(run.facts.run_id), "bold"), f"  {clean(run.facts.experiment)}  ", status_text(run.status)
@@ -108,10 +110,10 @@ def _metrics(rows: list[MetricRow]) -> Table:
     return listing
 
 
-def _lines(console: Console, looks: Iterator[RunView]) -> str:
-    """A line for each look at which something is new: for a file, or a pipe."""
+def _lines(console: Console, updates: Iterator[RunView]) -> str:
+    """Print one line per update with something new, for a file or a pipe."""
     status, seen = "", -1
-    for view in looks:
+    for view in updates:
         run = view.summary
         status = run.status
         if run.records == seen and status not in OVER:

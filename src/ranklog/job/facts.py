@@ -1,8 +1,8 @@
-"""Finds out what a run notes once: who this rank is in terms people know, and what job and code it belongs to.
+"""Facts about this rank (host, device, memory) and about the job and the code it runs.
 
-In: the environment, the kernel's files, the state of the repository, the scheduler. Out: `RankFacts` at once, for every
-rank, and `JobFacts` for rank 0, which may take seconds and so belongs to a thread of its own. Initialises no device and
-imports no framework. Nothing here raises: what cannot be found out is left empty.
+In: the environment, files of the kernel, the git repository, the scheduler. Out: `RankFacts` at once, for every rank,
+and `JobFacts` for rank 0. The latter may take seconds, so they belong in a background thread. Initialises no device and
+imports no framework. Nothing here raises: facts that cannot be found are empty.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ _OTHER_FACTS = {
     "pbs": {"name": "PBS_JOBNAME", "queue": "PBS_QUEUE", "array_task": "PBS_ARRAY_INDEX"},
     "lsf": {"name": "LSB_JOBNAME", "queue": "LSB_QUEUE", "nodes": "LSB_HOSTS", "array_task": "LSB_JOBINDEX"},
 }
-_MARKS = {"slurm": "SLURM_JOB_ID", "pbs": "PBS_JOBID", "lsf": "LSB_JOBID"}
+_JOB_ID_VARIABLES = {"slurm": "SLURM_JOB_ID", "pbs": "PBS_JOBID", "lsf": "LSB_JOBID"}
 
 
 def rank_facts(place: Place) -> RankFacts:
-    """This process as a rank; reads a few files of the kernel.
+    """Return the facts about this rank. Reads a few files of the kernel.
 
-    For the thread that trains, where torch keeps which GPU is the current one.
+    Call it in the training thread, because torch's current GPU is a setting per thread.
     """
     return RankFacts(
         rank=place.rank,
@@ -75,7 +75,7 @@ def rank_facts(place: Place) -> RankFacts:
 
 
 def device(place: Place, environ: Mapping[str, str]) -> str:
-    """What this rank computes on: torch's current GPU once CUDA is initialised, before that the local rank's.
+    """Return the device of this rank: torch's current GPU once CUDA is initialised, else the GPU of its local rank.
 
     Example:
         >>> device(Place(rank=5, world_size=8, local_rank=1, local_world_size=4), {"CUDA_VISIBLE_DEVICES": "0,1,2,3"})
@@ -85,7 +85,7 @@ def device(place: Place, environ: Mapping[str, str]) -> str:
     """
     torch = loaded("torch")
     cuda = getattr(torch, "cuda", None)
-    with suppress(Exception):  # a broken driver is no reason not to train
+    with suppress(Exception):  # a broken driver must not stop training
         if cuda is not None and cuda.is_initialized():
             return f"cuda:{cuda.current_device()}"
     visible = visible_gpus(environ)
@@ -110,7 +110,7 @@ def _cpu_model() -> str:
 
 
 def _memory_bytes() -> int:
-    """The node's memory, or the limit of this process's control group where that is less."""
+    """Return the memory of the node, or the limit of this process's control group if that is lower."""
     total = _field(Path("/proc/meminfo"), "MemTotal").partition(" ")[0]
     found = [int(total) * 1024] if total.isdecimal() else []
     for limit in _LIMITS:
@@ -120,7 +120,7 @@ def _memory_bytes() -> int:
 
 
 def _field(path: Path, name: str) -> str:
-    """The first value of a name in a file of lines like ``name : value``."""
+    """Return the first value of a name in a file of lines ``name : value``."""
     with suppress(OSError), path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             key, _, value = line.partition(":")
@@ -130,7 +130,7 @@ def _field(path: Path, name: str) -> str:
 
 
 def job_facts(environ: Mapping[str, str]) -> JobFacts:
-    """The attempt as a whole; asks git and the scheduler, some seconds at most each."""
+    """Return the facts about the job. Runs git and asks the scheduler, for some seconds at most."""
     scheduler, facts = scheduler_facts(environ)
     times = job_times(environ)
     here = Path.cwd()
@@ -150,12 +150,12 @@ def job_facts(environ: Mapping[str, str]) -> JobFacts:
 
 
 def this_script() -> str:
-    """What Python runs, as the user named it; empty in an interactive session."""
+    """Return the script that Python runs, as given by the user; empty in an interactive session."""
     return storable(sys.argv[0]) if sys.argv else ""
 
 
 def scheduler_facts(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Name of the scheduler and what its variables tell about the job; pure.
+    """Return the name of the scheduler and its facts about the job, from its variables. Pure.
 
     Example:
         >>> scheduler_facts({"SLURM_JOB_ID": "7", "SLURM_JOB_PARTITION": "gpu", "SLURM_RESTART_COUNT": "1"})
@@ -163,15 +163,17 @@ def scheduler_facts(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         >>> scheduler_facts({})
         ('', {})
     """
-    for name, mark in _MARKS.items():
-        if environ.get(mark, "").strip():
-            wanted = {"job": mark, **(_SLURM_FACTS if name == "slurm" else _OTHER_FACTS[name])}
-            return name, {key: storable(value) for key, of in wanted.items() if (value := environ.get(of, "").strip())}
+    for name, job_id in _JOB_ID_VARIABLES.items():
+        if environ.get(job_id, "").strip():
+            wanted = {"job": job_id, **(_SLURM_FACTS if name == "slurm" else _OTHER_FACTS[name])}
+            return name, {
+                key: storable(value) for key, variable in wanted.items() if (value := environ.get(variable, "").strip())
+            }
     return "", {}
 
 
 def group_of(environ: Mapping[str, str]) -> str:
-    """The group that a run belongs to: ``RANKLOG_GROUP``, else the job array that its job is a task of; pure.
+    """Return the group of a run: ``RANKLOG_GROUP``, else the job array of its job. Pure.
 
     Example:
         >>> group_of({"SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "2"})
@@ -191,7 +193,7 @@ def group_of(environ: Mapping[str, str]) -> str:
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of Python, of ranklog and of those packages that are installed; imports none of them."""
+    """Return versions of Python, ranklog and installed packages, without importing them."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": sys.version.partition(" ")[0], "ranklog": __version__}
@@ -202,29 +204,29 @@ def versions_of(packages: Iterable[str]) -> dict[str, str]:
 
 
 def _versions() -> dict[str, str]:
-    """Of what the program has imported by now."""
+    """Return versions of packages that the program has imported."""
     found = versions_of(name for name in _PACKAGES if name in sys.modules)
     cuda = getattr(getattr(loaded("torch"), "version", None), "cuda", None)
     return {**found, "cuda": cuda} if isinstance(cuda, str) else found
 
 
 def _git(directory: Path) -> Git | None:
-    commit = _ask_git(directory, "rev-parse", "--verify", "HEAD")
+    commit = _run_git(directory, "rev-parse", "--verify", "HEAD")
     if not commit:
         return None
-    branch = _ask_git(directory, "rev-parse", "--abbrev-ref", "HEAD") or ""
-    # Files that git does not know are often results: they do not make the code another one.
-    changed = _ask_git(directory, "status", "--porcelain", "--untracked-files=no")
+    branch = _run_git(directory, "rev-parse", "--abbrev-ref", "HEAD") or ""
+    # Untracked files are often results, and do not change the code.
+    changed = _run_git(directory, "status", "--porcelain", "--untracked-files=no")
     return Git(
         commit,
         "" if branch == "HEAD" else mask_text(branch),
         None if changed is None else bool(changed),
-        _public(_ask_git(directory, "config", "--get", "remote.origin.url") or ""),
+        _public(_run_git(directory, "config", "--get", "remote.origin.url") or ""),
     )
 
 
 def _public(url: str) -> str:
-    """An address of git's without what could be a secret.
+    """Return a git address without possible secrets.
 
     Example:
         >>> _public("https://ada:token@git.example/lab/digits.git?key=1"), _public("git@git.example:lab/digits.git")
@@ -232,14 +234,14 @@ def _public(url: str) -> str:
     """
     try:
         return storable(split_userinfo(url).url.partition("?")[0])
-    except ValueError:  # no address
+    except ValueError:  # not an address
         return ""
 
 
-def _ask_git(directory: Path, *question: str) -> str | None:
-    """What git answers; None where it fails, is not there, or takes too long, as on a slow file system."""
-    # No lock: a training that was killed must not leave one behind in the user's repository.
-    command = ["git", "--no-optional-locks", "-C", str(directory), *question]
+def _run_git(directory: Path, *arguments: str) -> str | None:
+    """Return the output of git; None if it fails, is missing, or takes too long, as on a slow file system."""
+    # No lock: a killed training must not leave a lock file in the user's repository.
+    command = ["git", "--no-optional-locks", "-C", str(directory), *arguments]
     try:
         return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True, timeout=GIT_S).strip()
     except (OSError, subprocess.SubprocessError, ValueError):

@@ -1,7 +1,7 @@
-"""Which of a node's GPUs are the job's. Pure.
+"""Finds which GPUs of a node belong to the job. Pure.
 
-In: the environment as CUDA and Slurm understand it. Out: numbers or UUIDs, as the GPUs' driver takes them. A node that
-several jobs share shows all its GPUs to each of them, unless the scheduler hides the others.
+In: environment variables of CUDA and Slurm. Out: numbers or UUIDs that the GPU driver understands. If several jobs
+share a node, each of them sees all GPUs, unless the scheduler hides the others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _GPU = re.compile(r"\d+|(GPU|MIG)-\S+")
 
 
 def visible_gpus(environ: Mapping[str, str], variable: str = "CUDA_VISIBLE_DEVICES") -> list[str] | None:
-    """GPUs that a variable names, up to the first word that names none, as CUDA reads it; None where it is not set.
+    """Return the GPUs in a variable, up to the first invalid one, as CUDA does; None if it is not set.
 
     Example:
         >>> visible_gpus({"CUDA_VISIBLE_DEVICES": "2,3"}), visible_gpus({"CUDA_VISIBLE_DEVICES": "NoDevFiles"})
@@ -33,12 +33,12 @@ def visible_gpus(environ: Mapping[str, str], variable: str = "CUDA_VISIBLE_DEVIC
 
 
 def own_gpus(environ: Mapping[str, str], there: int, local_world_size: int) -> list[str]:
-    """GPUs of the ranks on this node; all that are there where that cannot be told.
+    """Return the GPUs of the ranks on this node; all GPUs if that is unknown.
 
     Args:
-        environ: Of one rank. Where each rank has GPUs of its own, ``CUDA_VISIBLE_DEVICES`` tells only of its own.
-        there: How many GPUs the driver shows.
-        local_world_size: Ranks on this node.
+        environ: Environment of one rank. ``CUDA_VISIBLE_DEVICES`` may name only the GPUs of this rank.
+        there: Number of GPUs that the driver shows.
+        local_world_size: Number of ranks on this node.
 
     Example:
         >>> own_gpus({"CUDA_VISIBLE_DEVICES": "2,3"}, there=8, local_world_size=2)
@@ -61,5 +61,5 @@ def own_gpus(environ: Mapping[str, str], there: int, local_world_size: int) -> l
 
 
 def _are_there(gpus: list[str], there: int) -> bool:
-    """Whether the driver knows the GPUs by these names: in a control group of its own a job's are numbered anew."""
+    """Whether the driver knows these GPUs. In a control group, the GPUs of a job are numbered anew."""
     return not any(gpu.startswith("MIG") or (gpu.isdecimal() and int(gpu) >= there) for gpu in gpus)

@@ -1,9 +1,9 @@
-"""Which run a job that was requeued, or restarted by torchrun, goes on with, where the user names none.
+"""Chooses the run that a job resumes after a requeue, or after a restart by torchrun, if the user names none.
 
-In: the environment of rank 0, and a small file ``.jobs/<digest>.json`` beside the runs: the runs that earlier attempts
-of this job opened, in order. Out: the id of the run that this attempt opens at the same place in that order, or a new
-one. The first attempt of a job, a job that no scheduler or torchrun restarts, and ``resume="never"`` make new runs.
-Only rank 0 asks; a file that cannot be read or written costs the continuation, not the run.
+In: the environment of rank 0, and a small file ``.jobs/<digest>.json`` beside the runs. It lists the runs that earlier
+attempts of this job opened, in order. Out: the id of the run at the same position in that order, or a new id. The first
+attempt, a job that is never restarted, and ``resume="never"`` get new runs. Only rank 0 calls this. If the file cannot
+be read or written, a new run starts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Opened(msgspec.Struct, frozen=True):
     Attributes:
         attempt: The attempt that wrote this.
         position: How many runs it has opened.
-        runs: Run ids, also of earlier attempts that came further.
+        runs: Run ids, including those of earlier attempts that opened more runs.
     """
 
     attempt: int
@@ -47,11 +47,11 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class RunChoice(msgspec.Struct, frozen=True):
-    """The run that is opened next.
+    """The run to open next.
 
     Attributes:
         run_id: Its id.
-        remember: Called once it is open: the next choice of this job is another one.
+        remember: Call it once the run is open, so that the next choice of this job is another run.
     """
 
     run_id: str
@@ -59,19 +59,19 @@ class RunChoice(msgspec.Struct, frozen=True):
 
 
 def next_run(opened: Opened | None, attempt: int, fresh: str) -> tuple[str, Opened]:
-    """The run that an attempt opens next, and what to remember; pure.
+    """Return the run that an attempt opens next, and the new state of the file. Pure.
 
     Args:
-        opened: What was remembered, None for a job that opens its first run.
+        opened: State of the file; None for a job that opens its first run.
         attempt: Number of this attempt of the job.
-        fresh: Id for a new run.
+        fresh: Id to use for a new run.
 
     Example:
         >>> run, opened = next_run(None, 0, "a")
         >>> next_run(opened, 1, "b")[0], next_run(opened, 0, "b")[0]
         ('a', 'b')
     """
-    if opened is None or attempt < opened.attempt:  # a new life of a job that has the name of an old one
+    if opened is None or attempt < opened.attempt:  # a new job with the id of an old one
         opened = Opened(attempt, 0, ())
     position = opened.position if attempt == opened.attempt else 0
     known = attempt > 0 and position < len(opened.runs)
@@ -80,12 +80,12 @@ def next_run(opened: Opened | None, attempt: int, fresh: str) -> tuple[str, Open
 
 
 def job_key(environ: Mapping[str, str], place: Place, parent: str) -> str | None:
-    """What is the same for all attempts of this program in this job, and differs for others; None outside of jobs.
+    """Return a key that all attempts of this program in this job share, and no other has; None outside of jobs.
 
     Args:
         environ: The environment.
         place: This process.
-        parent: Names the parent process: torchrun's agent is the same one over restarts.
+        parent: Identifies the parent process. torchrun's agent stays the same over restarts.
     """
     if job := environ.get("SLURM_JOB_ID"):
         step = environ.get("SLURM_STEP_ID", "")
@@ -98,19 +98,19 @@ def job_key(environ: Mapping[str, str], place: Place, parent: str) -> str | None
 
 
 def new_run_id() -> str:
-    """An id of a new run: time and a random part."""
+    """Return an id for a new run: the time and a random part."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
 def choose_run_id(directory: Path, place: Place, program: str) -> RunChoice:
-    """The id of the run that rank 0 opens where the user's program names none.
+    """Choose the id of the run that rank 0 opens, if the user's program gives none.
 
-    ``RANKLOG_RUN_ID`` names the first run of a process; the next ones are that with ``-2`` and so on behind it.
+    ``RANKLOG_RUN_ID`` names the first run of a process. The next runs get ``-2`` and so on appended.
 
     Args:
-        directory: Where run directories lie.
+        directory: Directory of the runs.
         place: This process.
-        program: What tells the loggers and programs of a job apart.
+        program: Text that distinguishes the loggers and programs of a job.
 
     Raises:
         InvalidArgumentError: ``RANKLOG_RUN_ID`` cannot name a directory.
@@ -119,14 +119,14 @@ def choose_run_id(directory: Path, place: Place, program: str) -> RunChoice:
     if named := check_run_id(os.environ.get("RANKLOG_RUN_ID") or None):
         number = _named + 1
         return RunChoice(named if number == 1 else f"{named}-{number}", lambda: _use_name(number))
-    # Ray starts workers in any order, and trials at once: nothing tells which is which of the attempt before.
+    # Ray starts workers in any order, so nothing connects a worker with one of the attempt before.
     key = None if in_ray_worker() else job_key(os.environ, place, _parent())
     if key is None:
         return RunChoice(fresh, lambda: None)
     digest = hashlib.sha256(mask_text(f"{key}|{program}").encode(errors="replace")).hexdigest()[:16]
     path = directory / FOLDER / f"{digest}.json"
     run_id, opened = next_run(_load(path), place.attempt, fresh)
-    if run_id != fresh and not _can_go_on(directory / run_id):
+    if run_id != fresh and not _can_resume(directory / run_id):
         run_id, opened = (
             fresh,
             msgspec.structs.replace(opened, runs=tuple(fresh if each == run_id else each for each in opened.runs)),
@@ -136,7 +136,7 @@ def choose_run_id(directory: Path, place: Place, program: str) -> RunChoice:
 
 
 def _use_name(number: int) -> None:
-    global _named  # noqa: PLW0603 - of the process
+    global _named  # noqa: PLW0603 - counts per process
     _named = number
 
 
@@ -145,11 +145,11 @@ def _remember(path: Path, opened: Opened) -> None:
         make_private_dir(path.parent)
         write_private(path, msgspec.json.encode(opened))
     except OSError:
-        pass  # the run's own directory will say what is wrong with this disk
+        pass  # opening the run directory will report what is wrong with this disk
 
 
-def _can_go_on(run_dir: Path) -> bool:
-    """Whether a run is there and no process of this host writes it, as one does that was started beside this one."""
+def _can_resume(run_dir: Path) -> bool:
+    """Whether a run exists and no other process of this host writes it."""
     heads = read_heads(run_dir) if (run_dir / FACTS).exists() else []
     if not heads:
         return False
@@ -158,7 +158,7 @@ def _can_go_on(run_dir: Path) -> bool:
 
 
 def _parent() -> str:
-    """Host, pid and start of the parent process: a pid alone may be given again."""
+    """Identify the parent process by host, pid and start time, because pids are reused."""
     pid = os.getppid()
     try:
         start = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]

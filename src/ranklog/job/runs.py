@@ -1,4 +1,4 @@
-"""Opens a run directory on rank 0: a new one, or another attempt of an existing one."""
+"""Opens a run directory on rank 0: a new run, or a new attempt of an existing one."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def claim_run(
     """Create the run directory or find the existing one; returns the attempt that starts now.
 
     Raises:
-        InvalidArgumentError: ``resume="never"`` and the run exists, or ``"must"`` and it does not, or another
-            process on this host still writes the run.
-        OSError: the directory cannot be written.
+        InvalidArgumentError: the run exists with ``resume="never"``, it does not exist with ``resume="must"``, or
+            another process on this host still writes it.
+        OSError: the directory is not writable.
     """
     exists = (run_dir / layout.FACTS).exists()
     if exists and resume == "never":
@@ -82,9 +82,9 @@ def remove_empty(directory: Path) -> None:
 
 
 def _refuse_if_written(run_dir: Path, last: Attempt) -> None:
-    """Two writers would mix two trainings in one run; one that is gone, as before a requeue, is no trouble."""
+    """Refuse a second writer, which would mix two trainings. A writer that is gone, as before a requeue, is fine."""
     if last.pid != os.getpid() and is_alive(last.host, last.pid, last.time_ns) and last_end(run_dir) is None:
         raise InvalidArgumentError(
-            f"process {last.pid} on {last.host} writes run {run_dir.name!r} in {run_dir.parent} already: "
-            "give another run_id, or end that process"
+            f"process {last.pid} on {last.host} already writes run {run_dir.name!r} in {run_dir.parent}: "
+            "use another run_id, or end that process"
         )

@@ -1,6 +1,6 @@
-"""When the job was submitted, started and will be ended: what the scheduler says.
+"""Times of the job from the scheduler: submission, start and end.
 
-In: the environment, and where it says too little ``squeue``, which is asked once. Out: seconds.
+In: the environment, and ``squeue`` if that is not enough, which runs once. Out: seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SQUEUE_FORMAT = "%V|%S|%e"
 
 
 class JobTimes(msgspec.Struct, frozen=True):
-    """Moments of a job in seconds since the epoch; None where the scheduler does not tell."""
+    """Times of a job in seconds since the epoch; None if unknown."""
 
     submitted_s: float | None = None
     started_s: float | None = None
@@ -28,7 +28,7 @@ class JobTimes(msgspec.Struct, frozen=True):
 
 
 def time_left() -> float | None:
-    """Seconds until this job's end; None where no scheduler tells."""
+    """Return the seconds until this job ends; None if no scheduler knows."""
     end_s = end_time(os.environ)
     if end_s is None and (job := os.environ.get("SLURM_JOB_ID")):
         end_s = ask_slurm(job).ends_s
@@ -36,16 +36,16 @@ def time_left() -> float | None:
 
 
 def job_times(environ: Mapping[str, str]) -> JobTimes:
-    """All that is told about this job's times; asks Slurm."""
+    """Return all known times of this job; asks Slurm."""
     job = environ.get("SLURM_JOB_ID")
     if not job:
         return JobTimes()
-    told = ask_slurm(job)
-    return msgspec.structs.replace(told, ends_s=end_time(environ) or told.ends_s)
+    times = ask_slurm(job)
+    return msgspec.structs.replace(times, ends_s=end_time(environ) or times.ends_s)
 
 
 def end_time(environ: Mapping[str, str]) -> float | None:
-    """The end of the job in seconds since the epoch, from ``SLURM_JOB_END_TIME``; None where it is not told.
+    """Return the end of the job from ``SLURM_JOB_END_TIME``, in seconds since the epoch; None if it is not set.
 
     Example:
         >>> end_time({"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": "1767225600"})
@@ -57,9 +57,9 @@ def end_time(environ: Mapping[str, str]) -> float | None:
 
 @functools.lru_cache(maxsize=1)
 def ask_slurm(job: str) -> JobTimes:
-    """The times of a job as ``squeue`` tells them."""
+    """Return the times of a job from ``squeue``."""
     squeue = shutil.which("squeue")
-    if squeue is None:  # as in a container without Slurm's programs
+    if squeue is None:  # for example in a container without Slurm
         return JobTimes()
     command = [squeue, "--noheader", f"--format={_SQUEUE_FORMAT}", "--jobs", job]
     try:
@@ -70,7 +70,7 @@ def ask_slurm(job: str) -> JobTimes:
 
 
 def parse_times(answer: str) -> JobTimes:
-    """Read what ``squeue`` answered; what is no time (``N/A``, ``UNLIMITED``) is not told.
+    """Parse the output of ``squeue``. Anything that is not a time (``N/A``, ``UNLIMITED``) becomes None.
 
     Example:
         >>> parse_times("N/A|N/A|NONE")

@@ -1,1 +1,1 @@
-"""Read-only answers about runs, made from their journals and cursors: for people and for programs."""
+"""Read-only views of runs, made from journals and cursors."""

@@ -1,4 +1,4 @@
-"""How far each backend of a run is, by comparing its cursor with the journal."""
+"""State of delivery per backend, from its cursor and the journal."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ranklog.model.record import EVERY_BACKEND, Attempt, Entry
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one backend is.
+    """State of one backend.
 
     Attributes:
-        backend: Its name, or that of an extra cursor of ``ranklog sync --to``; with a number from the second of that
+        backend: Its name, or the name of an extra cursor of ``ranklog sync --to``. Numbered from the second one of a
             name on.
-        place: Where it stores, as far as that is known.
-        extra: Whether no attempt names it.
-        accepted: Records for it that it has, those it refused included.
-        waiting: Records for it that it does not have yet.
+        place: Where it stores data, as far as that is known.
+        extra: Whether the backend comes from ``ranklog sync --to`` and not from the run.
+        accepted: Number of its records that it has, including refused ones.
+        waiting: Number of its records that it does not have yet.
         status: Status with which the run was closed there.
-        known: What the backend told: ``run_id``, ``url``, ….
-        error: Last trouble, None when the last try went well.
-        failures: Failed tries so far.
-        refused: Records the backend will never accept: ordinal to reason.
-        damage: Segments of the journal that cannot be read to their end, so that it lacks what stands there: name
-            to reason.
+        known: Facts from the backend: ``run_id``, ``url``, ….
+        error: Error of the last try; None after a success.
+        failures: Number of failed tries so far.
+        refused: Records that the backend will never accept: ordinal to reason.
+        damage: Journal segments that cannot be read to their end, so that the backend lacks their records: name to
+            reason.
     """
 
     backend: str
@@ -48,12 +48,12 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_all(self) -> bool:
-        """Whether it has all there is, as far as the journal tells."""
+        """Whether the backend has every record that can be read."""
         return not (self.waiting or self.error or self.damage)
 
 
 def deliveries_of(run_dir: Path) -> tuple[Delivery, ...]:
-    """How far each backend is, exactly; reads the whole journal."""
+    """Return the exact state of each backend; reads the whole journal."""
     progress = Progress(run_dir, [head.attempt for head in read_heads(run_dir)])
     for entry in JournalReader(run_dir).poll():
         progress.count(entry)
@@ -70,11 +70,11 @@ class _Tally:
 
 
 class Progress:
-    """Counts, entry by entry, what each backend has and what waits for it.
+    """Counts, entry by entry, the records that each backend has and lacks.
 
     Args:
         run_dir: The run directory.
-        attempts: Its attempts, which name the backends.
+        attempts: Its attempts, which define the backends.
     """
 
     def __init__(self, run_dir: Path, attempts: Sequence[Attempt]) -> None:
@@ -85,11 +85,11 @@ class Progress:
 
     @property
     def lowest(self) -> int:
-        """First record that some backend does not have; a large number without backends."""
+        """Ordinal of the first record that some backend lacks; a large number without backends."""
         return min((tally.cursor.next_ordinal for tally in self._tallies), default=sys.maxsize)
 
     def count(self, entry: Entry) -> None:
-        """Count one entry; they come in order."""
+        """Count one entry. Entries must come in order."""
         for tally in self._tallies:
             if tally.member is not None and isinstance(entry.record, Attempt):
                 tally.mask = tally.member.mask(entry.record)
@@ -99,7 +99,7 @@ class Progress:
                 tally.waiting += not accepted
 
     def deliveries(self) -> tuple[Delivery, ...]:
-        """The result."""
+        """Return the result."""
         return tuple(
             Delivery(
                 backend=tally.cursor.backend,

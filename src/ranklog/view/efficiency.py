@@ -1,8 +1,8 @@
-"""How much of a job's time went into what counts: queue, lost steps, attempts, goodput. Pure.
+"""Efficiency of a run: time in the queue, lost steps, attempts, goodput. Pure.
 
-In: a `RunView`. Out: `Efficiency`. An attempt's useful time reaches from its first metric to its last one that no
-later attempt superseded; its whole time from the start of its job (or process) to its last record. Goodput is the share
-of the first in the second, over all attempts.
+In: a `RunView`. Out: `Efficiency`, and one line of text. The useful time of an attempt is the time from its first
+metric to its last one that no later attempt superseded. Its whole time is the time from the start of its job (or
+process) to its last record. Goodput is useful time divided by whole time, over all attempts.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _FIRST_STEPS = ("", "0")
 
 
 class Efficiency(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run cost.
+    """Cost of a run.
 
     Attributes:
-        attempts: How many there were.
-        queued_s: Seconds in the scheduler's queue, all attempts together; None where it does not tell.
-        whole_s: Seconds that the attempts lasted, from the start of the job where the scheduler tells it.
-        startup_s: Seconds of these before the first metric of each attempt.
-        lost_s: Seconds after the last metric that counts, where a later attempt went back.
-        steps: Steps that count, of the metric with the most of them.
-        lost_steps: Steps that had to be done again, of the metric that lost the most.
-        goodput: Share of the time that went into steps that count, 0 to 1; None without any.
+        attempts: Number of attempts.
+        queued_s: Seconds in the scheduler's queue, over all attempts; None if the scheduler does not say.
+        whole_s: Seconds that the attempts lasted, from the start of the job if the scheduler gives it.
+        startup_s: Seconds before the first metric, over all attempts.
+        lost_s: Seconds from the last metric that counts to the end of an attempt that a later one went back over.
+        steps: Number of steps that count, of the metric with the most.
+        lost_steps: Number of steps that were repeated, of the metric with the most.
+        goodput: Share of the time that went into steps that count, 0 to 1; None without any metric.
     """
 
     attempts: int
@@ -41,7 +41,7 @@ class Efficiency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def efficiency(view: RunView) -> Efficiency:
-    """Sum up a run, as its journal has it now."""
+    """Compute the efficiency of a run from its journal."""
     kept: dict[int, list[int]] = {}
     lost: dict[int, list[int]] = {}
     steps = lost_steps = 0
@@ -78,14 +78,14 @@ def efficiency(view: RunView) -> Efficiency:
 
 
 def _add_times(times: dict[int, list[int]], points: list[Point]) -> None:
-    """Note the first and the last time of each attempt."""
+    """Extend the first and last time of each attempt."""
     for point in points:
         found = times.setdefault(point.attempt, [point.time_ns, point.time_ns])
         found[0], found[1] = min(found[0], point.time_ns), max(found[1], point.time_ns)
 
 
 def _job_start_ns(job: JobFacts | None) -> int | None:
-    """When the job started; a later step of a job has not had all of its time."""
+    """Return the start of the job; None for a later step of a job, which did not have the time before it."""
     return job.started_ns if job is not None and job.facts.get("step", "") in _FIRST_STEPS else None
 
 

@@ -1,9 +1,9 @@
-"""A run for other programs: every record as JSON lines, or the metrics as a long table.
+"""Export of a run for other programs: every record as JSON lines, or the metrics as a long table.
 
-The table has a row a point, by name and step; those that a later record of the same step replaced, or a later attempt
-that went back, come first and have a 1 in the column ``superseded``. The JSON lines hold everything, in the order of
-the journal, with NaN and infinities as `ranklog.model.as_json` has them. Contents above 32 KiB stay in ``blobs/`` and
-are named by their SHA-256.
+The table has one row per point, by name and step. Superseded points, which a later record of the same step or a later
+attempt replaced, come first and have a 1 in the column ``superseded``. The JSON lines hold every record in the order of
+the journal, with NaN and infinities as in `ranklog.model.as_json`. Contents above 32 KiB stay in ``blobs/`` and are
+named by their SHA-256.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def write_parquet(run_dir: Path, path: Path) -> None:
 
 
 def metric_rows(run_dir: Path) -> Iterator[Row]:
-    """The long table of metrics: the fields of `COLUMNS`, by name and step."""
+    """Yield the rows of the long table, with the fields of `COLUMNS`, by name and step."""
     view = RunView(run_dir)
     for name in view.names:
         points = [(point.step, 1, point) for point in view.superseded(name)]

@@ -1,4 +1,4 @@
-"""Finds a run from what a user types: a path, a run id, the beginning of one, or ``latest``."""
+"""Finds a run from user input: a path, a run id, the unique beginning of an id, or ``latest``."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ _SHOWN = 5
 
 
 def find_run(name: str, directory: Path) -> Path:
-    """The run directory that ``name`` means.
+    """Return the run directory for a name.
 
     Args:
-        name: Path of a run directory, or a run id below ``directory``, or its unique beginning, or ``latest`` for the
-            run below ``directory`` that was created last.
-        directory: Where run ids are looked for.
+        name: Path of a run directory, a run id in ``directory``, its unique beginning, or ``latest`` for the newest
+            run in ``directory``.
+        directory: Where run ids are searched.
 
     Raises:
-        RunNotFoundError: there is none; names the runs that there are.
-        InvalidArgumentError: the beginning fits several runs; names them.
+        RunNotFoundError: there is none. Lists existing runs.
+        InvalidArgumentError: the beginning matches several runs. Lists them.
     """
     if Path(name).is_dir():
         runs = list(find_runs(Path(name)))
         if runs:
             return _only(name, runs)
         if segments(Path(name)):
-            return Path(name)  # a run without its facts: `ranklog verify` says so
-        raise RunNotFoundError(f"{name} is a directory without a run in it")
+            return Path(name)  # a run without its facts, which `ranklog verify` reports
+        raise RunNotFoundError(f"{name} is a directory without runs")
     if not directory.is_dir():
         raise RunNotFoundError(f"there is no run {name!r}: {directory} does not exist (RANKLOG_DIR sets where to look)")
     runs = list(find_runs(directory))
@@ -38,13 +38,13 @@ def find_run(name: str, directory: Path) -> Path:
         return max(runs, key=lambda run: (read_facts(run).created_ns, run.name))
     found = exact or [run for run in runs if name and run.name.startswith(name)]
     if not found:
-        raise RunNotFoundError(f"there is no run {name!r} below {directory}: {_listing(runs)}")
+        raise RunNotFoundError(f"there is no run {name!r} in {directory}: {_listing(runs)}")
     return _only(name, found)
 
 
 def _only(name: str, runs: list[Path]) -> Path:
     if len(runs) > 1:
-        raise InvalidArgumentError(f"{name!r} fits {len(runs)} runs, give more of the name: {_listing(runs)}")
+        raise InvalidArgumentError(f"{name!r} matches {len(runs)} runs, give more of the id: {_listing(runs)}")
     return runs[0]
 
 

@@ -1,7 +1,7 @@
-"""When the job ends, and what of the training will still come before that. Pure.
+"""Estimates how many epochs still fit before the job's time limit. Pure.
 
-In: a `RunView`. Out: `Outlook`. ranklog is not told what an epoch is: the metric that comes most seldom, and at least
-three times in this attempt, is taken for what its end is logged with, as a validation loss is.
+In: a `RunView`. Out: `Outlook`. ranklog does not know what an epoch is. It takes the rarest metric with at least three
+points in this attempt, such as a validation loss, as the one that is logged at the end of an epoch.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _NEWEST = 10
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be expected of a run that trains.
+    """Forecast for a running run.
 
     Attributes:
-        ends_ns: When the scheduler ends the job; None where it does not tell.
-        metric: The metric that comes most seldom; empty while none came often enough.
+        ends_ns: Time at which the scheduler ends the job; None if it is unknown.
+        metric: The rarest metric; empty while none has enough points.
         step: Its last step.
-        interval_s: Seconds from one of its points to the next, the median of the newest ones.
-        due_ns: When its next point is due.
-        fit: How many more of its points come before the job ends; None where the end is not known.
+        interval_s: Median of the seconds between its newest points.
+        due_ns: Time at which its next point is expected.
+        fit: Number of its points expected before the job ends; None if the end is unknown.
     """
 
     ends_ns: int | None
@@ -38,7 +38,7 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def outlook(view: RunView) -> Outlook:
-    """What is to be expected."""
+    """Estimate the outlook of a run."""
     attempt = view.attempts[-1].attempt if view.attempts else 0
     job = view.jobs.get(attempt)
     ends_ns = None if job is None else job.ends_ns

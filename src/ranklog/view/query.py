@@ -1,10 +1,10 @@
-"""Everything about one run, read once from its journal: `RunView`.
+"""View of one run with everything in its journal, read once: `RunView`.
 
-Guarantees: for one metric and step the record that was logged last counts, so a correction replaces what it
-corrects. Where calls without a step have another number for another backend, the number of the backend that takes
-most of them counts. An attempt that goes back to an earlier step supersedes the points of earlier attempts from
-there on (`ranklog.journal.superseded`). Points that do not count are kept apart, never hidden.
-Damage in the journal shows in `damage` and takes nothing else with it.
+Guarantees: for one metric and step, the record that was logged last counts, so a correction replaces the earlier value.
+Calls without a step may have different step numbers per backend; the numbers of the backend that takes most calls
+count. An attempt that goes back to an earlier step supersedes the points of earlier attempts from there on
+(`ranklog.journal.superseded`). Superseded points are kept separately, not hidden. Damage of the journal is listed in
+`damage` and affects nothing else.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Point(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         step: The user's step.
         value: The value; NaN and infinities are kept.
-        time_ns: When the call was made.
+        time_ns: Time of the call.
         attempt: The attempt that logged it.
-        op: The reduction that made it, None for one rank's own.
-        coverage: The ranks behind it, with `op`.
-        to: Backends that it is for, as a bit mask over the attempt's list.
+        op: Its reduction; None for a value of one rank.
+        coverage: The ranks that contributed, if it is reduced.
+        to: Its backends, as a bit mask over the attempt's list.
     """
 
     step: int
@@ -47,18 +47,18 @@ class Point(msgspec.Struct, frozen=True, gc=False):
 
 
 class MetricRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric in short.
+    """Summary of one metric.
 
     Attributes:
-        name: The user's identifier.
+        name: Name given by the user.
         points: Number of steps that have a value.
         last: Value at the highest step.
         last_step: That step.
-        min: Lowest value that is a number; NaN where there is none.
-        max: Highest value that is a number; NaN where there is none.
-        op: The reduction of the value at the highest step, None for one rank's own.
-        coverage: The lowest coverage of all its points, None for one rank's own.
-        superseded: Points that a later record of the same step replaced, or a later attempt that went back.
+        min: Lowest value that is a number; NaN if there is none.
+        max: Highest value that is a number; NaN if there is none.
+        op: Reduction of the value at the highest step; None for a value of one rank.
+        coverage: Lowest coverage of all its points; None for values of one rank.
+        superseded: Number of points that a later record of the same step or a later attempt replaced.
     """
 
     name: str
@@ -87,27 +87,27 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunView:
-    """One run, as its journal has it now.
+    """One run, as its journal is now.
 
     Args:
         run_dir: The run directory.
 
     Attributes:
         run_dir: The run directory.
-        summary: What a list of runs shows.
-        attempts: Who wrote, in order.
-        ranks: The ranks of the last attempt that told of themselves, by rank.
-        jobs: What belongs to an attempt as a whole, by its number.
-        last_ns: Time of the last record of each attempt, by its number.
-        params: Parameters; a later value of a name replaces the earlier one.
-        items: What was logged beside metrics and parameters.
+        summary: The line in a list of runs.
+        attempts: Attempts in order.
+        ranks: Facts of the ranks of the last attempt, by rank.
+        jobs: Facts about the job of each attempt, by attempt number.
+        last_ns: Time of the last record of each attempt, by attempt number.
+        params: Parameters. A later value of a name replaces the earlier one.
+        items: Logged items: everything except metrics and parameters.
         events: Events of the run.
-        last_lines: What processes that ended badly said last, by rank.
-        end: Record that ended the last attempt, if it ended in an orderly way.
-        damage: What cannot be read.
+        last_lines: Last output of processes that ended badly, by rank.
+        end: Record that ended the last attempt; None if there is none.
+        damage: Parts of the journal that cannot be read.
 
     Raises:
-        RunNotFoundError: when the directory is no run.
+        RunNotFoundError: the directory is not a run.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -152,16 +152,16 @@ class RunView:
         return sorted(self._series)
 
     def series(self, name: str) -> list[Point]:
-        """Points of a metric by step; none for a name that was not logged."""
+        """Return the points of a metric by step; empty for an unknown name."""
         points = self._series.get(name, {})
         return [points[step] for step in sorted(points)]
 
     def superseded(self, name: str) -> list[Point]:
-        """Points of a metric that do not count any more, by step and in the order in which they were logged."""
+        """Return the superseded points of a metric, by step and in the order of logging."""
         return sorted(self._superseded.get(name, []), key=lambda point: point.step)
 
     def metrics(self) -> list[MetricRow]:
-        """One row a metric, by name."""
+        """Return one row per metric, by name."""
         return [self._row(name) for name in self.names]
 
     def _row(self, name: str) -> MetricRow:
@@ -183,7 +183,7 @@ class RunView:
     def _take(self, entry: Entry) -> None:
         record = entry.record
         if isinstance(record, Attempt) and (record.attempt != self._attempt or self.end is not None):
-            # The run went on after an end.
+            # The run resumed after an end.
             self._attempt, self.end = record.attempt, None
             self.ranks.clear()
         self.last_ns[self._attempt] = max(self.last_ns.get(self._attempt, 0), record.time_ns)
@@ -214,7 +214,7 @@ class RunView:
             point = Point(record.step, value, record.time_ns, self._attempt, record.op, record.coverage, record.to)
             before = points.get(record.step)
             if before is not None and before.attempt == self._attempt and not before.to & record.to:
-                # Another backend's count of calls without a step, which is never ahead of the one that stands here.
+                # A call without a step, with the step number of another backend. The number in place is never lower.
                 self._superseded.setdefault(name, []).append(point)
                 continue
             if before is not None:

@@ -1,10 +1,9 @@
-"""A run as an RO-Crate: a folder for people and archives, with its files and a description that machines read.
+"""Export of a run as an RO-Crate: a folder with its files and a machine-readable description, for archives.
 
-In: a run directory. Out: a folder that did not exist, made whole or not at all, with ``ro-crate-metadata.json`` after
-the profile Process Run Crate; ``metrics.csv``; ``run.json``, what is known of attempts, ranks and jobs; the files of
-items in ``artifacts/``, those of a name with several steps in ``artifacts/steps/<step>/``. Folders are 0700, files
-0600. What cannot be put into it is returned, the rest is there. Reads the run only; blocks for the disk. Uses the
-library ``rocrate``.
+In: a run directory. Out: a new folder, written completely or not at all. It contains ``ro-crate-metadata.json`` in the
+profile Process Run Crate, ``metrics.csv``, and ``run.json`` with facts about attempts, ranks and jobs. Files of items
+are in ``artifacts/``; those of a name with several steps are in ``artifacts/steps/<step>/``. Folders have mode 0700,
+files 0600. Files that cannot be included are returned as a list. Does not change the run. Uses the library ``rocrate``.
 """
 
 from __future__ import annotations
@@ -42,14 +41,14 @@ def write_crate(run_dir: Path, directory: Path, license_url: str | None = None) 
 
     Args:
         run_dir: The run directory.
-        directory: The folder to make.
-        license_url: Address of the license under which the crate is given away.
+        directory: The folder to create.
+        license_url: Address of the license of the crate.
 
     Returns:
-        What is not in it, a line each: files that are gone, or whose place is taken.
+        Files that are not in the crate, one line each.
 
     Raises:
-        InvalidArgumentError: the folder is there and not empty.
+        InvalidArgumentError: the folder exists and is not empty.
         MissingExtraError: the library ``rocrate`` is not installed.
     """
     try:
@@ -58,7 +57,7 @@ def write_crate(run_dir: Path, directory: Path, license_url: str | None = None) 
         raise MissingExtraError("an RO-Crate needs rocrate: pip install 'ranklog[crate]'") from error
     directory = directory.absolute()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InvalidArgumentError(f"{directory} is there and not empty: name a folder that does not exist yet")
+        raise InvalidArgumentError(f"{directory} exists and is not empty: name a new folder")
     make_private_dir(directory.parent)
     temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
     make_private_dir(temporary)
@@ -77,11 +76,11 @@ def write_crate(run_dir: Path, directory: Path, license_url: str | None = None) 
 
 
 class _Packing:
-    """One crate in the making.
+    """Builds one crate.
 
     Args:
         run_dir: The run directory.
-        root: Where its files go.
+        root: Folder for its files.
         crate: The ``rocrate.rocrate.ROCrate``.
     """
 
@@ -95,7 +94,7 @@ class _Packing:
             self._steps.setdefault(artifact_path(item), set()).add(item.step)
 
     def pack(self, license_url: str | None) -> list[str]:
-        """Put everything into it; returns what is not in it."""
+        """Add everything; returns the files that are missing."""
         view = RunView(self._run_dir)
         facts = read_facts(self._run_dir)
         results, datasets = [self._metrics(), self._facts(view)], []
@@ -106,7 +105,9 @@ class _Packing:
                 results.append(entity)
         root = self._crate.root_dataset
         root["name"] = f"Run {facts.run_id} of {facts.experiment}"
-        root["description"] = f"What {' '.join(facts.command) or 'a training program'} logged, as ranklog recorded it."
+        root["description"] = (
+            f"Data logged by {' '.join(facts.command) or 'a training program'}, recorded with ranklog."
+        )
         root["conformsTo"] = self._context(PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
         if license_url is not None:
             root["license"] = self._context(license_url, "CreativeWork", name=license_url)
@@ -114,7 +115,7 @@ class _Packing:
         return self._missing
 
     def _context(self, identifier: str, type_: str | list[str], /, **properties: object) -> Any:
-        """A contextual entity; properties that are None are left out."""
+        """Add a contextual entity, without properties that are None."""
         from rocrate.model.contextentity import ContextEntity
 
         said = {name: value for name, value in properties.items() if value is not None}
@@ -126,7 +127,7 @@ class _Packing:
                 yield entry.record
 
     def _files(self, item: Item) -> Any:
-        """Copy an item's files and describe them; None where they cannot be."""
+        """Copy and describe an item's files; returns None if they cannot be copied."""
         if item.kind in _NOT_A_FILE:
             return None
         path = PurePosixPath(ARTIFACTS) / self._path(item)
@@ -165,7 +166,7 @@ class _Packing:
         return step_path(item, path) if len(self._steps[path]) > 1 else path
 
     def _elsewhere(self, item: Item) -> dict[str, object]:
-        """Where the files are that an item only refers to."""
+        """Return the location of files that an item only refers to."""
         if item.media != REFERENCE:
             return {}
         reference = msgspec.json.decode(self._content(item), type=Reference)
@@ -195,7 +196,7 @@ class _Packing:
         path = self._root / "metrics.csv"
         with path.open("w", encoding="utf-8", newline="") as file:
             write_csv(self._run_dir, file)
-        said = {"name": "metrics", "encodingFormat": "text/csv", "description": "Every value, a row a point."}
+        said = {"name": "metrics", "encodingFormat": "text/csv", "description": "Every value, one row per point."}
         return self._crate.add_file(path, dest_path=path.name, properties=said, record_size=True)
 
     def _facts(self, view: RunView) -> Any:

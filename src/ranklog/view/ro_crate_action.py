@@ -1,7 +1,8 @@
-"""The entities of an RO-Crate that say what happened: the action, its agent, its instrument, its parameters and places.
+"""Entities of an RO-Crate that describe the run: action, agent, instrument, parameters and locations.
 
-In: a view of a run, and what adds a contextual entity to the crate. Out: the action. The terms are those of the profile
-Process Run Crate: the run is a ``CreateAction``, the program its instrument, parameters and datasets its objects.
+In: a view of a run, and a function that adds a contextual entity to the crate. Out: the action. Terms follow the
+profile Process Run Crate: the run is a ``CreateAction``, the program its instrument, parameters and datasets are its
+objects.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ Add = Callable[..., Any]
 
 
 def describe_run(run_dir: Path, view: RunView, add: Add, *, objects: Sequence[Any], results: Sequence[Any]) -> Any:
-    """Add the run as an action.
+    """Add the run as an action, and return it.
 
     Args:
         run_dir: The run directory.
         view: The run.
-        add: Adds a contextual entity: identifier, type, properties.
-        objects: What the run used, beside its parameters.
-        results: What came out.
+        add: Adds a contextual entity with identifier, type and properties.
+        objects: Inputs of the run other than parameters.
+        results: Outputs of the run.
     """
     facts, status = view.summary.facts, view.summary.status
     job = view.jobs[max(view.jobs)] if view.jobs else None
@@ -66,7 +67,7 @@ def describe_run(run_dir: Path, view: RunView, add: Add, *, objects: Sequence[An
 
 
 def to_iso(time_ns: int) -> str:
-    """A time as RO-Crate writes it: UTC, to the second.
+    """Format a time in UTC, to the second.
 
     Example:
         >>> to_iso(1_700_000_000_123_456_789)
@@ -84,7 +85,7 @@ def _program(add: Add, name: str, known: Mapping[str, str | bool], versions: Map
     commit, remote = known.get("ranklog.git.commit"), known.get("ranklog.git.remote")
     return add(
         f"#program-{quote(name, safe='')}",
-        # What has a repository is source code; only an application has versions and requirements.
+        # With a repository it is source code as well. Only an application has versions and requirements.
         ["SoftwareApplication", "SoftwareSourceCode"] if remote else "SoftwareApplication",
         name=name,
         softwareVersion=f"git {commit}{changed}" if commit else None,

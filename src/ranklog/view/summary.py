@@ -1,8 +1,8 @@
-"""What a list of runs shows of one, cheaply: heads of the segments, the last segment, the cursors.
+"""Summary of a run for a list of runs. Reads only segment heads, the last segment and the cursors, to be cheap.
 
-Nothing here raises for what a file holds: a run whose facts cannot be read is left out by `find_runs`, damage
-shows as damage. The status is the one in the journal; without one, the trainer's process is looked for, or, on another
-host, its sign of life: the time of change of its journal.
+Damaged files raise no error: `find_runs` skips a run with unreadable facts, and damage of the journal is part of the
+result. The status is the one in the journal. Without one, it depends on whether the training process is alive, or, on
+another host, on the modification time of the journal.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ FRESH_S = 180.0
 LOST_S = 900.0
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED", "RUNNING", "UNKNOWN"]
+OVER: tuple[RunStatus, ...] = ("FINISHED", "FAILED", "KILLED")
+"""Statuses of a run that has ended."""
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,13 +35,13 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         run_dir: The run directory.
-        facts: What never changes about it.
-        status: How it ended, or that it has not.
+        facts: Facts that never change.
+        status: Status of the run.
         attempts: Number of attempts so far.
         last_ns: Wall-clock time of the last record.
-        records: Records in the journal.
-        deliveries: How far each backend is; `accepted` counts only what had to be read for `waiting`.
-        losses: What the run itself says that it lost, as far as it was read: the last segment at least.
+        records: Number of records in the journal.
+        deliveries: State of each backend. `accepted` counts only records that had to be read for `waiting`.
+        losses: Losses that the run reported, in the part that was read: at least the last segment.
     """
 
     run_dir: str
@@ -53,7 +55,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def losses_of(records: Iterable[Record]) -> tuple[str, ...]:
-    """What a run says that it lost, the last word on each."""
+    """Return the losses that a run reported, with the last text of each kind."""
     found = {r.code: r.text for r in records if isinstance(r, Event) and r.code in LOSSES}
     return tuple(found.values())
 
@@ -62,7 +64,7 @@ def summarise(run_dir: Path) -> RunSummary:
     """Summarise a run.
 
     Raises:
-        RunNotFoundError: when the directory is no run.
+        RunNotFoundError: the directory is not a run.
     """
     facts = read_facts(run_dir)
     heads = read_heads(run_dir)
@@ -92,13 +94,13 @@ def summarise(run_dir: Path) -> RunSummary:
 
 
 def _start(heads: Sequence[Head], ordinal: int) -> Position | None:
-    """The last segment, or an earlier one that has records which some backend still lacks."""
+    """Return the last segment, or an earlier one with records that some backend lacks."""
     head = head_before(heads, ordinal)
     return head.position if head else None
 
 
 def attempts_of(heads: Sequence[Head]) -> list[Attempt]:
-    """The attempts, each once, though every one of its segments begins with it."""
+    """Return each attempt once, although every segment begins with its attempt."""
     found: list[Attempt] = []
     for head in heads:
         if not found or head.attempt != found[-1]:
@@ -107,7 +109,7 @@ def attempts_of(heads: Sequence[Head]) -> list[Attempt]:
 
 
 def silent_s(run_dir: Path) -> float:
-    """Seconds since the last sign of life, which a live trainer gives at least each minute."""
+    """Return seconds since the journal was modified. A live trainer touches it at least each minute."""
     listing = segments(run_dir)
     try:
         return time.time() - listing[-1][1].stat().st_mtime if listing else math.inf
@@ -118,9 +120,10 @@ def silent_s(run_dir: Path) -> float:
 def status_of(
     attempts: Sequence[Attempt], end: End | None, deliveries: Sequence[Delivery], silent_s: float
 ) -> RunStatus:
-    """How the run ended; one without an end is killed when its process is gone, or silent where that cannot be seen.
+    """Return the status of a run.
 
-    Its own forwarder, which closed it as killed, has seen it.
+    A run without an end is KILLED when its process is gone. If that cannot be checked from this host, it is KILLED when
+    its forwarder closed it as such, or after a long silence.
     """
     if end is not None:
         return end.status

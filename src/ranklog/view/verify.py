@@ -1,8 +1,7 @@
-"""Reads everything of a run and says what is wrong with it, without changing anything.
+"""Reads everything of a run and reports damage, without changing anything.
 
-Checked: every frame with its checksum, ordinals without gaps, every file of every item with size and SHA-256,
-cursors within the journal, permissions. A frame that a kill left unfinished is a remark, since no record that
-was acknowledged is lost with it.
+Checks the checksum of every frame, gaps between ordinals, size and SHA-256 of every file of every item, cursors beyond
+the journal, and permissions. A last frame that a kill left unfinished is a remark: no acknowledged record is lost.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something wrong, or worth a remark, and where."""
+    """A problem or a remark, and its location."""
 
     where: str
     text: str
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What `verify_run` found.
+    """Result of `verify_run`.
 
     Attributes:
-        records: Records read.
-        segments: Segments read.
-        files: Files of items whose content was compared.
-        problems: What is wrong.
-        remarks: What is not wrong but worth knowing.
+        records: Number of records read.
+        segments: Number of segments read.
+        files: Number of files of items whose content was compared.
+        problems: Damage.
+        remarks: Findings that are no damage.
     """
 
     records: int
@@ -70,19 +69,19 @@ class _Check:
     def entry(self, entry: Entry, *, known_damage: bool) -> None:
         if entry.ordinal != self.next_ordinal:
             gap = f"record {entry.ordinal} where {self.next_ordinal} was expected"
-            # A gap after damage is what the damage hides; numbers that go back are never right.
+            # Damage explains a gap after it, but never ordinals that go back.
             explained = known_damage and entry.ordinal > self.next_ordinal
             (self.remarks if explained else self.problems).append(Finding(segment_name(entry.segment), gap))
         self.records += 1
         self.next_ordinal = entry.ordinal + 1
         if isinstance(entry.record, Item):
             for file in entry.record.files:
-                if trouble := self.content(file):
+                if problem := self.content(file):
                     where = f"record {entry.ordinal}, {entry.record.kind} {entry.record.name!r}"
-                    self.problems.append(Finding(where, f"{file.path}: {trouble}"))
+                    self.problems.append(Finding(where, f"{file.path}: {problem}"))
 
     def content(self, file: File) -> str | None:
-        """What is wrong with the content of one file; a blob that several items share is read once."""
+        """Return the problem with the content of one file, or None. A shared blob is read once."""
         self.files += 1
         if file.data is not None:
             return _compare(file, len(file.data), hashlib.sha256(file.data).hexdigest())
@@ -104,7 +103,9 @@ class _Check:
     def cursors(self) -> None:
         for _, cursor in load_cursors(self.run_dir):
             if cursor.next_ordinal > self.next_ordinal:
-                text = f"has passed record {cursor.next_ordinal - 1}, the journal ends before {self.next_ordinal}"
+                text = (
+                    f"is after record {cursor.next_ordinal - 1}, but the journal ends before record {self.next_ordinal}"
+                )
                 self.problems.append(Finding(f"cursor of {cursor.backend}", text))
             for ordinal, reason in cursor.refused.items():
                 self.remarks.append(Finding(f"cursor of {cursor.backend}", f"record {ordinal} was refused: {reason}"))
@@ -115,14 +116,14 @@ class _Check:
             if mode & 0o077:
                 allowed = "0700" if path.is_dir() else "0600"
                 where = str(path.relative_to(self.run_dir.parent))
-                self.problems.append(Finding(where, f"others may use it: mode {mode:04o} instead of {allowed}"))
+                self.problems.append(Finding(where, f"other users have access: mode {mode:04o} instead of {allowed}"))
 
 
 def verify_run(run_dir: Path) -> Report:
-    """Check everything of a run; reads all of it, blobs included.
+    """Check everything of a run, including blobs.
 
     Raises:
-        RunNotFoundError: when the directory is no run at all: neither facts nor journal.
+        RunNotFoundError: the directory has neither facts nor a journal.
     """
     check = _Check(run_dir)
     try:
@@ -150,7 +151,7 @@ def _compare(file: File, size: int, digest: str) -> str | None:
 
 
 def _paths(run_dir: Path) -> Iterator[Path]:
-    """What ranklog itself writes: the directory, its files, cursors and blobs."""
+    """Yield the paths that ranklog writes: the directory, its files, cursors and blobs."""
     yield run_dir
     for folder in (run_dir, *(run_dir / name for name in FOLDERS)):
         if folder.is_dir():

@@ -1,6 +1,6 @@
-"""What the doctor finds about the backends: installed, and reachable where they are servers.
+"""Checks of backends: whether they are installed, and whether their servers are reachable.
 
-In: names of backends, environment. Out: findings. Asks each server once, with a time limit; sends no secret.
+In: names of backends, environment. Out: findings. Sends one request per server, with a time limit and without secrets.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _CLIENTS = {
     "trackio": "trackio",
     "wandb": "wandb",
 }
-"""Backends with a client, and the package that has it."""
+"""Package of the client library, per backend."""
 _KEYS = {"mlflow": ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME"), "wandb": ("WANDB_API_KEY",)}
 _MOST_BYTES = 1_000_000
 _BUILT_IN = ("console", "csv", JOURNAL, "memory")
 
 
 def backend_checks(wanted: Sequence[str], environ: Mapping[str, str]) -> Sequence[Check]:
-    """Every wanted backend; of the others only whether they are installed."""
+    """Check every wanted backend. Of the others, check only whether they are installed."""
     known = {entry.name for entry in entry_points(group="ranklog.backends")} | {*_CLIENTS, *_BUILT_IN}
     found = [_installed(name, known, needed=True) for name in wanted]
     found += [_installed(name, known, needed=False) for name in sorted(known.difference(wanted, _BUILT_IN))]
@@ -52,7 +52,7 @@ def _installed(name: str, known: Set[str], *, needed: bool) -> Check:
     if name in _BUILT_IN:
         return Check(name=title, level="ok", text="part of ranklog")
     if name not in known:
-        return Check(name=title, level="bad", text="not known", cure="install the package that has this backend")
+        return Check(name=title, level="bad", text="unknown", cure="install the package that provides this backend")
     if name not in _CLIENTS:
         return Check(name=title, level="ok", text="installed")
     try:
@@ -60,24 +60,24 @@ def _installed(name: str, known: Set[str], *, needed: bool) -> Check:
     except PackageNotFoundError:
         pass
     if needed:
-        cure = f"pip install 'ranklog[{name}]' where delivery runs, or deliver from elsewhere: ranklog sync"
+        cure = f"pip install 'ranklog[{name}]' on the host that delivers, or deliver from another host: ranklog sync"
         return Check(name=title, level="bad", text=f"{_CLIENTS[name]} is not installed", cure=cure)
-    return Check(name=title, level="ok", text="not installed, not wanted")
+    return Check(name=title, level="ok", text="not installed, not needed")
 
 
 def _mlflow(environ: Mapping[str, str]) -> Check:
     uri = environ.get("MLFLOW_TRACKING_URI", "")
     if urlsplit(uri).scheme not in ("http", "https"):
-        shown = mask_text(uri) if uri else "a SQLite file below savedir"
-        return Check(name="server of mlflow", level="ok", text=f"none: {shown}")
-    # A server answers /health to everybody; its API may still refuse the name by which it is asked.
+        shown = mask_text(uri) if uri else "default: SQLite file in savedir"
+        return Check(name="server of mlflow", level="ok", text=shown)
+    # A server answers /health for every host name, but its API may refuse the name in the request.
     path = "/api/2.0/mlflow/experiments/search?max_results=1"
     return _server("mlflow", split_userinfo(uri).url, path, "MLFLOW_TRACKING_URI", environ)
 
 
 def _wandb(environ: Mapping[str, str]) -> Check:
     if environ.get("WANDB_MODE", "").lower() in ("offline", "disabled", "dryrun"):
-        return Check(name="server of wandb", level="ok", text=f"none: WANDB_MODE={environ['WANDB_MODE']}")
+        return Check(name="server of wandb", level="ok", text=f"not used: WANDB_MODE={environ['WANDB_MODE']}")
     url = split_userinfo(environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").url
     return _server("wandb", url, "/healthz", "WANDB_BASE_URL", environ)
 
@@ -89,34 +89,38 @@ def _server(name: str, url: str, path: str, variable: str, environ: Mapping[str,
     except (OSError, ValueError) as error:
         reason = mask_text(str(getattr(error, "reason", error)))
         if environ.get("RANKLOG_FORWARD") == "later":
-            text = f"{url} cannot be reached from here ({reason}), which RANKLOG_FORWARD=later does not need"
-            return Check(name=title, level="ok", text=f"{text}: deliver by `ranklog sync --watch` from elsewhere")
+            text = f"cannot reach {url} ({reason}), not needed with RANKLOG_FORWARD=later"
+            return Check(name=title, level="ok", text=f"{text}: deliver with `ranklog sync --watch` on another host")
         cure = f"check {variable} and the proxy (https_proxy); on a node without internet set RANKLOG_FORWARD=later and"
         cure += " run `ranklog sync --watch` on the login node"
-        return Check(name=title, level="warn", text=f"{url} cannot be reached: {reason}", cure=cure)
+        return Check(name=title, level="warn", text=f"cannot reach {url}: {reason}", cure=cure)
     level, text, cure = _judge(name, url, answer, environ)
     return Check(name=title, level=level, text=f"{url} {text}", cure=cure)
 
 
 def _judge(name: str, url: str, answer: _Answer, environ: Mapping[str, str]) -> tuple[Level, str, str]:
-    """What an answer says about a server, and the cure."""
+    """Return level, text and cure for a server's answer."""
     if INVALID_HOST in answer.body:
         return "warn", f"refuses the host name {host_of(url)!r} ({INVALID_HOST})", host_cure(url)
     if answer.status in (401, 403):
         key = next((key for key in _KEYS[name] if environ.get(key)), None)
         if key is not None:
-            return "ok", f"answers and wants a login, for which {key} is set; it is not sent from here", ""
-        return "warn", f"wants a login (HTTP {answer.status})", "set the token or key"
+            return "ok", f"answers and requires a login; {key} is set (not sent by this check)", ""
+        return "warn", f"requires a login (HTTP {answer.status})", "set the token or key"
     if answer.status >= 500:
-        return "warn", f"answers HTTP {answer.status}", "ask who runs it; runs wait in the journal meanwhile"
+        return (
+            "warn",
+            f"answers HTTP {answer.status}",
+            "ask the operator of the server; records wait in the journal meanwhile",
+        )
     if name == "mlflow" and not answer.is_json_object:
-        cure = "check MLFLOW_TRACKING_URI, and whether a proxy asks for a login"
-        return "warn", f"answers, but not with MLflow's API (HTTP {answer.status})", cure
+        cure = "check MLFLOW_TRACKING_URI, and whether a proxy requires a login"
+        return "warn", f"answers, but not as an MLflow API (HTTP {answer.status})", cure
     return "ok", "answers", ""
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """A server's answer, of which only the beginning is read."""
+    """Status and beginning of a server's answer."""
 
     status: int
     body: str
@@ -130,10 +134,10 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 def _ask(url: str) -> _Answer:
-    """A server's answer; anything that speaks HTTP gives one."""
+    """Send a request and return the answer, also if it is an HTTP error."""
     request = urllib.request.Request(url, headers={"User-Agent": "ranklog-doctor"})  # noqa: S310 - checked below
     if request.type not in ("http", "https"):
-        raise ValueError(f"{url} is no address of a web server")
+        raise ValueError(f"{url} is not an HTTP address")
     try:
         with urllib.request.urlopen(request, timeout=ASK_S) as answer:  # noqa: S310  # nosec B310 - http or https only
             return _Answer(int(answer.status), answer.read(_MOST_BYTES).decode("utf-8", "replace"))

@@ -1,6 +1,6 @@
-"""One finding of the doctor, and how a probe is kept from hanging.
+"""Findings of the doctor, and probes with a time limit.
 
-In: a function that looks at something. Out: `Check` records, also where the function raises or does not come back.
+In: a function that checks something. Out: `Check` records, even if the function raises or hangs.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _SEVERITY: dict[Level, int] = {"ok": 0, "warn": 1, "bad": 2}
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found.
+    """One finding.
 
     Attributes:
-        name: What was looked at, the same on every rank.
-        level: ``ok``; ``warn`` works, but look at it; ``bad`` does not work.
-        text: What was found, in a sentence.
-        cure: What to do; empty where all is well.
-        ranks: Ranks that found just this; set where reports are put together.
+        name: Subject of the check, the same on every rank.
+        level: ``ok``; ``warn`` works with a problem; ``bad`` does not work.
+        text: The finding in one sentence.
+        cure: Advice; empty if there is no problem.
+        ranks: Ranks with exactly this finding; set by `merge_reports`.
     """
 
     name: str
@@ -37,7 +37,7 @@ Probe = Callable[[], Sequence[Check]]
 
 
 def worst(checks: Sequence[Check]) -> Level:
-    """The worst level among findings.
+    """Return the worst level.
 
     Example:
         >>> worst([Check(name="a", level="ok", text=""), Check(name="b", level="warn", text="")])
@@ -46,14 +46,14 @@ def worst(checks: Sequence[Check]) -> Level:
     return max((check.level for check in checks), key=_SEVERITY.__getitem__, default="ok")
 
 
-class Bounded:
-    """A probe in a thread of its own, which is left behind when it does not come back.
+class TimedProbe:
+    """A probe with a time limit. It runs in its own thread, which is abandoned when it hangs.
 
     Args:
-        name: For the finding that it hangs.
+        name: Name of the finding if it hangs or raises.
         probe: The probe.
         limit_s: Its time limit.
-        cure: What to do where it hangs.
+        cure: Advice if it hangs or raises.
     """
 
     def __init__(self, name: str, probe: Probe, limit_s: float, cure: str = "") -> None:
@@ -74,11 +74,11 @@ class Bounded:
 
     @property
     def hangs(self) -> bool:
-        """Whether it did not come back."""
+        """Whether it has not returned."""
         return self._thread.is_alive()
 
     def result(self) -> list[Check]:
-        """What it found; waits for the rest of its time limit."""
+        """Return its findings; waits for at most the time limit."""
         self._thread.join(self._limit_s)
         if self.hangs:
             text = f"no answer within {self._limit_s:g} s"
@@ -86,12 +86,12 @@ class Bounded:
         return list(self._found)
 
 
-def put_together(reports: Sequence[Sequence[Check]]) -> list[Check]:
-    """The findings of all ranks, by rank, as one list: equal ones once, with the ranks that have them.
+def merge_reports(reports: Sequence[Sequence[Check]]) -> list[Check]:
+    """Merge the findings of all ranks. Equal findings appear once, with their ranks.
 
     Example:
         >>> ok, bad = Check(name="disk", level="ok", text="fine"), Check(name="disk", level="bad", text="full")
-        >>> [(check.text, check.ranks) for check in put_together([[ok], [bad], [ok]])]
+        >>> [(check.text, check.ranks) for check in merge_reports([[ok], [bad], [ok]])]
         [('full', (1,)), ('fine', (0, 2))]
     """
     order: dict[str, int] = {}

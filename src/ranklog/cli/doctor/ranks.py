@@ -1,8 +1,8 @@
-"""What the doctor finds about the ranks together: whether they meet, how fast they talk, if they see one disk and time.
+"""Checks of all ranks together: communication, latency, clocks, shared file system.
 
-In: this rank's place and findings. Out: the findings of all, on every rank. The ranks are joined as the program that
-will train is joined: by torch's group under torchrun, by MPI under mpirun, by Horovod under horovodrun; in a Slurm
-step, where a program may do either, by a group of torch whose address rank 0 leaves in the run directory.
+In: this rank's place and findings. Out: the findings of all ranks, on every rank. The ranks are joined like those of a
+training: with torch's process group under torchrun, MPI under mpirun, Horovod under horovodrun. In a Slurm step, where
+any of them is possible, they use a process group of torch, whose address rank 0 writes to the run directory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from ranklog.abc import Strategy, World
-from ranklog.cli.doctor.check import Check, put_together
+from ranklog.cli.doctor.check import Check, merge_reports
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.errors import RanklogError, WorldError
 from ranklog.model.place import Place
@@ -41,42 +41,44 @@ _POLL_S = 0.05
 _SEEN_S = 5.0
 
 
-def meet(place: Place, directory: Path, own: Sequence[Check], strategy: str, timeout_s: float) -> list[Check]:
-    """Join the ranks and put their findings together; every rank calls. Waits at most about the time limit a call.
+def join_ranks(place: Place, directory: Path, own: Sequence[Check], strategy: str, timeout_s: float) -> list[Check]:
+    """Join the ranks and merge their findings. Every rank calls this; each collective waits for at most the limit.
 
     Returns:
-        The findings of all ranks, or one named `APART` that says why they did not meet.
+        The findings of all ranks, or one finding named `APART` with the reason why they could not be joined.
     """
     end_s = time.monotonic() + timeout_s
     try:
-        found = _joined(place, directory, strategy, timeout_s)
-        world = found.connect(channel="doctor", timeout_s=max(end_s - time.monotonic(), 1.0))
+        joined = _initialise(place, directory, strategy, timeout_s)
+        world = joined.connect(channel="doctor", timeout_s=max(end_s - time.monotonic(), 1.0))
     except (RanklogError, RuntimeError, OSError, ImportError, ValueError) as error:
-        return [_not_met(place, error)]
+        return [_not_joined(place, error)]
     try:
-        checks = [*own, _strategy_check(found, world), *_talk(world, timeout_s)]
-        checks += _shared(world, directory, timeout_s)
+        checks = [*own, _strategy_check(joined, world), *_measure(world, timeout_s)]
+        checks += _shared_directory(world, directory, timeout_s)
         reports = world.all_gather(msgspec.msgpack.encode(checks), timeout_s=timeout_s)
         world.barrier(timeout_s=timeout_s)
     except WorldError as error:
-        return [_not_met(place, error)]
+        return [_not_joined(place, error)]
     finally:
         world.close()
-    return put_together([msgspec.msgpack.decode(report, type=list[Check]) for report in reports])
+    return merge_reports([msgspec.msgpack.decode(report, type=list[Check]) for report in reports])
 
 
-def _not_met(place: Place, error: Exception) -> Check:
+def _not_joined(place: Place, error: Exception) -> Check:
     text = " ".join(str(error).split())
-    cure = "see that every rank runs this command, and that their nodes reach each other (GLOO_SOCKET_IFNAME names the"
-    cure += f" network interface). If this process trains by itself, set RANKLOG_STRATEGY=single ({place})"
-    return Check(name=APART, level="bad", text=f"the ranks do not meet: {text}", cure=cure)
+    cure = (
+        "run this command on every rank, and check that the nodes can reach each other (GLOO_SOCKET_IFNAME selects the"
+    )
+    cure += f" network interface). If this process is a training of its own, set RANKLOG_STRATEGY=single ({place})"
+    return Check(name=APART, level="bad", text=f"the ranks cannot communicate: {text}", cure=cure)
 
 
-def _joined(place: Place, directory: Path, strategy: str, timeout_s: float) -> Strategy:
-    """Initialise what joins the ranks, and give the strategy that uses it.
+def _initialise(place: Place, directory: Path, strategy: str, timeout_s: float) -> Strategy:
+    """Initialise the framework that joins the ranks, and return the strategy that uses it.
 
     Raises:
-        RanklogError: there is nothing to join them by.
+        RanklogError: there is no such framework.
     """
     wanted = strategy
     if wanted == "auto":
@@ -98,7 +100,9 @@ def _joined(place: Place, directory: Path, strategy: str, timeout_s: float) -> S
 
 def _init_torch(place: Place, directory: Path, timeout_s: float) -> None:
     if importlib.util.find_spec("torch") is None:
-        raise RanklogError(f"{place}: torch is not installed here, by which the doctor joins ranks of {place.launcher}")
+        raise RanklogError(
+            f"{place}: torch is not installed, but the doctor needs it to join ranks of {place.launcher}"
+        )
     dist: Any = importlib.import_module("torch.distributed")
     limit = timedelta(seconds=timeout_s)
     if place.launcher in _BY_TORCH:
@@ -111,54 +115,58 @@ def _init_torch(place: Place, directory: Path, timeout_s: float) -> None:
 
 
 def _address(place: Place, directory: Path, timeout_s: float) -> str:
-    """Where rank 0 waits for the others: a file in the directory that all are meant to share."""
+    """Exchange the address of rank 0, through a file in the directory that all ranks should share."""
     if place.job_id is None:
-        raise RanklogError(f"{place}: the ranks of {place.launcher} have no common job id: name a --strategy")
+        raise RanklogError(f"{place}: {place.launcher} gives the ranks no job id: choose a --strategy")
     step = os.environ.get("SLURM_STEP_ID", "0")
-    meeting = directory / f".doctor-{place.job_id}.{step}.{place.attempt}"
+    address_file = directory / f".doctor-{place.job_id}.{step}.{place.attempt}"
     if place.is_main:
         with socket.socket() as probe:
             probe.bind(("", 0))
             port = probe.getsockname()[1]
         make_private_dir(directory)
         address = f"{os.environ.get('MASTER_ADDR') or socket.gethostname()}:{port}"
-        write_private(meeting, address.encode())
+        write_private(address_file, address.encode())
         return address
-    if not _appears(meeting, timeout_s):
+    if not _appears(address_file, timeout_s):
         raise RanklogError(
-            f"{place} on {socket.gethostname()} sees no sign of rank 0 in {directory}: all nodes must share that"
+            f"{place} on {socket.gethostname()} finds no file of rank 0 in {directory}: all nodes must share this"
             " directory (RANKLOG_DIR)"
         )
-    return meeting.read_text()
+    return address_file.read_text()
 
 
 def _appears(path: Path, timeout_s: float) -> bool:
-    """Wait for a file that another node writes; whether it came in time."""
+    """Wait for a file of another node; returns whether it appeared in time."""
     end_s = time.monotonic() + timeout_s
     while not path.exists():
         if time.monotonic() > end_s:
             return False
-        os.listdir(path.parent if path.parent.exists() else path.parent.parent)  # noqa: PTH208 - has NFS look again
+        os.listdir(path.parent if path.parent.exists() else path.parent.parent)  # noqa: PTH208 - makes NFS refresh
         time.sleep(_POLL_S)
     return True
 
 
-def forget_meeting(place: Place, directory: Path) -> None:
-    """Remove what `meet` left, on rank 0."""
+def remove_address_file(place: Place, directory: Path) -> None:
+    """Remove the file that `join_ranks` wrote, on rank 0."""
     if place.is_main and place.job_id is not None:
         for left in directory.glob(f".doctor-{place.job_id}.*"):
             left.unlink(missing_ok=True)
 
 
 def _strategy_check(strategy: Strategy, world: World) -> Check:
-    how = "node by node, then in blocks" if isinstance(world, HierarchicalWorld) else "all ranks as one group"
+    how = (
+        "hierarchical: within nodes, then in blocks"
+        if isinstance(world, HierarchicalWorld)
+        else "all ranks in one group"
+    )
     name = type(world).__name__.removesuffix("World").lower()
     over = "gloo" if name in ("torch", "hierarchical") else name
-    return Check(name="strategy", level="ok", text=f"{strategy.name}; values travel over {over}, {how}")
+    return Check(name="strategy", level="ok", text=f"{strategy.name}, over {over}, {how}")
 
 
-def _talk(world: World, timeout_s: float) -> list[Check]:
-    """Round-trip time and clocks: all ranks leave a collective at about the same moment."""
+def _measure(world: World, timeout_s: float) -> list[Check]:
+    """Measure latency and clocks: all ranks leave a collective at about the same moment."""
     values = np.zeros(_VALUES)
     world.all_reduce(values, op="sum", timeout_s=timeout_s)
     took, seen = [], []
@@ -167,7 +175,7 @@ def _talk(world: World, timeout_s: float) -> list[Check]:
         world.all_reduce(values, op="sum", timeout_s=timeout_s)
         took.append(time.monotonic() - began_s)
         seen.append(time.time())
-    # The slowest rank's view, the same on all.
+    # The value of the slowest rank, the same on all ranks.
     trip_s = float(world.all_reduce(np.array([statistics.median(took)]), op="max", timeout_s=timeout_s)[0])
     clocks = world.all_gather(msgspec.msgpack.encode(seen), timeout_s=timeout_s)
     return [_trip(trip_s), _skew([msgspec.msgpack.decode(each, type=list[float]) for each in clocks])]
@@ -177,23 +185,25 @@ def _trip(trip_s: float) -> Check:
     text = f"{trip_s * 1e3:.2g} ms for an all_reduce of {_VALUES} values"
     if trip_s < _SLOW_S:
         return Check(name="all_reduce", level="ok", text=text)
-    cure = "training does not wait for it; reduced values come later. More CPUs a rank, or another network interface"
-    return Check(name="all_reduce", level="warn", text=text, cure=f"{cure} (GLOO_SOCKET_IFNAME), make it shorter")
+    cure = (
+        "training does not wait for it, but reduced values are late. More CPUs per rank, or another network interface"
+    )
+    return Check(name="all_reduce", level="warn", text=text, cure=f"{cure} (GLOO_SOCKET_IFNAME), can help")
 
 
 def _skew(clocks: Sequence[Sequence[float]]) -> Check:
-    """The clock that is farthest from rank 0's; the median of rounds keeps delays of single ones out."""
+    """Check the clock that is farthest from rank 0's. The median ignores delays of single rounds."""
     ahead = [statistics.median(mine - zero for mine, zero in zip(each, clocks[0], strict=True)) for each in clocks]
     rank = max(range(len(ahead)), key=lambda number: abs(ahead[number]))
     if abs(ahead[rank]) < _SKEW_S:
-        return Check(name="clocks", level="ok", text=f"all ranks' clocks are within {_SKEW_S:g} s of rank 0's")
+        return Check(name="clocks", level="ok", text=f"the clocks of all ranks are within {_SKEW_S:g} s of rank 0's")
     way = "ahead of" if ahead[rank] > 0 else "behind"
     text = f"the clock of rank {rank} is {abs(ahead[rank]):.1f} s {way} rank 0's"
-    return Check(name="clocks", level="warn", text=text, cure="have NTP repaired on that node: points get its time")
+    return Check(name="clocks", level="warn", text=text, cure="repair NTP on that node: its points get wrong times")
 
 
-def _shared(world: World, directory: Path, timeout_s: float) -> list[Check]:
-    """Whether every rank sees what rank 0 writes."""
+def _shared_directory(world: World, directory: Path, timeout_s: float) -> list[Check]:
+    """Check whether every rank sees files of rank 0."""
     if world.place.node_count == 1:
         return []
     mark = directory / f".doctor-mark-{world.place.job_id or world.place.world_size}"
@@ -206,15 +216,15 @@ def _shared(world: World, directory: Path, timeout_s: float) -> list[Check]:
     if world.place.is_main:
         mark.unlink(missing_ok=True)
     if seen:
-        return [Check(name="shared directory", level="ok", text="every rank's node sees what rank 0 writes")]
-    text = f"{socket.gethostname()} does not see what rank 0 writes to {directory}"
-    cure = "set RANKLOG_DIR to a file system that all nodes share: files that other ranks log, and what they keep when"
-    cure += " ranks can no longer talk, are lost else"
+        return [Check(name="shared directory", level="ok", text="all nodes see files of rank 0")]
+    text = f"{socket.gethostname()} does not see files of rank 0 in {directory}"
+    cure = "set RANKLOG_DIR to a file system that all nodes share; otherwise files of other ranks are lost, and so are"
+    cure += " their values when communication breaks"
     return [Check(name="shared directory", level="bad", text=text, cure=cure)]
 
 
-def place_of_launcher() -> Place:
-    """The place by the environment; alone where that is contradictory, which is a finding of its own."""
+def launcher_place() -> Place:
+    """Return the place by the environment; a single process if the environment is contradictory."""
     try:
         return checked_place(os.environ)
     except RanklogError:

@@ -1,7 +1,7 @@
-"""What the doctor finds about the file system on which the runs will lie.
+"""Checks of the file system for run directories.
 
-In: the directory. Out: findings: kind of file system, space, how long a sync takes, whether files can be created
-exclusively, whether its clock is ours. Writes into a folder of its own there, which is removed again.
+In: the directory. Out: findings about the kind of file system, free space, duration of a sync, exclusive creation of
+files, and its clock. Writes to a temporary folder in the directory and removes it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _BLOCK = bytes(64 * 1024)
 
 
 def mount_of(path: str, table: str) -> tuple[str, str]:
-    r"""Mount point and kind of the file system that a path lies on, by the content of ``/proc/self/mountinfo``.
+    r"""Return mount point and kind of the file system of a path, from the content of ``/proc/self/mountinfo``.
 
     Example:
         >>> lines = "1 0 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / /scratch rw shared:1 - lustre mds rw"
@@ -68,14 +68,14 @@ def mount_of(path: str, table: str) -> tuple[str, str]:
 
 
 def storage_checks(directory: Path) -> Sequence[Check]:
-    """Look at the directory of the runs, or where it would be made."""
+    """Check the directory of the runs, or its first existing parent."""
     there = directory.resolve()
     while not there.exists():
         there = there.parent
     found = [_kind(directory, there)]
     if not os.access(there, os.W_OK | os.X_OK):
-        cure = "set RANKLOG_DIR, or give savedir=, to a folder of yours"
-        return [*found, Check(name="writing", level="bad", text=f"{there} cannot be written", cure=cure)]
+        cure = "set RANKLOG_DIR or savedir= to a folder that you own"
+        return [*found, Check(name="writing", level="bad", text=f"{there} is not writable", cure=cure)]
     found.append(_space(there))
     folder = there / f".ranklog-doctor-{this_host()}-{os.getpid()}"
     make_private_dir(folder)
@@ -92,24 +92,24 @@ def _kind(directory: Path, there: Path) -> Check:
     except OSError:
         table = ""
     point, kind = mount_of(str(there), table)
-    where = "" if there == directory.resolve() else f" (to be made below {there})"
+    where = "" if there == directory.resolve() else f" (does not exist yet, in {there})"
     text = f"{directory}{where} is on {kind} at {point or '/'}"
     if kind in NETWORK or (kind.startswith("fuse") and kind != "fuseblk"):
         return Check(name="run directory", level="ok", text=f"{text}, a network file system")
     if kind in PASSING:
-        cure = "set RANKLOG_DIR to a folder that outlives the job, in a container a bound one: --bind $RANKLOG_DIR"
-        text = f"{text}, which goes with the container or the node"
+        cure = "set RANKLOG_DIR to a folder that survives the job; in a container, bind it: --bind $RANKLOG_DIR"
+        text = f"{text}, which is deleted with the container or the node"
         return Check(name="run directory", level="warn", text=text, cure=cure)
     return Check(name="run directory", level="ok", text=f"{text}, a local file system")
 
 
 def _space(there: Path) -> Check:
-    told = os.statvfs(there)
-    free = told.f_bavail * told.f_frsize
-    few = told.f_files > 0 and told.f_favail < _FEW_INODES
-    # Rounded, and only what matters: each rank sees a little more or less, and equal findings are one line.
+    stat = os.statvfs(there)
+    free = stat.f_bavail * stat.f_frsize
+    few = stat.f_files > 0 and stat.f_favail < _FEW_INODES
+    # Rounded, because ranks see slightly different values and equal findings are merged.
     text = f"{size_text(free).partition('.')[0]} GiB free" if free >= _LITTLE_BYTES else f"{size_text(free)} free"
-    text += f", but {told.f_favail:,} inodes only" if few else ""
+    text += f", but only {stat.f_favail:,} inodes" if few else ""
     cure = "free space or quota, or set RANKLOG_DIR to another file system"
     if free < _NO_BYTES:
         return Check(name="space", level="bad", text=text, cure=cure)
@@ -130,11 +130,11 @@ def _sync(folder: Path) -> Check:
     finally:
         os.close(descriptor)
     took_s = statistics.median(times)
-    # Milliseconds differ from rank to rank and from call to call: rounded, so that equal findings are one line.
+    # Rounded, because milliseconds differ between ranks and equal findings are merged.
     text = "fdatasync of 64 KiB takes less than 10 ms" if took_s < 0.01 else f"fdatasync of 64 KiB takes {took_s:.2f} s"
     if took_s < _SLOW_SYNC_S:
         return Check(name="sync", level="ok", text=text)
-    cure = "training does not wait for it, flush() and closing do; a faster file system makes them shorter"
+    cure = "training does not wait for it, but flush() and closing do; use a faster file system"
     return Check(name="sync", level="warn", text=text, cure=cure)
 
 
@@ -144,7 +144,9 @@ def _exclusive(folder: Path) -> Check:
     try:
         os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
-        return Check(name="exclusive creation", level="ok", text="O_EXCL works: two processes cannot write one journal")
+        return Check(
+            name="exclusive creation", level="ok", text="O_EXCL works: two processes cannot write the same journal"
+        )
     cure = "use another file system for RANKLOG_DIR"
     return Check(
         name="exclusive creation", level="bad", text="O_EXCL does not work: a file was created twice", cure=cure
@@ -159,5 +161,5 @@ def _clock(folder: Path) -> Check:
     if abs(ahead_s) < _SKEW_S:
         return Check(name="file server's clock", level="ok", text="within half a minute of this host's")
     text = f"{duration(abs(ahead_s))} {'ahead of' if ahead_s > 0 else 'behind'} this host's"
-    cure = "have NTP repaired: `ranklog ls` elsewhere takes a live run for killed, or the other way round"
+    cure = "repair NTP: on other hosts, `ranklog ls` may show a live run as killed, or a killed one as live"
     return Check(name="file server's clock", level="warn", text=text, cure=cure)

@@ -1,4 +1,4 @@
-"""``ranklog sync``: delivers what is left of runs, to their own backends or to other ones."""
+"""``ranklog sync``: deliver the remaining records of runs, to their own backends or to others."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rich.text import Text
 from ranklog.cli.console import clean, out, print_error, runs_directory, status_text, table
 from ranklog.cli.delivery_text import amount_text, trouble_texts
 from ranklog.cli.sync.destinations import Destination, parse_destinations
-from ranklog.cli.sync.outcome import Outcome, labels_of, merge_kept, outcome_of, targets_for
-from ranklog.cli.sync.watch import follow
+from ranklog.cli.sync.outcome import Outcome, labels_of, merge_spills, outcome_of, targets_for
+from ranklog.cli.sync.watch import watch_runs
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
 from ranklog.delivery.step import Finish
@@ -30,43 +30,41 @@ from ranklog.view.summary import summarise
 def sync(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Paths or run ids; default all runs.", show_default=False),
+        typer.Argument(metavar="[RUN]...", help="Paths or run ids. Default: all runs.", show_default=False),
     ] = None,
     to: Annotated[
         list[str] | None,
         typer.Option(
             metavar="BACKEND=VALUE",
-            help="Deliver there instead: mlflow=URI, tensorboard=DIR, wandb=PROJECT, prov=DIR or console=DIR. "
+            help="Deliver to this place instead: mlflow=URI, tensorboard=DIR, wandb=PROJECT, prov=DIR or console=DIR. "
             "May be repeated.",
             show_default=False,
         ),
     ] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Go on until interrupted: deliver what comes while jobs run.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep delivering new records until interrupted.")] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Pause between two looks with --watch.", min=0.1)
+        float, typer.Option(metavar="SECONDS", help="Pause between two checks with --watch.", min=0.1)
     ] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array, one object a run.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array with one object per run.")] = False,
 ) -> None:
-    """Deliver what is left of runs to their backends; runs that are still written may be synced too.
+    """Deliver the remaining records of runs to their backends. Runs that are still written can be synced too.
 
-    Each backend remembers how far it is, so a sync that is broken off goes on where it was.
+    The position of each backend is saved, so an interrupted sync continues where it stopped.
 
-    Example: `ranklog sync` or `ranklog sync 20260301-1200 --to mlflow=https://mlflow.example.org`; on a login node, for
+    Example: `ranklog sync` or `ranklog sync 20260301-1200 --to mlflow=https://mlflow.example.org`. On a login node, for
     jobs on nodes without internet: `ranklog sync --watch`
 
-    Exit status: 0 all is delivered; 1 something is left, set aside or cannot be read, the table says why; 2 the call
-    was wrong.
+    Exit status: 0 everything is delivered; 1 records are left, set aside or unreadable, and the table gives the reason;
+    2 wrong call.
     """
     destinations = parse_destinations(to or [])
     outcomes = []
-    # Lines of the console backend must not get between lines of JSON.
+    # Output of the console backend must not mix with the JSON.
     stream = sys.stderr if as_json else sys.stdout
     if watch:
-        outcomes = follow(lambda: _chosen(runs or []), destinations, every_s=every, console=stream)
+        outcomes = watch_runs(lambda: _chosen(runs or []), destinations, every_s=every, console=stream)
     else:
-        with _progress() as progress:
+        with _progress_bar() as progress:
             for run_dir in _chosen(runs or []):
                 outcomes.append(_deliver(run_dir, destinations, progress, stream))
     if as_json:
@@ -76,7 +74,7 @@ def sync(
     raise typer.Exit(0 if all(outcome.complete for outcome in outcomes) else 1)
 
 
-def _progress() -> Progress:
+def _progress_bar() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("records"))
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -103,21 +101,21 @@ def _deliver(run_dir: Path, destinations: Sequence[Destination], progress: Progr
         pump = Pump(run_dir, targets=targets, console=console)
     except LockedError as error:
         return outcome_of(before, labels, str(error))
-    merged = merge_kept(run_dir, before)
+    problem = merge_spills(run_dir, before)
     task = progress.add_task(clean(run_dir.name), total=before.records * len(pump.feeds))
     try:
-        # A run whose process is gone is over, even if its journal has no end.
+        # A run whose process is gone has ended, even if its journal has no end.
         for _ in pump.run(Finish("KILLED" if before.status == "KILLED" else None)):
             progress.update(task, completed=sum(feed.cursor.next_ordinal for feed in pump.feeds))
     finally:
         pump.close()
         progress.remove_task(task)
-    return outcome_of(summarise(run_dir), labels, merged)
+    return outcome_of(summarise(run_dir), labels, problem)
 
 
 def _print(outcomes: list[Outcome]) -> None:
     if not outcomes:
-        print_error("there are no runs to sync")
+        print_error("no runs to sync")
         return
     listing = table("RUN", "STATUS", "BACKENDS")
     for outcome in outcomes:
@@ -135,5 +133,5 @@ def _lines(outcome: Outcome) -> list[Text]:
     if outcome.trouble is not None:
         return [Text(clean(outcome.trouble), style="red")]
     if not outcome.deliveries:
-        return [Text("it has no backends: name one with --to", style="yellow")]
+        return [Text("the run has no backends: name one with --to", style="yellow")]
     return [amount_text(delivery) for delivery in outcome.deliveries]

@@ -1,4 +1,4 @@
-"""What ``ranklog sync --to BACKEND=VALUE`` means: the backend's own main option, the rest as the run has it."""
+"""Destinations of ``ranklog sync --to BACKEND=VALUE``: VALUE sets one option, the run's options give the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ranklog.model.redact import split_userinfo
 from ranklog.model.spec import BackendSpec, Scalar
 from ranklog.model.uri import absolute_uri
 
-# Backend to what VALUE is, and the option it sets.
+# Backend to kind of VALUE and the option that it sets.
 _MAIN_OPTION = {
     "console": ("DIR", "savedir"),
     "mlflow": ("URI", "tracking_uri"),
@@ -24,18 +24,18 @@ _MAIN_OPTION = {
     "wandb": ("PROJECT", "project_name"),
     "prov": ("DIR", "savedir"),
 }
-# These name a run where it was logged first, which the other place knows nothing of.
+# Ids in the place where the run was logged first. They mean nothing in another place.
 _LOCAL_OPTIONS = ("run_id", "parent_run_id")
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """Where to deliver runs instead: a backend and the value of its main option."""
+    """A backend and the value of its main option."""
 
     backend: str
     value: str
 
     def target(self, run_dir: Path) -> Target:
-        """The target for one run: its own options for that backend where it has some, else the usual ones."""
+        """Return the target for one run, with the run's options for this backend or default ones."""
         own = [member.spec.options for member in backends_of(run_dir) if member.spec.backend == self.backend]
         kind, option = _MAIN_OPTION[self.backend]
         value = self.value
@@ -43,21 +43,21 @@ class Destination(msgspec.Struct, frozen=True):
             value = str(Path(value).absolute())
         elif kind == "URI":
             value = absolute_uri(value)
-        options = (own[-1] if own else _usual_options(run_dir, self.backend)) | {option: value}
+        options = (own[-1] if own else _default_options(run_dir, self.backend)) | {option: value}
         options |= {name: None for name in _LOCAL_OPTIONS if name in options}
         return extra_target(BackendSpec(backend=self.backend, options=options))
 
 
 def parse_destination(text: str) -> Destination:
-    """Read ``BACKEND=VALUE``; a user and password in a URI go to MLflow's environment variables, not to files.
+    """Parse ``BACKEND=VALUE``. User and password in a URI go to MLflow's environment variables, not to files.
 
     Raises:
-        InvalidArgumentError: for anything else; lists what there is.
+        InvalidArgumentError: the text has another form, or the backend is not known.
     """
     backend, equals, value = text.partition("=")
     if not equals or not value or backend not in _MAIN_OPTION:
         forms = ", ".join(f"{name}={kind}" for name, (kind, _) in _MAIN_OPTION.items())
-        raise InvalidArgumentError(f"--to {split_userinfo(text).url!r} is not known: give one of {forms}")
+        raise InvalidArgumentError(f"--to {split_userinfo(text).url!r} is not allowed: give one of {forms}")
     safe = split_userinfo(value)
     if safe.user is not None:
         os.environ["MLFLOW_TRACKING_USERNAME"] = safe.user
@@ -67,23 +67,23 @@ def parse_destination(text: str) -> Destination:
 
 
 def parse_destinations(texts: Sequence[str]) -> list[Destination]:
-    """Read several; see `parse_destination`.
+    """Parse several destinations; see `parse_destination`.
 
     Raises:
-        InvalidArgumentError: for what is none, for one given twice, and for two that bring a user or password.
+        InvalidArgumentError: one is not allowed, is given twice, or several have a user in their URI.
     """
     with_user = [text for text in texts if split_userinfo(text.partition("=")[2]).user is not None]
     if len(with_user) > 1:
         raise InvalidArgumentError(
-            f"{len(with_user)} of the --to have a user in their URI, but one process holds one: sync to one at a time"
+            f"{len(with_user)} values of --to have a user in their URI, but a process can use only one: sync one by one"
         )
     found = [parse_destination(text) for text in texts]
     if len(set(found)) < len(found):
-        raise InvalidArgumentError("the same --to was given twice: leave one out")
+        raise InvalidArgumentError("the same --to was given twice: remove one")
     return found
 
 
-def _usual_options(run_dir: Path, backend: str) -> dict[str, Scalar]:
+def _default_options(run_dir: Path, backend: str) -> dict[str, Scalar]:
     savedir = str(run_dir.absolute().parent / backend)
     if backend == "mlflow":
         return {

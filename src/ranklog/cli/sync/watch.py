@@ -1,8 +1,8 @@
-"""``ranklog sync --watch``: looks again and again for what runs have that their backends lack, until it is interrupted.
+"""``ranklog sync --watch``: keep delivering new records of runs until interrupted.
 
-Meant for a login node, for jobs on compute nodes without internet: all that the two share is the file system. A run's
-backends stay open from one look to the next while it grows; they are closed with its end. A look costs a list of
-files where nothing has changed. Runs that another process delivers are left to it.
+For a login node, while jobs run on compute nodes without internet: the two share only the file system. The backends of
+a run stay open between checks while it grows, and are closed when it ends. A check of an unchanged run only lists its
+files. Runs that another process delivers are skipped.
 """
 
 from __future__ import annotations
@@ -17,125 +17,127 @@ from typing import TextIO
 
 from ranklog.cli.console import clean
 from ranklog.cli.sync.destinations import Destination
-from ranklog.cli.sync.outcome import OVER, Outcome, labels_of, merge_kept, outcome_of, targets_for
+from ranklog.cli.sync.outcome import Outcome, labels_of, merge_spills, outcome_of, targets_for
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
 from ranklog.delivery.step import Finish
 from ranklog.journal.spill_file import FOLDER
 from ranklog.model.errors import RunNotFoundError
-from ranklog.view.summary import RunStatus, summarise
+from ranklog.view.summary import OVER, RunStatus, summarise
 
-LOOKS_A_QUESTION = 10
-ASK_AGAIN_S = 60.0
-STEPS_A_LOOK = 50
+CHECKS_PER_STATUS = 10
+STATUS_EVERY_S = 60.0
+STEPS_PER_CHECK = 50
 
 
-class Followed:
-    """One run that is followed.
+class WatchedRun:
+    """One run that is delivered while it grows.
 
     Args:
         run_dir: The run directory.
-        destinations: Where to; none for its own backends.
+        destinations: Where to deliver; none for its own backends.
         console: Where the console backend prints.
-        ask_again_s: Seconds after which a run that does not change is asked whether its process is still there.
+        status_every_s: Seconds after which the status of an unchanged run is determined again.
     """
 
-    def __init__(self, run_dir: Path, destinations: Sequence[Destination], console: TextIO, ask_again_s: float) -> None:
+    def __init__(
+        self, run_dir: Path, destinations: Sequence[Destination], console: TextIO, status_every_s: float
+    ) -> None:
         self.run_dir = run_dir
-        self._ask_again_s = ask_again_s
+        self._status_every_s = status_every_s
         self._destinations = destinations
         self._console = console
         self._pump: Pump | None = None
         self._seen: frozenset[tuple[str, int]] = frozenset()
         self._status: RunStatus = "UNKNOWN"
-        self._asked_s = float("-inf")
+        self._status_s = float("-inf")
         self._attempts = 0
         self._settled = False
-        self._merge_trouble: str | None = None
-        self._said = ""
+        self._merge_problem: str | None = None
+        self._last_message = ""
 
-    def look(self, stop: threading.Event) -> None:
-        """Deliver what is new."""
+    def check(self, stop: threading.Event) -> None:
+        """Deliver new records."""
         files = _files(self.run_dir)
         changed = files != self._seen
         if self._settled and not changed:
             return
         try:
-            self._deliver(stop, ask=changed or time.monotonic() - self._asked_s > self._ask_again_s)
+            self._deliver(stop, refresh=changed or time.monotonic() - self._status_s > self._status_every_s)
         except LockedError:
-            self._pump = None  # the run's own forwarder, or another sync: they say how it goes
+            self._pump = None  # the run's forwarder, or another sync, reports its own errors
             return
         except (OSError, RunNotFoundError) as error:
-            self._say(f"cannot be delivered: {error}")
+            self._print(f"cannot be delivered: {error}")
             return
         self._seen = files
 
-    def _deliver(self, stop: threading.Event, *, ask: bool) -> None:
-        if ask:
+    def _deliver(self, stop: threading.Event, *, refresh: bool) -> None:
+        if refresh:
             before = summarise(self.run_dir)
-            self._status, self._asked_s = before.status, time.monotonic()
+            self._status, self._status_s = before.status, time.monotonic()
             if before.attempts != self._attempts:
                 self.close()  # a new attempt may have other backends
             self._attempts = before.attempts
         if self._pump is None:
             targets = targets_for(self.run_dir, self._destinations)
             self._pump = Pump(self.run_dir, targets=targets, console=self._console)
-        if ask:
-            self._merge_trouble = merge_kept(self.run_dir, before)
+        if refresh:
+            self._merge_problem = merge_spills(self.run_dir, before)
         over = self._status in OVER
         finish = Finish("KILLED" if self._status == "KILLED" else None) if over else None
         left = list(self._pump.feeds)
-        for _ in range(STEPS_A_LOOK):  # not without end: other runs wait
+        for _ in range(STEPS_PER_CHECK):  # limited, because other runs wait
             if not left or stop.is_set():
                 break
             steps = [(feed, feed.step(finish)) for feed in left]
             left = [feed for feed, step in steps if step.moved]
             for feed, step in steps:
                 if step.failed:
-                    self._say(f"cannot deliver to {feed.target.label}: {feed.cursor.error}")
+                    self._print(f"cannot deliver to {feed.target.label}: {feed.cursor.error}")
         self._settled = over and not stop.is_set() and all(feed.step(finish).done for feed in self._pump.feeds)
         if self._settled:
-            self._say(f"{self._status}, delivered")
+            self._print(f"{self._status}, delivered")
             self.close()
 
-    def _say(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
+    def _print(self, text: str) -> None:
+        if text != self._last_message:
+            self._last_message = text
             sys.stderr.write(f"{time.strftime('%H:%M:%S')} {clean(self.run_dir.name)}: {clean(text)}\n")
 
     def close(self) -> None:
-        """Let go of the run; may be called twice."""
+        """Close the backends; may be called twice."""
         pump, self._pump = self._pump, None
         if pump is not None:
             pump.close()
 
     def outcome(self) -> Outcome:
-        """How it stands."""
+        """Return the current result."""
         labels = labels_of(targets_for(self.run_dir, self._destinations))
-        return outcome_of(summarise(self.run_dir), labels, self._merge_trouble)
+        return outcome_of(summarise(self.run_dir), labels, self._merge_problem)
 
 
-def follow(
+def watch_runs(
     choose: Callable[[], Sequence[Path]], destinations: Sequence[Destination], *, every_s: float, console: TextIO
 ) -> list[Outcome]:
-    """Follow runs until SIGINT or SIGTERM; returns how they stand then.
+    """Deliver runs while they grow, until SIGINT or SIGTERM; returns the results at that time.
 
     Args:
-        choose: The run directories that there are now.
-        destinations: Where to; none for the runs' own backends.
-        every_s: Seconds between two looks.
+        choose: Returns the current run directories.
+        destinations: Where to deliver; none for the runs' own backends.
+        every_s: Seconds between two checks.
         console: Where the console backend prints.
     """
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    runs: dict[Path, Followed] = {}
-    ask_again_s = min(ASK_AGAIN_S, LOOKS_A_QUESTION * every_s)
+    runs: dict[Path, WatchedRun] = {}
+    status_every_s = min(STATUS_EVERY_S, CHECKS_PER_STATUS * every_s)
     try:
         while not stop.is_set():
-            for run_dir in _there(choose):
+            for run_dir in _chosen(choose):
                 if stop.is_set():
                     break
-                runs.setdefault(run_dir, Followed(run_dir, destinations, console, ask_again_s)).look(stop)
+                runs.setdefault(run_dir, WatchedRun(run_dir, destinations, console, status_every_s)).check(stop)
             stop.wait(every_s)
     finally:
         for run in runs.values():
@@ -145,14 +147,14 @@ def follow(
     return [run.outcome() for run in runs.values()]
 
 
-def _there(choose: Callable[[], Sequence[Path]]) -> Sequence[Path]:
+def _chosen(choose: Callable[[], Sequence[Path]]) -> Sequence[Path]:
     try:
         return choose()
     except RunNotFoundError:
-        return []  # there will be runs
+        return []  # runs may come later
 
 
 def _files(run_dir: Path) -> frozenset[tuple[str, int]]:
-    """Names and sizes of what a run grows by."""
+    """Return names and sizes of the files that grow with a run."""
     found = [*run_dir.glob("journal-*.rlj"), *(run_dir / FOLDER).glob("*")]
     return frozenset((path.name, path.stat().st_size) for path in found)
