@@ -25,7 +25,7 @@ def delivery_text(delivery: Delivery) -> Text:
     return Text.assemble(f"{clean(delivery.backend)} ", (state + refused, style))
 
 
-def trouble_texts(deliveries: Sequence[Delivery], run_id: str) -> list[Text]:
+def problem_texts(deliveries: Sequence[Delivery], run_id: str) -> list[Text]:
     """Format errors of backends and damage of the journal, one line each."""
     lines: dict[str, str] = {}
     for delivery in deliveries:

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from ranklog.cli.console import clean, out, print_error, runs_directory, status_text, table
-from ranklog.cli.delivery_text import delivery_text, trouble_texts
+from ranklog.cli.delivery_text import delivery_text, problem_texts
 from ranklog.journal.layout import find_runs
 from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
@@ -58,7 +58,7 @@ def _print(runs: list[RunSummary]) -> None:
     listing = table(*columns, right=("LAST", "RECORDS"))
     # Never truncated: users copy it.
     listing.columns[0].min_width = max(len(run.facts.run_id) for run in runs)
-    troubles: list[Text] = []
+    problems: list[Text] = []
     for run in runs:
         name = clean(run.facts.run_id)
         listing.add_row(
@@ -70,12 +70,12 @@ def _print(runs: list[RunSummary]) -> None:
             f"{run.records:,}",
             _backends_text(run.deliveries),
         )
-        troubles += trouble_texts(run.deliveries, name)
-        troubles += [Text.assemble((f"{name}: ", "bold"), clean(loss)) for loss in run.losses]
+        problems += problem_texts(run.deliveries, name)
+        problems += [Text.assemble((f"{name}: ", "bold"), clean(loss)) for loss in run.losses]
     console = out()
     console.print(listing)
-    for trouble in troubles:
-        console.print(trouble)
+    for problem in problems:
+        console.print(problem)
 
 
 def _backends_text(deliveries: Sequence[Delivery]) -> Text:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ranklog.cli.console import clean, out, runs_directory, status_text, table
-from ranklog.cli.delivery_text import amount_text, trouble_texts
+from ranklog.cli.delivery_text import amount_text, problem_texts
 from ranklog.cli.run_text import code_text, ends_text, job_text, outlook_text, place_text, rank_rows
 from ranklog.journal.reader import Damage
 from ranklog.model.as_json import to_json
@@ -105,8 +105,8 @@ def _print_head(console: Console, view: RunView) -> None:
             "Backend", state.append(clean(f"  {where}" if (where := _where(delivery, run.deliveries)) else ""))
         )
     console.print(head)
-    for trouble in trouble_texts(run.deliveries, clean(run.facts.run_id)):
-        console.print(trouble)
+    for problem in problem_texts(run.deliveries, clean(run.facts.run_id)):
+        console.print(problem)
 
 
 def _where(delivery: Delivery, deliveries: Sequence[Delivery]) -> str:

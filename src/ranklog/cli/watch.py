@@ -121,6 +121,6 @@ def _lines(console: Console, updates: Iterator[RunView]) -> str:
         seen = run.records
         rows = sorted(view.metrics(), key=lambda row: (-row.last_step, row.name))[:_NEWEST]
         values = "  ".join(f"{clean(row.name)} {number(row.last)} at step {row.last_step}" for row in rows)
-        said = [f"{time.strftime('%H:%M:%S')} {status}", values, *(line.plain for line in _job_lines(view))]
-        console.print("; ".join(part for part in said if part), soft_wrap=True)
+        parts = [f"{time.strftime('%H:%M:%S')} {status}", values, *(line.plain for line in _job_lines(view))]
+        console.print("; ".join(part for part in parts if part), soft_wrap=True)
     return status

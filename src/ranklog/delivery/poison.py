@@ -122,27 +122,27 @@ class BatchDelivery:
         _remove(batches, {entry.ordinal for entry in part} | blamed.keys())
 
     def _failed(self, error: BaseException, part: list[Entry], cursor: Cursor) -> float:
-        trouble = trouble_of(error)
-        if trouble == "reach":
+        kind = trouble_of(error)
+        if kind == "reach":
             raise error
         reason = describe(error)
         if self._search.active:
             if not self._search.suspects:
                 self._suspected_s = self._clock()
-            if not self._search.failed(part, reason, trouble):
+            if not self._search.failed(part, reason, kind):
                 raise error
         else:
             self._failures += 1
             self._failed_at = max(self._failed_at, part[0].ordinal)
             cursor.stuck = self._failures
-            if self._failures < SEARCH_AFTER[trouble]:
+            if self._failures < SEARCH_AFTER[kind]:
                 raise error
             note(self._run_dir, f"{self._label}: searching for the record that makes it fail\n{details(error)}")
             self._search.begin(part)
         cursor.refused |= {str(ordinal): suspicion for ordinal, suspicion in self._search.suspects.items()}
         cursor.error = reason
         self._last = error
-        return 0.0 if self._search.suspects else PAUSE_S[trouble]
+        return 0.0 if self._search.suspects else PAUSE_S[kind]
 
     def _blame_the_last(self, batches: Batches, cursor: Cursor, *, last: bool) -> None:
         """Set aside the last records of a run, when each of them failed alone.

@@ -83,7 +83,7 @@ class PoisonSearch:
             self._start = part[-1].ordinal + 1
         return blamed
 
-    def failed(self, part: Sequence[Entry], reason: str, trouble: Trouble) -> bool:
+    def failed(self, part: Sequence[Entry], reason: str, kind: Trouble) -> bool:
         """Record that the backend failed for a part; returns False when the backend itself must be the reason."""
         if part[-1].ordinal < self._start:
             return False  # it had accepted them before
@@ -91,11 +91,11 @@ class PoisonSearch:
             self._end = part[-1].ordinal + 1
             return True
         self._alone += 1
-        if self.suspects or self._alone >= ALONE[trouble]:
+        if self.suspects or self._alone >= ALONE[kind]:
             self.suspects[part[0].ordinal] = reason
             self._start = min(self.suspects)
             self._alone = 0
-        if len(self.suspects) <= MOST_SUSPECTS[trouble] * self._times:
+        if len(self.suspects) <= MOST_SUSPECTS[kind] * self._times:
             return True
         self._times *= 2  # there may be that many bad records: the next search allows more
         return False

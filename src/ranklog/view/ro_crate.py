@@ -118,8 +118,8 @@ class _Packing:
         """Add a contextual entity, without properties that are None."""
         from rocrate.model.contextentity import ContextEntity
 
-        said = {name: value for name, value in properties.items() if value is not None}
-        return self._crate.add(ContextEntity(self._crate, identifier, {"@type": type_, **said}))
+        given = {name: value for name, value in properties.items() if value is not None}
+        return self._crate.add(ContextEntity(self._crate, identifier, {"@type": type_, **given}))
 
     def _items(self) -> Iterator[Item]:
         for entry in JournalReader(self._run_dir).poll():
@@ -138,15 +138,15 @@ class _Packing:
         except (OSError, ValueError) as error:
             self._missing.append(f"{item.kind} {item.name!r} of step {item.step}: {error}")
             return None
-        said = {
+        properties = {
             "name": item.name,
             "description": f"{item.kind}, step {item.step}{f', rank {item.rank}' if item.rank else ''}",
             "dateCreated": to_iso(item.time_ns),
         }
         if not folder:
-            return self._file(path, item.media, item.files[0], **said, **self._elsewhere(item))
+            return self._file(path, item.media, item.files[0], **properties, **self._elsewhere(item))
         parts = [self._file(path / file.path, None, file, name=file.path) for file in item.files]
-        return self._crate.add_dataset(dest_path=str(path), properties={**said, "hasPart": parts})
+        return self._crate.add_dataset(dest_path=str(path), properties={**properties, "hasPart": parts})
 
     def _copy(self, file: File, path: PurePosixPath) -> None:
         target = (self._root / path).resolve()
@@ -155,8 +155,8 @@ class _Packing:
         make_private_dir(target.parent)
         copy_out(self._run_dir, file, target)
 
-    def _file(self, path: PurePosixPath, media: str | None, file: File, **said: object) -> Any:
-        properties = {**said, "contentSize": str(file.size), "sha256": file.sha256}
+    def _file(self, path: PurePosixPath, media: str | None, file: File, **more: object) -> Any:
+        properties = {**more, "contentSize": str(file.size), "sha256": file.sha256}
         if media is not None:
             properties["encodingFormat"] = media
         return self._crate.add_file(self._root / path, dest_path=str(path), properties=properties)
@@ -175,18 +175,18 @@ class _Packing:
         }
 
     def _dataset(self, item: Item) -> Any:
-        said = msgspec.json.decode(self._content(item), type=Dataset) if item.media == DATASET else None
+        dataset = msgspec.json.decode(self._content(item), type=Dataset) if item.media == DATASET else None
         context = item.meta.get("context")
-        if said is None:
+        if dataset is None:
             return self._context(f"#dataset-{item.name}", "CreativeWork", name=item.name)
         return self._context(
-            f"#dataset-{said.digest}",
+            f"#dataset-{dataset.digest}",
             "CreativeWork",
-            name=said.name,
-            identifier=said.digest,
-            url=said.source or None,
+            name=dataset.name,
+            identifier=dataset.digest,
+            url=dataset.source or None,
             description=f"{context} data" if context else None,
-            size=f"{said.rows} rows" if said.rows is not None else None,
+            size=f"{dataset.rows} rows" if dataset.rows is not None else None,
         )
 
     def _content(self, item: Item) -> bytes:
@@ -196,11 +196,11 @@ class _Packing:
         path = self._root / "metrics.csv"
         with path.open("w", encoding="utf-8", newline="") as file:
             write_csv(self._run_dir, file)
-        said = {"name": "metrics", "encodingFormat": "text/csv", "description": "Every value, one row per point."}
-        return self._crate.add_file(path, dest_path=path.name, properties=said, record_size=True)
+        properties = {"name": "metrics", "encodingFormat": "text/csv", "description": "Every value, one row per point."}
+        return self._crate.add_file(path, dest_path=path.name, properties=properties, record_size=True)
 
     def _facts(self, view: RunView) -> Any:
-        told = {
+        facts = {
             "run": view.summary.facts,
             "status": view.summary.status,
             "attempts": view.attempts,
@@ -209,6 +209,10 @@ class _Packing:
             "events": view.events,
         }
         path = self._root / "run.json"
-        write_private(path, to_json(told, indent=1).encode())
-        said = {"name": "facts", "encodingFormat": "application/json", "description": "Attempts, ranks, jobs, events."}
-        return self._crate.add_file(path, dest_path=path.name, properties=said, record_size=True)
+        write_private(path, to_json(facts, indent=1).encode())
+        properties = {
+            "name": "facts",
+            "encodingFormat": "application/json",
+            "description": "Attempts, ranks, jobs, events.",
+        }
+        return self._crate.add_file(path, dest_path=path.name, properties=properties, record_size=True)

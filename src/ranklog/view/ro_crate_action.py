@@ -40,7 +40,7 @@ def describe_run(run_dir: Path, view: RunView, add: Add, *, objects: Sequence[An
     """
     facts, status = view.summary.facts, view.summary.status
     job = view.jobs[max(view.jobs)] if view.jobs else None
-    said = job or facts
+    source = job or facts
     owner = owner_of(run_dir)
     reason = view.end.reason if view.end else ""
     failed = _STATUS.get(status) == "FailedActionStatus"
@@ -49,13 +49,13 @@ def describe_run(run_dir: Path, view: RunView, add: Add, *, objects: Sequence[An
         f"#run-{quote(facts.run_id, safe='')}",
         "CreateAction",
         name=f"Run {facts.run_id}",
-        description=" ".join(said.command) or None,
+        description=" ".join(source.command) or None,
         startTime=to_iso(facts.created_ns),
         endTime=None if status == "RUNNING" else to_iso(view.summary.last_ns),
         actionStatus=f"http://schema.org/{_STATUS[status]}" if status in _STATUS else None,
         error=(reason or f"The run was {status}.") if failed else None,
         agent=add(f"#person-{quote(owner, safe='')}", "Person", name=owner),
-        instrument=_program(add, program_of(said.script), known, job.versions if job else {}),
+        instrument=_program(add, program_of(source.script), known, job.versions if job else {}),
         object=[*_properties(add, "param", view.params), *objects],
         result=list(results),
         location=_places(view, add) or None,

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from ranklog.cli.console import clean, out, print_error, runs_directory, status_text, table
-from ranklog.cli.delivery_text import amount_text, trouble_texts
+from ranklog.cli.delivery_text import amount_text, problem_texts
 from ranklog.cli.sync.destinations import Destination, parse_destinations
 from ranklog.cli.sync.outcome import Outcome, labels_of, merge_spills, outcome_of, targets_for
 from ranklog.cli.sync.watch import watch_runs
@@ -125,8 +125,8 @@ def _print(outcomes: list[Outcome]) -> None:
     console = out()
     console.print(listing)
     for outcome in outcomes:
-        for trouble in trouble_texts(outcome.deliveries, clean(outcome.run_id)):
-            console.print(trouble)
+        for problem in problem_texts(outcome.deliveries, clean(outcome.run_id)):
+            console.print(problem)
 
 
 def _lines(outcome: Outcome) -> list[Text]:
