@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -36,8 +37,11 @@ from ranklog.process.health import Health
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 BACKEND = """
-import json, os, subprocess, time
+import atexit, json, os, subprocess, time
 from pathlib import Path
+
+if "SLOW_EXIT_S" in os.environ:
+    atexit.register(time.sleep, float(os.environ["SLOW_EXIT_S"]))
 
 class Appending:
     def open(self, *, context):
@@ -348,6 +352,18 @@ def test_an_idle_forwarder_spends_no_processor_time(start_attempt, forwarder):
         "no thread runs any more",
         10,
     )
+
+
+def test_a_run_counts_as_delivered_while_client_libraries_still_clean_up(start_attempt, forwarder):
+    writer = start_attempt(backends=("appending",))
+    child = start_forwarder(
+        "process", forwarder.run_dir, console=False, health=Health(),
+        secrets={"PYTHONPATH": forwarder.environ["PYTHONPATH"], "SLOW_EXIT_S": "60"},
+    )  # fmt: skip
+    writer.append([*metrics(0), End("FINISHED", 0)])
+    child._tell(ALL)
+    select.select([child._report.number], [], [], 60)
+    assert child.close(0).outcome == "delivered"
 
 
 def test_a_second_forwarder_of_a_run_waits_until_the_first_is_gone(start_attempt, forwarder, environ):
