@@ -154,7 +154,7 @@ def test_bins_that_cannot_be_read_leave_rank_0_to_go_on_alone(monkeypatch: pytes
         log(buffer, 0, op="median", **{"half": 1.0, f"only_{rank}": 1.0})
         buffer.close_all()
     records = step_all(rounds)
-    assert "rank 0 sent values of half at step 0 that cannot be read" in str(rounds[0].failed)
+    assert "cannot read the values of half at step 0 that rank 0 sent" in str(rounds[0].failed)
     assert [r.values for r in records if isinstance(r, Metrics)] == [{"half": 1.0, "only_0": 1.0}]
 
 

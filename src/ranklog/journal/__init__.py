@@ -1,1 +1,1 @@
-"""The seam between training and everything else: an append-only, crash-safe record of a run on disk."""
+"""The journal: an append-only, crash-safe record of a run on disk, written by training and read by everything else."""

@@ -1,9 +1,9 @@
-"""Appends whole pieces to one file, and keeps what the disk has not confirmed.
+"""Append whole pieces to a file, and keep those that the disk has not confirmed.
 
-In: pieces of bytes. Guarantees: a piece is in the file as a whole or can be taken back by `AppendFd.cut`. `unsynced`
-holds what was appended since the last good sync. Once a call on the descriptor has failed, no later sync through it
-counts: the kernel may have dropped what it had and call the next sync good. Its owner then has `unsynced` written again
-through another descriptor. Not thread-safe.
+In: pieces of bytes. Guarantees: a piece is in the file as a whole, or `AppendFd.cut` can remove it. `unsynced` holds
+the pieces since the last good sync. After a failed call, no later sync through the same descriptor counts, because the
+kernel may have dropped data and report the next sync as good. The owner then writes `unsynced` again through another
+descriptor. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ class AppendFd:
     """One descriptor, opened with O_APPEND, of a file that nobody else writes.
 
     Args:
-        fd: The descriptor; only this object uses it from here on.
+        fd: The descriptor; from here on only this object uses it.
         size: Size of the file.
 
     Attributes:
         size: Bytes of the pieces in the file.
         unsynced: Pieces that the disk has not confirmed, in order.
-        trusted: Whether no call has failed, so that a sync is to be believed.
+        trusted: Whether no call has failed, so that a sync counts.
     """
 
     def __init__(self, fd: Descriptor, size: int = 0) -> None:
@@ -41,17 +41,17 @@ class AppendFd:
         """Append a piece.
 
         Raises:
-            OSError: the disk refused; the owner calls `cut` with the size from before.
+            OSError: the disk refused; the owner calls `cut` with the previous size.
         """
         self._fd.write(piece)
         self.size += len(piece)
         self.unsynced += [piece]
 
     def cut(self, size: int) -> bool:
-        """Take back a piece that was appended, perhaps in part only, behind ``size``; whether that worked.
+        """Remove a piece that was appended, perhaps only in part, behind ``size``; return whether that worked.
 
-        Where it fails the descriptor is closed, and the piece stays at the end of the file: torn, or whole, since a
-        file system over a network may report an error although it has everything.
+        If it fails, the descriptor is closed and the piece stays at the end of the file, torn or whole: a network file
+        system may report an error although it has everything.
         """
         self.trusted = False
         if self.size > size:
@@ -65,11 +65,11 @@ class AppendFd:
         return True
 
     def carry(self, piece: bytes) -> None:
-        """Keep a piece that could not be taken back, to be written again with what is not confirmed."""
+        """Keep a piece that could not be removed, so that it is written again with the unconfirmed ones."""
         self.unsynced += [piece]
 
     def sync(self) -> None:
-        """Ask the disk to keep what was appended.
+        """Sync the file.
 
         Raises:
             OSError: the disk refused.
@@ -82,9 +82,9 @@ class AppendFd:
         self.unsynced = []
 
     def touch(self) -> None:
-        """Give the file a new time of change."""
+        """Update the file's modification time."""
         self._fd.call(os.utime)
 
     def close(self) -> None:
-        """Close; what an error of the close could mean, `unsynced` covers."""
+        """Close. An error does not matter, because `unsynced` has what it could lose."""
         self._fd.close_quietly()

@@ -1,9 +1,9 @@
-"""How far each backend is: ``cursors/<n>-<backend>.json`` in the run directory.
+"""Delivery progress of each backend: ``cursors/<n>-<backend>.json`` in the run directory.
 
-Written by the delivery side only, after the backend accepted; read by everyone (it lives beside the journal
-because both sides meet here). A cursor belongs to one identity (`ranklog.model.identity`) and to the place where that
-stored. A cursor that cannot be read, or belongs to another identity, counts as none: delivery starts anew, which
-idempotent backends turn into the same result.
+Only the delivery side writes cursors, after the backend has accepted records; anyone may read them. A cursor belongs to
+one identity (`ranklog.model.identity`) and to the place where that backend stored. A cursor that cannot be read, or
+that belongs to another identity, counts as missing. Delivery then starts over, and idempotent backends reach the same
+result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ranklog.journal.reader import read_heads
 from ranklog.model.identity import Member, Place, members, place_of, plain_address
 
 EXTRA_INDEX = 1000
-"""Number of the cursors of backends that no attempt names: those of ``ranklog sync --to``."""
+"""Index of cursors of backends that no attempt names: those of ``ranklog sync --to``."""
 
 
 class Cursor(msgspec.Struct, kw_only=True):
@@ -28,14 +28,14 @@ class Cursor(msgspec.Struct, kw_only=True):
         backend: Its name in tables.
         id: Its identity in the run; empty in cursors of ``ranklog sync --to`` and of older versions.
         place: Where it stored when it was last opened.
-        next_ordinal: First entry not yet accepted.
-        known: What the backend told when it was opened (``run_id``, ``experiment_id``, ``url``).
-        status: Status with which the run was closed there, None while it goes on.
-        error: Last trouble, None after the next success.
-        failures: Failed tries so far.
-        stuck: Failed tries in a row that were not about reaching the backend.
-        refused: Entries the backend will never accept: ordinal (as text) to reason.
-        damage: Segments that cannot be read to their end, so that what stands there never arrives: name to reason.
+        next_ordinal: First entry that it has not accepted yet.
+        known: Facts that the backend reported when it was opened (``run_id``, ``experiment_id``, ``url``).
+        status: Status with which the run was closed there; None while it is open.
+        error: Last error; None after the next success.
+        failures: Number of failed tries so far.
+        stuck: Number of failed tries in a row for reasons other than reaching the backend.
+        refused: Entries that the backend will never accept: ordinal (as text) to reason.
+        damage: Segments that cannot be read to their end, so their remaining records never arrive: name to reason.
     """
 
     backend: str
@@ -52,12 +52,12 @@ class Cursor(msgspec.Struct, kw_only=True):
 
 
 def cursor_path(run_dir: Path, index: int, backend: str) -> Path:
-    """File of the cursor of the ``index``-th backend of a run."""
+    """Return the path of the cursor of the ``index``-th backend of a run."""
     return run_dir / "cursors" / f"{index}-{backend}.json"
 
 
 def load_cursor(run_dir: Path, index: int, backend: str, identity: str = "") -> Cursor:
-    """Read a cursor, or a fresh one where there is none or, with an identity, only one of another backend."""
+    """Read a cursor. Return a new one if there is none, or if the cursor has another identity than the given one."""
     try:
         cursor = msgspec.json.decode(cursor_path(run_dir, index, backend).read_bytes(), type=Cursor)
     except (OSError, msgspec.MsgspecError):
@@ -66,7 +66,7 @@ def load_cursor(run_dir: Path, index: int, backend: str, identity: str = "") -> 
 
 
 def load_cursors(run_dir: Path) -> list[tuple[int, Cursor]]:
-    """Every cursor of a run that can be read, with its index."""
+    """Return every cursor of a run that can be read, with its index."""
     found: list[tuple[int, Cursor]] = []
     for path in sorted((run_dir / "cursors").glob("*.json")):
         index, _, backend = path.stem.partition("-")
@@ -76,7 +76,7 @@ def load_cursors(run_dir: Path) -> list[tuple[int, Cursor]]:
 
 
 def cursors_of(run_dir: Path, backends: Sequence[Member]) -> dict[str, Cursor]:
-    """The cursor of each backend of a run, by identity; a fresh one where it has none."""
+    """Return the cursor of each backend of a run, by identity; a new one for a backend without."""
     own = {m.spec.id: load_cursor(run_dir, m.index, m.label, m.spec.id) for m in backends}
     fresh = [m for m in backends if own[m.spec.id] == Cursor(backend=m.label, id=m.spec.id)]
     for member, cursor in _from_older_versions(run_dir, backends, fresh):
@@ -85,12 +85,12 @@ def cursors_of(run_dir: Path, backends: Sequence[Member]) -> dict[str, Cursor]:
 
 
 def backends_of(run_dir: Path) -> list[Member]:
-    """Every backend that an attempt of the run is for."""
+    """Return every backend of any attempt of the run."""
     return members(head.attempt for head in read_heads(run_dir))
 
 
 def adopt_cursors(run_dir: Path, backends: Sequence[Member]) -> None:
-    """Give the cursors of older versions to the backends whose they are, and delete those that are nobody's."""
+    """Assign cursors of older versions to their backends, and delete those that belong to none."""
     old = _old_cursors(run_dir)
     if not old:
         return
@@ -110,10 +110,10 @@ def _old_cursors(run_dir: Path) -> list[tuple[int, Cursor]]:
 def _from_older_versions(
     run_dir: Path, backends: Sequence[Member], fresh: Sequence[Member]
 ) -> Iterable[tuple[Member, Cursor]]:
-    """Backends without a cursor with the one that an older version wrote for them.
+    """Find the cursors of older versions for backends without one.
 
-    These went by name alone. Where a run had two places for a name at once they mixed them up, so nothing is taken
-    from them; where a later attempt changed the place, they went on with the cursor of the first.
+    Older versions identified backends by name alone. If a run had two places for one name at once, they mixed them up,
+    so those cursors are ignored. If a later attempt changed the place, they continued with the cursor of the first.
     """
     by_name: dict[str, list[Cursor]] = {}
     for _, cursor in _old_cursors(run_dir) if fresh else ():
@@ -129,7 +129,7 @@ def _from_older_versions(
 
 
 def save_cursor(run_dir: Path, index: int, cursor: Cursor) -> None:
-    """Write a cursor as a whole."""
+    """Write a cursor atomically."""
     path = cursor_path(run_dir, index, cursor.backend)
     make_private_dir(path.parent)
     write_private(path, msgspec.json.format(msgspec.json.encode(cursor), indent=1))

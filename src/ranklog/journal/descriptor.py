@@ -1,9 +1,9 @@
-"""One owner for each descriptor that this process holds as a number.
+"""Ownership of file descriptors: one owner per number.
 
-A number means our file only while that file is open. After a close the next file that anybody in this process opens,
-perhaps a checkpoint, gets the same number. Guarantees: the number is forgotten before the close, and a close that fails
-has closed all the same (as on Linux), so nothing is ever read from, written to or closed through a number that is no
-longer ours. A call from one thread and a close from another exclude each other.
+A number means our file only while that file is open. After a close, the next file that anything in this process opens,
+perhaps a checkpoint, gets the same number. Guarantees: the number is forgotten before the close, and a failed close has
+closed the file all the same (as on Linux). Nothing is therefore read from, written to or closed through a number that
+is no longer ours. A call in one thread and a close in another exclude each other.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ _T = TypeVar("_T")
 
 
 class Descriptor:
-    """Owns one open descriptor until it is closed.
+    """Owner of one open descriptor, until it is closed.
 
     Args:
-        number: The descriptor; nobody else may close it.
+        number: The descriptor; nothing else may close it.
     """
 
     def __init__(self, number: int) -> None:
         self._number = number
         self._pid = os.getpid()
-        self._lock = threading.RLock()  # a signal handler may come back to it in the same thread
+        self._lock = threading.RLock()  # a signal handler may take it again in the same thread
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are possible."""
+        """Whether the descriptor is open."""
         return self._number >= 0
 
     @property
     def number(self) -> int:
-        """The number, for a call that is over before anything can close it.
+        """The number, for a call that ends before anything can close the descriptor.
 
         Raises:
             OSError: the descriptor was closed.
@@ -51,26 +51,26 @@ class Descriptor:
         """Call a function with the number and further arguments.
 
         Raises:
-            OSError: the function does, or the descriptor was closed.
+            OSError: the function raised it, or the descriptor was closed.
         """
         with self._exclusive():
             return function(self.number, *args, **kwargs)
 
     def write(self, data: bytes) -> None:
-        """Write everything, in as many calls as that takes.
+        """Write everything, in as many calls as needed.
 
         Raises:
-            OSError: the file refuses; a part may be written.
+            OSError: the file refused; a part may be written.
         """
         view = memoryview(data)
         while view:
             view = view[self.call(os.write, view) :]
 
     def close(self) -> None:
-        """Close; may be called again.
+        """Close; may be called more than once.
 
         Raises:
-            OSError: the file reports an error, for example that data was lost. It is closed all the same.
+            OSError: the file reported an error, for example lost data. It is closed all the same.
         """
         with self._exclusive():
             number, self._number = self._number, -1
@@ -78,10 +78,10 @@ class Descriptor:
                 os.close(number)
 
     def close_quietly(self) -> None:
-        """Close where an error of the close changes nothing any more."""
+        """Close, ignoring errors."""
         with suppress(OSError):
             self.close()
 
     def _exclusive(self) -> AbstractContextManager[object]:
-        # A forked child has no other thread, and a lock that one held at the fork is never released there.
+        # A forked child has no other threads, so a lock that one of them held at the fork is never released.
         return self._lock if os.getpid() == self._pid else nullcontext()

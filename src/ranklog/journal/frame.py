@@ -1,8 +1,8 @@
-"""Framing of the journal: records to bytes and back, pure.
+"""Framing of the journal: records to bytes and back. Pure.
 
-A frame holds a batch of records and is the unit of damage: it is read whole or not at all. Layout, little
-endian: magic ``RLJ1``, payload length (u32), ordinal of the first record (u64), number of records (u32),
-CRC-32C (u32) over the three numbers and the payload, payload (msgpack list of tagged records).
+A frame holds a batch of records and is the unit of damage: it is read whole or not at all. Layout, little endian:
+magic ``RLJ1``, payload length (u32), ordinal of the first record (u64), number of records (u32), CRC-32C (u32) over
+these three numbers and the payload, payload (msgpack list of tagged records).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ HEADER_BYTES = 24
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 FRAME_RECORDS = 4096
 FRAME_BYTES = 4 * 1024 * 1024
-_FIND_TRIES = 100  # bounds the time that bytes made to look like frames can take
+_FIND_TRIES = 100  # bounds the time that bytes forged to look like frames can take
 
 _HEADER = struct.Struct("<4sIQII")
 _CHECKED = struct.Struct("<IQI")
 _LIST = struct.Struct(">BI")
-_LIST_32 = 0xDD  # msgpack: a list whose length takes 32 bits
+_LIST_32 = 0xDD  # msgpack: a list with a 32-bit length
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[list[Record]] = msgspec.msgpack.Decoder(list[Record])
 
@@ -39,7 +39,7 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """The bytes of a whole frame, its ordinal, and the number of things that it announces."""
+    """Bytes of a whole frame, its ordinal, and the number of elements that it announces."""
 
     data: bytes
     ordinal: int
@@ -52,13 +52,13 @@ class Payload(msgspec.Struct, frozen=True):
 
 
 class FrameDamage(msgspec.Struct, frozen=True):
-    """Bytes that are no frame, and why."""
+    """Bytes that are not a frame, and why."""
 
     reason: str
 
 
 class Incomplete(msgspec.Struct, frozen=True):
-    """The bytes end before the frame does: a torn tail, or a frame that is still being written."""
+    """Bytes that end before their frame does: a torn tail, or a frame that is still being written."""
 
     missing: int
 
@@ -83,13 +83,13 @@ def fill_frame(
     max_records: int = FRAME_RECORDS,
     max_bytes: int = FRAME_BYTES,
 ) -> tuple[bytes, int]:
-    """Frame as many records from ``start`` on as one frame should hold, at least one; also tells how many.
+    """Frame as many records from ``start`` on as one frame should hold, at least one; also return how many.
 
     A single record may take more than ``max_bytes``, up to `MAX_PAYLOAD_BYTES`.
 
     Raises:
-        ValueError: the records up to the end of this frame hold one that cannot be encoded: text that is no
-            Unicode (a lone surrogate), an int beyond 64 bits, a type that no record has, or a record too large.
+        ValueError: one of these records cannot be encoded: its text is not Unicode (a lone surrogate), an int exceeds
+            64 bits, its type is not a record, or it is too large.
     """
     payload = bytearray(_LIST.size)
     count = 0
@@ -121,13 +121,13 @@ def wrap(payload: bytes, ordinal: int, count: int) -> bytes:
 
 
 def decode_frame(data: bytes | memoryview, offset: int = 0) -> Frame | Incomplete | FrameDamage:
-    """Read the frame of records that starts at ``offset``; never raises on any bytes."""
+    """Decode the frame of records that starts at ``offset``. Never raises, for any bytes."""
     found = unwrap(data, offset)
     return _decode_payload(found) if isinstance(found, Payload) else found
 
 
 def unwrap(data: bytes | memoryview, offset: int = 0) -> Payload | Incomplete | FrameDamage:
-    """Read the bytes of the frame that starts at ``offset``; never raises on any bytes."""
+    """Read the payload of the frame that starts at ``offset``. Never raises, for any bytes."""
     magic = bytes(data[offset : offset + len(MAGIC)])
     if magic != MAGIC[: len(magic)]:
         return FrameDamage("no frame magic")
@@ -146,7 +146,7 @@ def unwrap(data: bytes | memoryview, offset: int = 0) -> Payload | Incomplete | 
 
 
 def find_frame(data: bytes, start: int) -> int | None:
-    """Offset of a whole frame at or after ``start``; None where the first places to try hold none."""
+    """Return the offset of a whole frame at or after ``start``; None if the first candidates hold none."""
     offset = start - 1
     for _ in range(_FIND_TRIES):
         offset = data.find(MAGIC, offset + 1)

@@ -1,7 +1,7 @@
-"""Names and permissions of what lies in a run directory.
+"""Layout of a run directory: names, permissions, and how to find runs.
 
-``run.msgpack`` (immutable facts), ``journal-00000.rlj`` … (segments), ``blobs/<sha256>`` (contents too large
-for a frame), ``cursors/<backend>.json`` (how far each backend is), ``delivery.log``. Directories are 0700,
+``run.msgpack`` (immutable facts), ``journal-00000.rlj`` … (segments), ``blobs/<sha256>`` (large contents, see
+`ranklog.journal.store`), ``cursors/<n>-<backend>.json`` (delivery progress), ``delivery.log``. Directories are 0700 and
 files 0600, whatever the umask.
 """
 
@@ -26,12 +26,12 @@ _SEGMENT = re.compile(r"journal-(\d{5,})\.rlj")
 
 
 def segment_name(number: int) -> str:
-    """File name of a segment."""
+    """Return the file name of a segment."""
     return f"journal-{number:05d}.rlj"
 
 
 def segments(run_dir: Path) -> list[tuple[int, Path]]:
-    """Number and path of every segment, in order; none where the directory is missing."""
+    """Return number and path of every segment, in order; none if the directory is missing."""
     try:
         names = os.listdir(run_dir)  # noqa: PTH208 - a Path for each of many entries costs more than it helps
     except FileNotFoundError:
@@ -52,14 +52,14 @@ def make_private_dir(path: Path) -> None:
             each.mkdir(mode=0o700)
             each.chmod(0o700)
         except FileExistsError:
-            pass  # another process was faster
+            pass  # another process created it first
 
 
 def create_private(path: Path, flags: int = 0) -> int:
-    """Create a file, 0600, for writing; returns its descriptor.
+    """Create a file, 0600, for writing; return its descriptor.
 
     Raises:
-        FileExistsError: when there is one.
+        FileExistsError: the file exists.
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | flags, 0o600)
     try:
@@ -75,15 +75,15 @@ def create_private(path: Path, flags: int = 0) -> int:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file, 0600, that is on the disk when the block is over; none where anything fails, its close included.
+    """Create a file, 0600, that is on the disk when the block ends. Any error, even in the close, removes it.
 
     Raises:
-        FileExistsError: when there is one.
+        FileExistsError: the file exists.
         OSError: the disk refused.
     """
     fd = create_private(path)
     try:
-        with os.fdopen(fd, "wb") as file:  # which forgets the number before it closes
+        with os.fdopen(fd, "wb") as file:  # it forgets the number before it closes
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -94,8 +94,8 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file as a whole: to a temporary name, synced, then renamed; 0600."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}")  # the name itself may be as long as file systems take
+    """Write a file atomically: to a temporary name, synced, then renamed; 0600."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}")  # the target's name may already have the maximum length
     with new_file(temporary) as file:
         file.write(data)
     put_in_place(temporary, path)
@@ -107,7 +107,7 @@ def put_in_place(temporary: Path, path: Path, *, replace: bool = True) -> None:
         if replace or not path.exists():
             temporary.replace(path)
     finally:
-        with suppress(OSError):  # also since it is no longer there
+        with suppress(OSError):  # it may be gone already
             temporary.unlink()
 
 
@@ -134,17 +134,17 @@ def read_facts(run_dir: Path) -> RunFacts:
     """Read the run's facts.
 
     Raises:
-        RunNotFoundError: when the directory is no run.
+        RunNotFoundError: the directory is not a run.
     """
     try:
         return msgspec.msgpack.decode((run_dir / FACTS).read_bytes(), type=RunFacts)
     except (OSError, msgspec.MsgspecError) as error:
-        reason = f"{run_dir} is not a run directory: {FACTS} cannot be read ({error})"
+        reason = f"{run_dir} is not a run directory: cannot read {FACTS} ({error})"
         raise RunNotFoundError(reason) from error
 
 
 def find_runs(directory: Path) -> Iterator[Path]:
-    """Run directories at or below ``directory``, oldest name first, without descending into runs."""
+    """Yield run directories at or below ``directory``, sorted by name, without descending into runs."""
     if (directory / FACTS).is_file():
         yield directory
         return

@@ -1,7 +1,7 @@
-"""Whether a process named by host, pid and start is still there.
+"""Check whether a process, given by host, pid and time, is still running.
 
-A pid alone can have been given to another process since: where the kernel tells when a process started
-(Linux), one that started after the moment in question is another one. A zombie counts as gone.
+The pid alone is not enough, because another process may have got it since. If the kernel reports start times (Linux),
+a process that started after the given time is another one. A zombie counts as gone.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _SLACK_S = 5.0
 
 
 def this_host() -> str:
-    """Name of this host, as journals and locks write it."""
+    """Return the name of this host, as written in journals and locks."""
     return socket.gethostname()
 
 
 def is_alive(host: str, pid: int, seen_ns: int) -> bool | None:
-    """Whether the process that had this pid at ``seen_ns`` still runs; None when it is on another host."""
+    """Return whether the process that had this pid at ``seen_ns`` still runs; None if it is on another host."""
     if host != this_host():
         return None
     try:
@@ -34,7 +34,7 @@ def is_alive(host: str, pid: int, seen_ns: int) -> bool | None:
 
 
 def _started_s(pid: int) -> float | None:
-    """Wall-clock second at which a process started; -1 for a zombie, None where the kernel does not tell."""
+    """Return the wall-clock second at which a process started; -1 for a zombie, None if unknown."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
         if state in "ZX":

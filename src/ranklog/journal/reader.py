@@ -1,11 +1,12 @@
-"""Reads a run's journal, also while it is written.
+"""Read a run's journal, even while it is being written.
 
-Guarantees: every whole frame before a damaged place is returned, in order, once; damage is reported with
-segment and offset and ends its segment only; nothing in a file makes the reader raise or take memory beyond
-one frame. A torn frame at the very end is not damage: it may still be growing. A frame that was read in part and
-then taken back by the writer (a full disk) is read anew. A segment that begins with the head frame of the one before
-repeats what the disk had not confirmed of that: what was read already is passed over, and damage behind which nothing
-is missing counts as a torn end.
+Guarantees: every whole frame before a damaged place is returned, in order, once. Damage is reported with segment and
+offset, and only ends its own segment. No file content makes the reader raise, or use more memory than one frame needs.
+A torn frame at the very end is not damage, because it may still grow.
+
+Two cases need care. A frame that was read in part and then removed by the writer (a full disk) is read again. A segment
+that begins with the head frame of the previous one repeats what the disk had not confirmed of it. Entries already read
+are then skipped, and damage counts as a torn end if no entry is missing behind it.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ class Damage(msgspec.Struct, frozen=True):
 
     Attributes:
         segment: Number of the segment.
-        offset: Byte offset of the frame that cannot be read; what follows in the segment is not read either.
-        reason: What is wrong.
-        torn: Whether it hides nothing: a last frame that was never written to its end, as after a kill, or one that
-            stands in the next segment. No record that was acknowledged is lost.
+        offset: Byte offset of the unreadable frame; the rest of the segment is not read either.
+        reason: Description of the damage.
+        torn: Whether no acknowledged record is lost: a last frame that was never completed, as after a kill, or a frame
+            that the next segment repeats.
     """
 
     segment: int
@@ -40,12 +41,12 @@ class Damage(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A frame boundary in the journal: where reading goes on.
+    """A frame boundary in the journal, where reading continues.
 
     Attributes:
         segment: Number of the segment.
         offset: Byte offset of the boundary.
-        ordinal: All entries below were read.
+        ordinal: All entries below this were read.
     """
 
     segment: int = -1
@@ -54,16 +55,16 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class JournalReader:
-    """A cursor over the journal of one run; `poll` returns what is new.
+    """Incremental reader of the journal of one run; `poll` returns new entries.
 
     Args:
         run_dir: The run directory; it need not have a segment yet.
         start: Where to start, from an earlier `position`.
 
     Attributes:
-        position: The frame boundary where the next `poll` goes on.
-        damage: What cannot be read, so far.
-        tail: The unfinished frame at the very end, when the last `poll` met one; it may still grow.
+        position: Frame boundary where the next `poll` continues.
+        damage: Places that cannot be read, so far.
+        tail: Unfinished frame at the very end, if the last `poll` met one; it may still grow.
     """
 
     def __init__(self, run_dir: Path, start: Position | None = None) -> None:
@@ -72,14 +73,14 @@ class JournalReader:
         self.damage: list[Damage] = []
         self.tail: Damage | None = None
         self._dead: set[int] = set()
-        self._judged = 0  # of so many in `damage` it is known whether they hide something
+        self._judged = 0  # number of entries of `damage` that `_judge` has seen
         self._head: Frame | None = None
-        self._repeats = self.position.offset > 0  # whether the present segment may hold what was read already
+        self._repeats = self.position.offset > 0  # whether the current segment may repeat entries
 
     def poll(self) -> Iterator[Entry]:
-        """Yield entries from the current position to the present end.
+        """Yield entries from the current position to the current end.
 
-        `position` moves frame by frame, after the frame's last entry was taken.
+        `position` moves frame by frame, after the last entry of the frame was taken.
         """
         while True:
             listing = segments(self._run_dir)
@@ -87,14 +88,14 @@ class JournalReader:
                 return
             number, path = next((s for s in listing if s[0] >= self.position.segment), listing[-1])
             if number < self.position.segment:
-                # The writer took back a segment that the disk did not confirm, and goes on in the one before.
+                # The writer removed a segment that the disk did not confirm, and continues in the previous one.
                 self._repeats = True
             if number != self.position.segment:
                 self._move(number, 0)
             has_later = listing[-1][0] > number
             try:
                 yield from self._read_segment(number, path, last=not has_later)
-            except FileNotFoundError:  # taken back just now
+            except FileNotFoundError:  # just removed by the writer
                 return
             if not has_later:
                 return
@@ -107,7 +108,7 @@ class JournalReader:
     def _read_segment(self, number: int, path: Path, *, last: bool) -> Iterator[Entry]:
         if number in self._dead:
             return
-        # Unbuffered: what is read anew must come from the file.
+        # Unbuffered, so that reading again reads the file.
         with path.open("rb", buffering=0) as file:
             file.seek(self.position.offset)
             buffer = b""
@@ -121,8 +122,8 @@ class JournalReader:
                     end = result.ordinal + len(result.records)
                     self._move(number, self.position.offset + result.size, end)
                 elif isinstance(result, Incomplete):
-                    # From the frame's start, not only what is missing: its first part may be of a frame that the
-                    # writer took back since, and could even fit what stands there now.
+                    # Read from the frame's start, not only the missing part: the writer may have removed that frame
+                    # since, and its first part could even fit what follows now.
                     rest = buffer[start:]
                     file.seek(self.position.offset)
                     buffer, start = file.read(max(_CHUNK_BYTES, len(rest) + result.missing)), 0
@@ -130,7 +131,7 @@ class JournalReader:
                         self._end_segment(number, rest, last=last)
                         return
                 elif doubted != self.position.offset:
-                    # The writer may have replaced the frame while it was read.
+                    # The writer may have replaced the frame during the read.
                     doubted = self.position.offset
                     file.seek(doubted)
                     buffer, start = b"", 0
@@ -139,7 +140,7 @@ class JournalReader:
                     return
 
     def _entries(self, number: int, frame: Frame) -> Iterator[Entry]:
-        """The entries of a frame that were not read yet."""
+        """Yield the entries of a frame that were not read yet."""
         if self.position.offset == 0:
             self._repeats = self._repeats or _same_head(frame, self._head)
             self._head = frame
@@ -150,7 +151,7 @@ class JournalReader:
             yield Entry(ordinal, number, record)
 
     def _judge(self, ordinal: int) -> None:
-        """Damage hides nothing where the first entry after it is the very next one."""
+        """Mark damage as torn if the first entry after it is the very next one, so that no entry is missing."""
         new, self._judged = range(self._judged, len(self.damage)), len(self.damage)
         if ordinal == self.position.ordinal > 0:
             for index in new:
@@ -173,10 +174,10 @@ class JournalReader:
         self.damage.append(damage)
 
     def next_ordinal(self) -> int:
-        """An ordinal above all that were ever used; reads what lies ahead of the position.
+        """Return an ordinal above all that were ever used. Reads everything ahead of the position.
 
-        Records that damage hides count by the bytes they take, which is more than enough: an ordinal that is
-        used twice would be taken for delivered.
+        Records hidden by damage count by their size in bytes, which is more than enough: an ordinal that is used twice
+        would be taken for delivered.
         """
         ordinal, segment = 0, -1
         for entry in self.poll():
@@ -193,12 +194,12 @@ def _same_head(frame: Frame, other: Frame | None) -> bool:
 
 
 def read_run(run_dir: Path) -> list[Entry]:
-    """Every entry of a run, in order."""
+    """Return every entry of a run, in order."""
     return list(JournalReader(run_dir).poll())
 
 
 class Head(msgspec.Struct, frozen=True):
-    """First record of a segment: the segment's number, the record's ordinal, the attempt that wrote it."""
+    """First record of a segment: the segment's number, the record's ordinal, and the attempt that wrote it."""
 
     segment: int
     ordinal: int
@@ -206,22 +207,22 @@ class Head(msgspec.Struct, frozen=True):
 
     @property
     def position(self) -> Position:
-        """Where its segment begins."""
+        """Start of its segment."""
         return Position(self.segment, 0)
 
 
 def head_before(heads: Sequence[Head], ordinal: int | None = None) -> Head | None:
-    """The head from which on everything from an ordinal is read; without one, everything of the last segment.
+    """Return the head from which to read everything from an ordinal on; without one, everything of the last segment.
 
-    That is the last head at or below the ordinal, or the first of several segments of which each goes on with what the
-    disk had not confirmed of the one before.
+    This is the last head at or below the ordinal. If several segments in a row repeat unconfirmed frames of the
+    previous one, it is the first of them.
     """
     before = [head for head in heads if ordinal is None or head.ordinal <= ordinal]
     return next((head for head in before if head.ordinal == before[-1].ordinal), None)
 
 
 def read_heads(run_dir: Path) -> list[Head]:
-    """The heads of all segments that can be read, in order; cheap: one frame a segment."""
+    """Return the heads of all segments that can be read, in order. Cheap: reads one frame per segment."""
     heads: list[Head] = []
     for number, path in segments(run_dir):
         try:
@@ -239,7 +240,7 @@ def read_heads(run_dir: Path) -> list[Head]:
 
 
 def last_end(run_dir: Path) -> End | None:
-    """The record that ended the run's last attempt, if it ended in an orderly way; reads the last segment."""
+    """Return the record that ended the run's last attempt, if it ended normally. Reads the last segment."""
     head = head_before(read_heads(run_dir))
     end: End | None = None
     for entry in JournalReader(run_dir, head.position if head else None).poll():

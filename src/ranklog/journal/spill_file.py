@@ -1,11 +1,12 @@
-"""Spill files: where each rank keeps, in the run directory, what it can no longer send to rank 0.
+"""Spill files: each rank writes what it can no longer send to rank 0 to its own file in the run directory.
 
-``spill/<meeting>-rank-00003.rlj``, one a rank and meeting: a meeting is one time that the ranks of a run came together.
-While its rank may still write, a file's name ends in ``.open``.
-In and out go packets, opaque bytes to this module, framed as records are. One writer a file, opened with O_EXCL, 0600;
-a packet survives a kill of the process when `SpillWriter.append` has returned, and a crash of the machine when `sync`
-has, which `append` calls about once a second. A torn end is cut by the reader. After a call on the file failed, what
-was not synced is written again through another descriptor: nobody reads the file before its rank has ended.
+``spill/<meeting>-rank-00003.rlj``, one per rank and meeting. A meeting is one connection between the ranks of a run;
+its name is random. The file's name ends in ``.open`` while its rank may still write.
+
+In and out go packets, opaque bytes to this module, in the journal's frames. Each file has one writer and is opened with
+O_EXCL, 0600. A packet survives a kill of the process once `SpillWriter.append` has returned. It survives a crash of the
+machine after `sync`, which `append` calls about once per second. The reader cuts a torn end. After a failed call,
+unsynced packets are written again through another descriptor, because nobody reads the file before its rank has ended.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ class SpillFile(msgspec.Struct, frozen=True, order=True):
     """One rank's spill file.
 
     Attributes:
-        meeting: Which time the ranks had come together.
-        rank: Whose it is.
+        meeting: Name of the connection between the ranks.
+        rank: Rank that wrote it.
         ended: Whether its rank closed its logger, so that it will not grow.
-        path: Where it lies.
+        path: Path of the file.
     """
 
     meeting: str
@@ -46,9 +47,9 @@ class SpillFile(msgspec.Struct, frozen=True, order=True):
 
 
 def spill_files(run_dir: Path) -> list[SpillFile]:
-    """Spill files of a run, by meeting and rank."""
+    """Return the spill files of a run, by meeting and rank."""
     try:
-        names = os.listdir(run_dir / FOLDER)  # noqa: PTH208 - one entry a rank
+        names = os.listdir(run_dir / FOLDER)  # noqa: PTH208 - one entry per rank
     except FileNotFoundError:
         return []
     found = [(m, name) for name in names if (m := _NAME.fullmatch(name))]
@@ -56,15 +57,15 @@ def spill_files(run_dir: Path) -> list[SpillFile]:
 
 
 class SpillWriter:
-    """The one writer of a rank's spill file.
+    """The only writer of a rank's spill file.
 
     Args:
         run_dir: The run directory, which exists.
-        meeting: Lower-case hex digits, the same on every rank.
+        meeting: Lower-case hex digits, equal on every rank.
         rank: This rank.
 
     Raises:
-        OSError: the file cannot be created, or there is one.
+        OSError: the file cannot be created, or exists.
     """
 
     def __init__(self, run_dir: Path, meeting: str, rank: int) -> None:
@@ -76,7 +77,7 @@ class SpillWriter:
         self._ended = False
 
     def append(self, packet: bytes) -> None:
-        """Append one packet; a failed append leaves no half packet behind.
+        """Append one packet; a failed append leaves no partial packet behind.
 
         Raises:
             OSError: the disk refused.
@@ -94,14 +95,14 @@ class SpillWriter:
             raise
         due = time.monotonic() - self._synced_s >= SYNC_EVERY_S
         if due or sum(map(len, self._fd.unsynced)) >= SYNC_BYTES:
-            with suppress(OSError):  # the packet is in the file; `sync` and `end` try again
+            with suppress(OSError):  # the packet is in the file, and `sync` and `end` try again
                 self.sync()
 
     def sync(self) -> None:
-        """Ask the disk to keep what was appended.
+        """Sync the file.
 
         Raises:
-            OSError: the disk refused; the next call writes it again.
+            OSError: the disk refused; the next call writes the packets again.
         """
         self._synced_s = time.monotonic()
         if not self._fd.unsynced:
@@ -111,7 +112,7 @@ class SpillWriter:
         self._fd.sync()
 
     def _reopen(self) -> None:
-        """Go on through another descriptor, and write again what the disk has not confirmed."""
+        """Continue through another descriptor, and write again what the disk has not confirmed."""
         old = self._fd
         fd = Descriptor(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
         new = AppendFd(fd, old.size - sum(map(len, old.unsynced)))
@@ -126,7 +127,7 @@ class SpillWriter:
         old.close()
 
     def end(self) -> None:
-        """Sync and close: the file will not grow; may be called twice.
+        """Sync and close; the file will not grow. May be called twice.
 
         Raises:
             OSError: the disk refused.
@@ -138,14 +139,14 @@ class SpillWriter:
             try:
                 self.sync()
             except OSError:
-                self.sync()  # through another descriptor: there is no later time
+                self.sync()  # through another descriptor; there is no later chance
         finally:
             self._fd.close()
             self._path.rename(self._path.with_suffix(""))
 
 
 def read_spill(path: Path) -> list[bytes]:
-    """Packets of a spill file, up to the first place that cannot be read."""
+    """Return the packets of a spill file, up to the first place that cannot be read."""
     data = path.read_bytes()
     packets: list[bytes] = []
     offset = 0

@@ -24,14 +24,14 @@ INLINE_BYTES = 32 * 1024
 
 
 def blob_path(run_dir: Path, sha256: str) -> Path:
-    """Where a blob lies."""
+    """Return the path of a content."""
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ValueError(f"not a SHA-256 hex digest: {sha256!r}")
     return run_dir / "blobs" / sha256
 
 
 def store_bytes(run_dir: Path, path: str, data: bytes, *, inline: bool = True) -> File:
-    """Describe one file of an item; its content goes to ``blobs/`` unless it is small and ``inline``."""
+    """Store one file of an item, and return its description. Small contents are inlined unless ``inline`` is False."""
     digest = hashlib.sha256(data).hexdigest()
     if inline and len(data) <= INLINE_BYTES:
         return File(path, len(data), digest, data)
@@ -43,7 +43,7 @@ def store_bytes(run_dir: Path, path: str, data: bytes, *, inline: bool = True) -
 
 
 def store_file(run_dir: Path, path: str, source: Path, *, inline: bool = True) -> File:
-    """As `store_bytes` for a file on disk, without holding it in memory."""
+    """Store a file on disk like `store_bytes`, without holding it in memory."""
     if inline and source.stat().st_size <= INLINE_BYTES:
         return store_bytes(run_dir, path, source.read_bytes())
     temporary = _new_blob(run_dir)
@@ -53,7 +53,7 @@ def store_file(run_dir: Path, path: str, source: Path, *, inline: bool = True) -
 
 
 def link_file(run_dir: Path, path: str, source: Path) -> File:
-    """As `store_file` for a file that nobody will write to again: a hard link where there can be one, else a copy."""
+    """Store a file that nobody will write to again: as a hard link if possible, else as a copy."""
     temporary = _new_blob(run_dir)
     try:
         os.link(source, temporary)
@@ -63,7 +63,7 @@ def link_file(run_dir: Path, path: str, source: Path) -> File:
 
 
 def adopt_file(run_dir: Path, path: str, source: Path) -> File:
-    """As `store_file` for a file on the run's own file system that is no longer needed at its place: it is moved."""
+    """Store a file on the run's own file system that is no longer needed in its place, by moving it."""
     try:
         make_private_dir(run_dir / "blobs")
         with source.open("rb") as reader:
@@ -76,7 +76,7 @@ def adopt_file(run_dir: Path, path: str, source: Path) -> File:
 
 
 def digest_of(reader: BinaryIO, write: Callable[[bytes], object] | None = None) -> tuple[int, str]:
-    """Size and SHA-256 of what a file still has; each part is given to ``write`` on the way."""
+    """Return size and SHA-256 of the rest of a file; pass each part to ``write``."""
     digest = hashlib.sha256()
     size = 0
     while chunk := reader.read(1 << 20):
@@ -94,19 +94,19 @@ def _new_blob(run_dir: Path) -> Path:
 
 
 def _name_blob(run_dir: Path, path: str, temporary: Path, size: int, digest: str) -> File:
-    """Put a file to the place that its content names; an equal content that is there already stays."""
+    """Move a file to the path that its content determines; keep an equal content that is already there."""
     target = blob_path(run_dir, digest)
     put_in_place(temporary, target, replace=False)
     return File(path, size, digest)
 
 
 def read_file(run_dir: Path, file: File) -> bytes:
-    """Content of one file of an item."""
+    """Read one file of an item."""
     return file.data if file.data is not None else blob_path(run_dir, file.sha256).read_bytes()
 
 
 def copy_out(run_dir: Path, file: File, target: Path) -> None:
-    """Write one file of an item to ``target``, without holding a large one in memory; 0600."""
+    """Copy one file of an item to ``target``, 0600, without holding a large one in memory."""
     if file.data is not None:
         write_private(target, file.data)
         return

@@ -1,9 +1,9 @@
-"""Which points of a run are superseded: a later attempt went back to an earlier step and logged anew. Pure.
+"""Superseded points: a later attempt went back to an earlier step and logged again. Pure.
 
-In: metrics in the order of the journal, with the attempt that logged them. Out: for each name from which step on an
-attempt counts instead of the earlier ones. The rule is that of TensorBoard's ``purge_step``, name by name: when an
-attempt logs a name for the first time, at step s, all points of that name from s on that earlier attempts logged are
-superseded, also those that the attempt does not reach again: the training that made them was undone.
+In: metrics in the order of the journal, with the attempt that logged them. Out: for each name, the step from which an
+attempt replaces the earlier ones. The rule is that of TensorBoard's ``purge_step``, per name. When an attempt logs a
+name for the first time, at step s, all points of that name from s on of earlier attempts are superseded. This includes
+points that the new attempt never reaches again, because the training that made them was undone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 
 class Rewinds:
-    """Where each attempt began each name.
+    """First step of each name in each attempt.
 
     Example:
         >>> rewinds = Rewinds()
@@ -31,7 +31,7 @@ class Rewinds:
         self._highest: dict[str, int] = {}
 
     def add(self, names: Iterable[str], *, step: int, attempt: int) -> list[str]:
-        """Take notice of values that an attempt logged; returns the names with which it now goes back."""
+        """Add values that an attempt logged; return the names with which it now goes back."""
         back: list[str] = []
         for name in names:
             began = self._began.setdefault(name, {})
@@ -44,6 +44,6 @@ class Rewinds:
         return back
 
     def is_superseded(self, name: str, *, step: int, attempt: int) -> bool:
-        """Whether a later attempt went back to this step or to one before it."""
+        """Return whether a later attempt went back to this step or an earlier one."""
         began = self._began.get(name)
         return began is not None and any(later > attempt and first <= step for later, first in began.items())

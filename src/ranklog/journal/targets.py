@@ -1,7 +1,7 @@
-"""Which backends a run is delivered to: its own, from its attempts, or others that ``ranklog sync --to`` names; pure.
+"""Targets of delivery: the run's own backends, from its attempts, or others from ``ranklog sync --to``. Pure.
 
-Records say by a bit mask over their own attempt's list whom they are for; `Target.mask` turns that into a question
-about one backend. Which backend is which over attempts says `ranklog.model.identity`.
+A record names its backends by a bit mask over the list of its own attempt; `Target.mask` gives the bits of one backend.
+`ranklog.model.identity` tells which backend is which across attempts.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ranklog.model.spec import BackendSpec
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One backend to feed.
+    """One backend to deliver to.
 
     Attributes:
         index: Its number; names its cursor.
-        label: Name of its cursor and in tables.
-        spec: Its newest front.
-        own: What the run says about it; None for one that takes all records, whomever they are for.
+        label: Name of its cursor, and its name in tables.
+        spec: Its newest configuration.
+        own: Its entry in the run; None for a backend that takes all records, whatever their mask.
     """
 
     index: int
@@ -32,23 +32,23 @@ class Target(msgspec.Struct, frozen=True):
     own: Member | None = None
 
     def mask(self, attempt: Attempt) -> int:
-        """Bits of this backend in the records of an attempt; 0 where nothing of the attempt is for it."""
+        """Return the bits of this backend in the records of an attempt; 0 if no record of the attempt is for it."""
         return EVERY_BACKEND if self.own is None else self.own.mask(attempt)
 
 
 def target_of(member: Member) -> Target:
-    """The target for a backend of the run."""
+    """Return the target for a backend of the run."""
     return Target(member.index, member.label, member.spec, member)
 
 
 def extra_target(spec: BackendSpec) -> Target:
-    """A backend that no attempt names: gets everything, with a cursor of its own for its options."""
+    """Return the target for a backend that no attempt names: it takes everything, with one cursor per options."""
     digest = hashlib.sha256(msgspec.json.encode(spec.options, order="sorted")).hexdigest()[:8]
     return Target(EXTRA_INDEX, f"{spec.backend}-{digest}", spec)
 
 
 def is_for(entry: Entry, mask: int) -> bool:
-    """Whether an entry is for the backend with this bit; one without an address is for all of its attempt."""
+    """Return whether an entry is for the backend with this bit. Entries without a mask are for all of their attempt."""
     if isinstance(entry.record, (Metrics, MetricInfo, Params, Item)):
         return bool(entry.record.to & mask)
     return mask != 0

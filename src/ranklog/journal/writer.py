@@ -1,15 +1,15 @@
-"""Appends records to one segment of a run's journal.
+"""Append records to the segments of a run's journal.
 
-Guarantees: records are in the order of the calls; `append` returns after the kernel has the bytes (they
-survive a kill of the process), `sync` after the disk has them. One writer a segment: the file is opened with
-O_EXCL and never reopened; a new attempt opens the next segment. A failed append leaves no half frame behind
-and raises OSError; the same records may be appended again. A frame with a record that cannot be encoded is not
-written at all and raises ValueError. Whatever `append` raises, `taken` tells what was written.
+Guarantees: records keep the order of the calls. Once `append` has returned, the kernel has the bytes and they survive a
+kill of the process; once `sync` has returned, the disk has them. Each segment has one writer: the file is opened with
+O_EXCL and never reopened, and a new attempt opens the next segment. A failed append leaves no partial frame behind and
+raises OSError; the same records may be appended again. A frame with a record that cannot be encoded is not written at
+all and raises ValueError. Whatever `append` raises, `taken` says how many records were written.
 
-After a call on a segment's descriptor failed, the kernel may have dropped what it had, and call the next sync good.
-Frames that were not synced are kept in memory for that, and the next sync writes them again at the head of the next
-segment, which begins with the same head frame: an ordinal names the same record wherever it stands, so that a reader
-takes each once. See decision 0013. Not thread-safe: the owner serialises calls.
+After a failed call on a segment's descriptor, the kernel may have dropped data and report the next sync as good. Frames
+that were not synced are therefore kept in memory, and the next sync writes them again at the head of the next segment.
+That segment begins with the same head frame. An ordinal names the same record wherever it is stored, so a reader takes
+each record once (decision 0013). Not thread-safe: the owner serialises calls.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SEGMENT_BYTES = 64 * 1024 * 1024
 
 
 class JournalWriter:
-    """The one writer of a run's journal.
+    """The only writer of a run's journal.
 
     Args:
         run_dir: The run directory; created if missing.
@@ -66,7 +66,7 @@ class JournalWriter:
         return self.ordinal - self._synced
 
     def _open_next(self) -> None:
-        """Go on in a new segment, which takes along what the disk has not confirmed of the old one."""
+        """Continue in a new segment, which repeats the frames that the disk has not confirmed of the old one."""
         carried = self._fd.unsynced
         head = self._head if carried else encode_frame([self._attempt], self.ordinal)
         new = self._create([head, *carried])
@@ -77,7 +77,7 @@ class JournalWriter:
         old.close()
 
     def _create(self, frames: Sequence[bytes]) -> AppendFd:
-        """Create the next segment with frames that are on the disk when this returns; none where that fails."""
+        """Create the next segment; its frames are on the disk when this returns. On an error, no segment is left."""
         while True:
             path = self._run_dir / segment_name(self._segment + 1)
             try:
@@ -102,13 +102,13 @@ class JournalWriter:
     def append(self, records: Sequence[Record]) -> None:
         """Append records as one or more frames of at most `FRAME_RECORDS` records and about `FRAME_BYTES`.
 
-        Frames before one that fails are kept, of that one nothing is; `taken` grows by the records kept. One that can
-        neither be written nor taken back is kept in memory, and `sync` fails until it is in the next segment. After a
-        ValueError the caller finds the record that is to blame by appending what is left one by one.
+        Frames before a failing one are kept, and nothing of the failing one; `taken` grows by the records kept. A frame
+        that can neither be written nor removed is kept in memory, and `sync` fails until it is in the next segment.
+        After a ValueError, the caller finds the faulty record by appending the remaining ones one by one.
 
         Raises:
             OSError: the disk refused.
-            ValueError: a record cannot be encoded, or is above `MAX_PAYLOAD_BYTES` alone.
+            ValueError: a record cannot be encoded, or exceeds `MAX_PAYLOAD_BYTES` alone.
         """
         self._refuse_if_closed()
         start = 0
@@ -118,10 +118,10 @@ class JournalWriter:
             size = self._fd.size
             try:
                 self._fd.append(frame)
-            except BaseException as error:  # also a Ctrl-C in the midst of it
+            except BaseException as error:  # including a Ctrl-C during the call
                 if self._fd.cut(size):
                     raise
-                # A reader may find it whole: it keeps its ordinals, and the next segment begins with it.
+                # A reader may find the frame whole: it keeps its ordinals, and the next segment begins with it.
                 self._fd.carry(frame)
                 self._count(count)
                 if not isinstance(error, OSError):
@@ -138,12 +138,12 @@ class JournalWriter:
         if self._fd.is_open and self._fd.size < self._segment_bytes:
             return
         if self._fd.unsynced and self._fd.trusted:
-            with suppress(OSError):  # what the disk does not confirm goes along
+            with suppress(OSError):  # unconfirmed frames move to the new segment
                 self._fd.sync()
         self._open_next()
 
     def sync(self) -> None:
-        """Ask the disk to keep what was appended.
+        """Sync the journal.
 
         Raises:
             OSError: the disk refused; the next call tries again, in another segment. Or the journal is closed.
@@ -158,7 +158,7 @@ class JournalWriter:
             self._open_next()
 
     def touch(self) -> None:
-        """Give the segment a new time of change, for hosts that cannot see this process."""
+        """Update the segment's modification time, as a sign of life for other hosts."""
         self._fd.touch()
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class JournalWriter:
             try:
                 self.sync()
             except OSError:
-                self.sync()  # in another segment: there is no later time
+                self.sync()  # in another segment; there is no later chance
         finally:
             self._closed = True
             self._fd.close()
@@ -192,9 +192,9 @@ class JournalWriter:
 
 
 def _first_ordinal(run_dir: Path) -> int:
-    """First ordinal of a new attempt: above what the journal holds, and what a disk lost after delivery."""
+    """Return the first ordinal of a new attempt: above those in the journal and those delivered but lost by a disk."""
     delivered = max((cursor.next_ordinal for _, cursor in load_cursors(run_dir)), default=0)
-    # The last segment that can be read tells, with those that it goes on: what comes before has lower ordinals.
+    # The last readable segment, with those that it repeats, has the highest ordinals.
     start = head_before(read_heads(run_dir))
     return max(delivered, JournalReader(run_dir, start.position if start else None).next_ordinal())
 

@@ -1,1 +1,1 @@
-"""From every rank's values to reduced records: buffer, rounds, and the maths between them."""
+"""Reduce the values of all ranks: the maths, and the rounds in which ranks exchange values."""

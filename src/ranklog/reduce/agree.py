@@ -1,18 +1,19 @@
-"""Decides which keys are reduced when ranks hold different ones: pure, the same on every rank.
+"""Decide which keys can be reduced when ranks hold different ones. Pure, and equal on every rank.
 
 In: every rank's report of its closed rows, and what was agreed before (`Memory`). Out: the keys that are ready, each
-with the ranks that hold it and those that answered, and the new memory. A key is ready when every rank that lacks
+with the ranks that hold it and the ranks that answered, and the new memory. A key is ready when every rank that lacks
 it has answered or is no longer waited for. A rank that lacks a key has answered when
 
-- it is closing and all it still holds is in its report; or
-- it has closed something that comes after the key, or in the same run of one step, in the program of a rank that
-  holds the key (program order, not step numbers: train steps and epochs are different counters); or
-- it has never shared a key with those ranks and is past the key's step (pipeline stages with metrics of their own):
-  the steps of its report count, and where that is all it has closed, those of earlier ones too; or
-- it has never had anything to reduce, takes part, and the key is older than a short grace.
+- it is closing and its report contains everything that it still holds; or
+- it has closed a row that comes after the key, or in the same run of one step, in the program of a rank that holds the
+  key (program order, not step numbers, because train steps and epochs are different counters); or
+- it has never shared a key with those ranks and is past the key's step (pipeline stages with their own metrics). The
+  steps of its report count; if that is all it has closed, earlier steps count too; or
+- it takes part but has never had anything to reduce, and the key is older than a short grace period.
 
-It is no longer waited for, and counts as missing, once the key is older than the time limit; from then on it is idle
-until it reports something again. What comes late for a key that was reduced without it is ready at once.
+A rank is no longer waited for, and counts as missing, once the key is older than the time limit. From then on it is
+idle until it reports something again. A value that arrives late, for a key that was reduced without it, is ready at
+once.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _NEVER = -(2**63)
 
 
 class RowReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One closed row as other ranks see it; ``states`` and ``bins`` are those of its names' states, as bytes."""
+    """One closed row as other ranks see it; ``states`` and ``bins`` are the states of its names, as bytes."""
 
     names: list[str]
     step: int
@@ -49,15 +50,15 @@ class RowReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True):
-    """What one rank tells in a gathered round.
+    """One rank's message in a gathered round.
 
     Attributes:
         rows: Closed rows, in program order.
-        complete: Whether these are all it has closed.
+        complete: Whether these are all its closed rows.
         closing: Whether it will add nothing more.
         ever_added: Whether it has ever had a value to reduce.
-        max_closed_step: Highest step it has ever closed.
-        patience_s: Age at which it no longer waits for a rank.
+        max_closed_step: Highest step that it has ever closed.
+        patience_s: Age of a row above which it stops waiting for a rank.
     """
 
     rows: list[RowReport]
@@ -69,7 +70,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What was agreed in earlier rounds, equal on all ranks.
+    """Agreements of earlier rounds, equal on all ranks.
 
     Attributes:
         shared: ``[a, b]``: whether ranks a and b have ever held the same key.
@@ -85,7 +86,7 @@ class Memory(msgspec.Struct, frozen=True):
 
     @classmethod
     def fresh(cls, size: int) -> Memory:
-        """Nothing agreed yet among ``size`` ranks."""
+        """Return the memory of ``size`` ranks that have agreed on nothing yet."""
         return cls(
             np.eye(size, dtype=np.bool_),
             np.full((size, size), -1, dtype=np.int64),
@@ -94,7 +95,7 @@ class Memory(msgspec.Struct, frozen=True):
         )
 
     def after_fused(self) -> Memory:
-        """Memory after a round in which all ranks held the same keys."""
+        """Return the memory after a round in which all ranks held the same keys."""
         if self.shared.all() and not self.idle.any():
             return self
         return Memory(np.ones_like(self.shared), self.passed, np.zeros_like(self.idle), self.partial)
@@ -108,9 +109,9 @@ class Ready(msgspec.Struct, frozen=True):
         step: Their step.
         op: Their reduction.
         to: Their backends.
-        holders: Where they lie, by rank.
+        holders: Rows that hold them, by rank.
         answered: Ranks that answered, holders included.
-        late: Whether this adds to what was reduced before.
+        late: Whether these values add to ones that were reduced before.
     """
 
     names: list[str]
@@ -122,16 +123,16 @@ class Ready(msgspec.Struct, frozen=True):
     late: bool
 
     def keys(self) -> Iterator[Key]:
-        """The key of each name."""
+        """Return the key of each name."""
         return ((name, self.op, self.to, self.step) for name in self.names)
 
 
 class _Judgement(msgspec.Struct, frozen=True):
-    """What the rules say of each set of rows, and what the next memory needs.
+    """Result of the rules for each set of rows, and the parts of the next memory.
 
     Attributes:
-        answered: Ranks that answered, or None where one is waited for.
-        timed_out: ``[set, rank]``: ranks that are given up because of the time limit.
+        answered: Ranks that answered, or None if a rank is still waited for.
+        timed_out: ``[set, rank]``: ranks that are no longer waited for because of the time limit.
     """
 
     answered: list[frozenset[int] | None]
@@ -142,7 +143,7 @@ class _Judgement(msgspec.Struct, frozen=True):
 
 
 def agree(reports: Sequence[Report], memory: Memory) -> tuple[list[Ready], Memory]:
-    """Decide what is ready; see the module's text for the rules."""
+    """Decide which keys are ready; the module's docstring has the rules."""
     together = _group(reports)
     judged = _judge(reports, [holders for holders, _ in together], memory)
     idle = judged.idle.copy()
@@ -170,7 +171,7 @@ def agree(reports: Sequence[Report], memory: Memory) -> tuple[list[Ready], Memor
 
 
 def _group(reports: Sequence[Report]) -> list[tuple[tuple[Place, ...], list[Key]]]:
-    """Keys by the rows that hold them; a key's next occurrence on a rank stands apart, after the first."""
+    """Group keys by the rows that hold them. A key's next occurrence on a rank forms a separate, later group."""
     places: dict[Key, list[list[Place]]] = {}
     for rank, report in enumerate(reports):
         for index, row in enumerate(report.rows):
@@ -206,14 +207,14 @@ def _remember(
 
 
 def _reached_step(report: Report) -> int:
-    """Step up to which a rank has told all; of a longer backlog the rows in the report, and only those, are told."""
+    """Return the step up to which a rank has reported everything. Of a long backlog, only the reported rows count."""
     if not report.complete:
         return max((row.step for row in report.rows), default=_NEVER)
     return _NEVER if report.max_closed_step is None else report.max_closed_step
 
 
 def _judge(reports: Sequence[Report], together: Sequence[tuple[Place, ...]], memory: Memory) -> _Judgement:
-    """Apply the rules of the module's text to each set of rows, to all at once."""
+    """Apply the rules of the module's docstring to all sets of rows at once."""
     size = len(reports)
     groups = np.full((len(together), size), -1, dtype=np.int64)
     steps = np.zeros(len(together), dtype=np.int64)

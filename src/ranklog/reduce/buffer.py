@@ -1,10 +1,10 @@
-"""One rank's values on their way into reduction: an ordered list of rows that close as the steps go by.
+"""Buffer of one rank's values that wait for reduction: an ordered list of rows that close as steps pass.
 
-A row holds all names that were added at one step for one reduction and one set of backends, in the order they came.
-It is open while that step is the latest one; several samples of a name merge into it. An add at another step, or
-`close_all`, closes it for good: what comes later at the same step starts a new row. Rows keep the program's order,
-by which ranks tell that another one has passed a step. `add` and `close_all` are for the drain thread, the rest for
-the reducer thread; a lock guards both.
+A row holds all names that were added at one step for one reduction and one set of backends, in order of arrival. It is
+open while that step is the latest; several samples of a name are merged. An add at another step, or `close_all`,
+closes it for good; later values of the same step start a new row. Rows keep the program's order, which shows other
+ranks that this rank has passed a step. The drain thread calls `add` and `close_all`, the reducer thread the rest; a
+lock protects both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FOLD_SAMPLES = 1024
 
 
 class PerRank(msgspec.Struct, frozen=True):
-    """Values that each rank keeps as series of its own: the op ``per_rank``."""
+    """Values that each rank keeps as a separate series: the op ``per_rank``."""
 
     values: dict[str, float]
     step: int
@@ -46,7 +46,7 @@ class Row:
     """Names and samples of one step, one reduction and one set of backends.
 
     Attributes:
-        names: In the order they came.
+        names: Names in order of arrival.
         group: Number of the run of adds at one step that the row belongs to; rows of one group close together.
         closed_s: Monotonic time at which the row closed.
     """
@@ -66,14 +66,14 @@ class Row:
         self.group = group
         self.closed_s = 0.0
         self._positions: dict[str, int] = {}
-        self._values: list[float] = []  # the first sample of each name
-        self._weights: list[float] | None = None  # None: 1 for all
+        self._values: list[float] = []  # first sample of each name
+        self._weights: list[float] | None = None  # None means 1 for all
         self._extra: list[tuple[int, float, float]] = []  # further samples: position, value, weight
-        self._folded: States | None = None  # earlier samples than those in `_extra`
+        self._folded: States | None = None  # samples before those in `_extra`
 
     def add(self, values: Mapping[str, float], weight: float) -> None:
         """Add one sample of each name."""
-        if not self.names:  # the common case: one call a row
+        if not self.names:  # the common case: one call per row
             self.names = list(values)
             self._values = list(values.values())
             self._weights = None if weight == 1.0 else [weight] * len(self.names)
@@ -97,11 +97,11 @@ class Row:
             self._folded, self._extra = self._fold_extra(), []
 
     def simple(self) -> Sequence[float] | None:
-        """The values, when the row has one sample of weight 1 for each name; else None."""
+        """Return the values if the row has one sample of weight 1 per name, else None."""
         return None if self._extra or self._weights or self._folded else self._values
 
     def states(self) -> States:
-        """State of every name."""
+        """Return the state of every name."""
         weights = None if self._weights is None else np.array(self._weights)
         binned = np.arange(len(self.names)) if self.op in QUANTILES else None
         first = states_of(np.array(self._values, dtype=np.float64), weights, self.rank, binned)
@@ -110,9 +110,9 @@ class Row:
         return first
 
     def _fold_extra(self) -> States:
-        """State of all samples but the first of each name."""
+        """Return the state of all samples except the first of each name."""
         total = self._folded_widened()
-        # Samples of one name are merged pairwise by halves: as exact as one after the other, and fewer calls.
+        # Merge the samples of a name in pairs: as exact as one by one, with fewer numpy calls.
         queues: dict[int, list[int]] = {}
         for index, (position, _, _) in enumerate(self._extra):
             queues.setdefault(position, []).append(index)
@@ -133,7 +133,7 @@ class Row:
         return total
 
     def _folded_widened(self) -> States:
-        """State of the samples that were folded before, for all names there are now."""
+        """Return the state of the samples folded so far, for all names that exist now."""
         folded = empty_states(len(self.names))
         if self._folded is not None:
             folded.table[:, : len(self._folded)] = self._folded.table
@@ -141,7 +141,7 @@ class Row:
         return folded
 
     def without(self, names: set[str]) -> Row:
-        """The row without some of its names; for closed rows."""
+        """Return the row without some of its names. For closed rows."""
         kept = [i for i, name in enumerate(self.names) if name not in names]
         row = Row(rank=self.rank, step=self.step, op=self.op, to=self.to, time_ns=self.time_ns, group=self.group)
         row.closed_s = self.closed_s
@@ -156,7 +156,7 @@ class Row:
 
 
 def stack(rows: Sequence[Row]) -> States:
-    """States of all names of several rows, one after the other."""
+    """Return the states of all names of several rows, one after the other."""
     simple = [values for row in rows if (values := row.simple()) is not None]
     if len(simple) < len(rows):
         return concatenate([row.states() for row in rows])
@@ -192,15 +192,15 @@ class Buffer:
         """Add one sample of each name; ``weight`` counts for mean, std and stats.
 
         Args:
-            values: Name to value; not empty.
+            values: Names and values; not empty.
             step: The user's step, a signed 64-bit number.
-            op: A name of `ranklog.model.spec.OPS`.
+            op: A reduction of `ranklog.model.spec.OPS`.
             to: Backends, as a bit mask.
             time_ns: When the call was made.
-            weight: Of this sample; finite, 0 or above.
+            weight: Weight of this sample; finite, 0 or above.
 
         Raises:
-            InvalidArgumentError: for a weight that is not allowed.
+            InvalidArgumentError: the weight is not allowed.
         """
         if weight != 1.0:
             weight = check_weight(weight) if op in WEIGHTED_OPS else 1.0
@@ -221,7 +221,7 @@ class Buffer:
             row.add(values, weight)
 
     def close_all(self) -> None:
-        """Close every row: nothing more will come for the present step, or nobody wants to wait for it."""
+        """Close every row, because no more values come for the current step, or nobody wants to wait for them."""
         with self._lock:
             self._close_open()
 
@@ -240,7 +240,7 @@ class Buffer:
 
     @property
     def pending(self) -> bool:
-        """Whether anything added has not been taken yet, open rows included."""
+        """Whether any added value has not been taken yet, including open rows."""
         return bool(self._rows or self._per_rank)
 
     @property
@@ -250,7 +250,7 @@ class Buffer:
 
     @property
     def max_closed_step(self) -> int | None:
-        """Highest step of any row ever closed, None before the first."""
+        """Highest step of any row ever closed; None before the first."""
         return self._max_closed_step
 
     @property
@@ -259,12 +259,12 @@ class Buffer:
         return self._ever_added
 
     def closed_age_s(self) -> float:
-        """Seconds since the oldest closed row closed; 0 without one."""
+        """Return the seconds since the oldest closed row closed; 0 without one."""
         with self._lock:
             return time.monotonic() - self._rows[0].closed_s if self._closed else 0.0
 
     def closed(self, limit: int) -> list[Row]:
-        """The first closed rows, left in place."""
+        """Return the first closed rows; they stay in the buffer."""
         with self._lock:
             return self._rows[: min(limit, self._closed)]
 
@@ -275,7 +275,7 @@ class Buffer:
             self._closed -= count
 
     def replace(self, rows: Sequence[Row], count: int) -> None:
-        """Put ``rows`` in the place of the first ``count`` closed rows."""
+        """Replace the first ``count`` closed rows by ``rows``."""
         with self._lock:
             self._rows[:count] = rows
             self._closed += len(rows) - count

@@ -1,10 +1,10 @@
-"""Reduces equally long tables of states over all ranks with few all_reduces, pure but for the world's collectives.
+"""Reduce equally long tables of states over all ranks with few all_reduces. Pure but for the collectives.
 
-Every rank must give the same names in the same order with the same reductions; `agree_on` finds out whether that
-is so. Only what the reductions need travels: sums always, squared deviations for std and stats, extremes for all but
-mean, sum and std, ranks for stats, the first rank with a NaN only where there is one. For median and p99 the span of
-the bins is agreed, then all counts within it are summed. Which of these calls are made follows from the reductions
-and from agreed numbers, so that all ranks make the same.
+Every rank must pass the same names in the same order with the same reductions; `agree_on` checks this. Only the fields
+that the reductions need travel: sums always, squared deviations for std and stats, extremes for all except mean, sum
+and std, ranks for stats, and the first rank with a NaN only if there is one. For median and p99, the ranks agree on the
+span of the bins and then sum all counts within it. The reductions and agreed numbers alone decide which calls are
+made, so all ranks make the same.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ranklog.reduce.sketch import NO_BINS, Bins, Layout, merge_bins, spans
 
 
 class Deadline:
-    """One time limit over several collectives."""
+    """One time limit for several collectives."""
 
     def __init__(self, world: World, timeout_s: float) -> None:
         self._world = world
@@ -50,34 +50,34 @@ class Deadline:
     def _left_s(self) -> float:
         left_s = self._end_s - time.monotonic()
         if left_s <= 0:
-            raise WorldError(f"the ranks did not finish a round in {self._timeout_s:g} s")
+            raise WorldError(f"the ranks did not finish a round within {self._timeout_s:g} s")
         return left_s
 
     def all_reduce(self, values: Floats, op: ReduceOp) -> Floats:
-        """`World.all_reduce` within what is left of the time."""
+        """Call `World.all_reduce` within the remaining time."""
         return self._world.all_reduce(values, op=op, timeout_s=self._left_s())
 
     def all_gather(self, data: bytes) -> list[bytes]:
-        """`World.all_gather` within what is left of the time."""
+        """Call `World.all_gather` within the remaining time."""
         return self._world.all_gather(data, timeout_s=self._left_s())
 
 
 def digest(data: bytes) -> float:
-    """Stable 52-bit hash, exact as float64."""
+    """Return a stable 52-bit hash, exact as float64."""
     return float(int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") >> 12)
 
 
 def agree_on(data: bytes, calls: Deadline) -> bool:
-    """Whether every rank gave the same bytes; the same answer on every rank."""
+    """Return whether every rank passed the same bytes; the same answer on every rank."""
     number = digest(data)
     low, high = calls.all_reduce(np.array([number, -number]), "min")
     return bool(low == -high)
 
 
 def reduce_fused(states: States, ops: Sequence[str], lengths: Sequence[int], calls: Deadline, rank: int) -> States:
-    """States of all ranks together; ``ops`` has one reduction for each run of columns, ``lengths`` its length.
+    """Combine the states of all ranks. ``ops`` has one reduction per run of columns, ``lengths`` its length.
 
-    Fields that no reduction of a column needs are left as for no samples.
+    Fields that no reduction of a column needs stay as for no samples.
     """
     with np.errstate(all="ignore"):
         return _reduce_fused(states, ops, lengths, calls, rank)
@@ -126,7 +126,7 @@ def _reduce_fused(states: States, ops: Sequence[str], lengths: Sequence[int], ca
 
 
 def _reduce_bins(bins: Bins, columns: NDArray[np.intp], calls: Deadline) -> Bins:
-    """Bins of all ranks together, of these columns."""
+    """Combine the bins of these columns over all ranks."""
     bins = bins.take(columns)
     layout = Layout(calls.all_reduce(spans(bins, len(columns)).ravel(), "min").reshape(4, -1))
     parts = [

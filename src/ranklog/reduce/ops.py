@@ -1,12 +1,14 @@
-"""The maths of reduction, pure: samples to mergeable states, states to results.
+"""The maths of reduction: samples to mergeable states, states to results. Pure.
 
-A state stands for all samples of one name at one step on some ranks. States of many names are one table, so that
-numpy works on all of them at once. Two states merge into the state of both (Chan, Golub, LeVeque 1979 for the second
-moment); merged in rank order the result does not depend on timing. Non-finite samples take no part in mean, sum, std,
-min, max and quantiles; they are counted apart, and where nothing finite remains the result is NaN. A weight counts
-for mean and std only; a sample of weight 0 takes part in count, min, max and quantiles. Where all weights are 0, mean
-and std are NaN. Quantiles need bins beside the table, which are made for the names that ask for one, and no other.
-What overflows becomes infinite and never a numpy warning, also where the program made warnings errors.
+A state represents all samples of one name at one step on some ranks. The states of many names form one table, so numpy
+works on all of them at once. Two states merge into the state of both (Chan, Golub, LeVeque 1979 for the second
+moment). Merged in rank order, the result does not depend on timing.
+
+Non-finite samples take no part in mean, sum, std, min, max and quantiles. They are counted separately; if no finite
+sample remains, the result is NaN. A weight only affects mean and std; a sample of weight 0 still takes part in count,
+min, max and quantiles. If all weights are 0, mean and std are NaN. Quantiles need bins next to the table, which are
+only made for names that need them. An overflow becomes infinite and never causes a numpy warning, even if the program
+turns warnings into errors.
 """
 
 from __future__ import annotations
@@ -33,15 +35,15 @@ WEIGHTED_OPS = frozenset({"mean", "std", "stats"})
 
 
 class States:
-    """States of many names: a table with one row a field, one column a name.
+    """States of many names: a table with one row per field and one column per name.
 
-    Fields: COUNT finite samples, WEIGHT their weights' sum, TOTAL the weighted sum, M2 the weighted squared
-    deviations from the mean, LOW/HIGH with LOW_RANK/HIGH_RANK the extremes and the lowest rank that had each,
-    NONFINITE the number of NaN and infinite samples, NONFINITE_RANK the lowest rank that had one.
+    Fields: COUNT finite samples, WEIGHT the sum of their weights, TOTAL the weighted sum, M2 the weighted squared
+    deviations from the mean, LOW/HIGH with LOW_RANK/HIGH_RANK the extremes and the lowest rank that had each, NONFINITE
+    the number of NaN and infinite samples, NONFINITE_RANK the lowest rank that had one.
 
     Attributes:
         table: The fields.
-        bins: Samples of the names of which a quantile is asked; None where there are no such names.
+        bins: Samples of the names that need a quantile; None if there are no such names.
     """
 
     __slots__ = ("bins", "table")
@@ -55,21 +57,21 @@ class States:
 
     @property
     def mean(self) -> Floats:
-        """Weighted mean; NaN where there is no weight."""
+        """Weighted mean; NaN without weight."""
         with np.errstate(all="ignore"):
             return np.where(self.table[WEIGHT] > 0, self.table[TOTAL] / self.table[WEIGHT], np.nan)
 
     def take(self, positions: Sequence[int]) -> States:
-        """States at these positions, in this order."""
+        """Return the states at these positions, in this order."""
         return States(self.table[:, list(positions)], self.bins and self.bins.take(positions))
 
     def part(self, start: int, end: int) -> States:
-        """States from position ``start`` to ``end``."""
+        """Return the states from position ``start`` to ``end``."""
         return States(self.table[:, start:end], self.bins and self.bins.part(start, end))
 
 
 def empty_states(size: int) -> States:
-    """States of no samples at all."""
+    """Return states without any samples."""
     table = np.zeros((FIELDS, size))
     table[LOW] = np.inf
     table[HIGH] = -np.inf
@@ -78,7 +80,7 @@ def empty_states(size: int) -> States:
 
 
 def concatenate(parts: Sequence[States]) -> States:
-    """States of several tables, one after the other."""
+    """Join several tables, one after the other."""
     table = np.concatenate([part.table for part in parts], axis=1)
     if all(part.bins is None for part in parts):
         return States(table)
@@ -87,13 +89,13 @@ def concatenate(parts: Sequence[States]) -> States:
 
 
 def states_of(values: Floats, weights: Floats | None, rank: int, binned: Ints | None = None) -> States:
-    """States of one sample each, given on ``rank``.
+    """Return states of one sample each.
 
     Args:
         values: The samples.
-        weights: Of each; None means 1 for all.
-        rank: Where they were given.
-        binned: Positions of those of which a quantile is asked; None means no bins.
+        weights: Their weights; None means 1 for all.
+        rank: Rank that logged them.
+        binned: Positions of the samples that need bins for a quantile; None means none.
     """
     with np.errstate(all="ignore"):
         states = _states_of(values, weights, rank)
@@ -125,7 +127,7 @@ def _states_of(values: Floats, weights: Floats | None, rank: int) -> States:
 
 
 def merge(first: States, second: States) -> States:
-    """State of the samples of both; on equal extremes the lower rank is named."""
+    """Merge the samples of both; for equal extremes the lower rank is kept."""
     with np.errstate(all="ignore"):
         table = _merge(first, second)
     bins = [states.bins for states in (first, second) if states.bins]
@@ -152,10 +154,10 @@ def _merge(first: States, second: States) -> Floats:
 
 
 def results(states: States, op: str) -> dict[str, Floats]:
-    """Results of one reduction: suffix of the name (empty but for ``stats``) to values.
+    """Return the results of one reduction, by suffix of the name (empty except for ``stats``).
 
-    mean = Σwx/Σw; sum = Σx; std = sqrt(Σw(x-mean)²/Σw), the population's; count = finite samples; median and p99
-    are linear between two samples, each at most 1 % off.
+    mean = Σwx/Σw; sum = Σx; std = sqrt(Σw(x-mean)²/Σw), of the population; count = finite samples; median and p99
+    interpolate linearly between two samples, each at most 1 % off.
     """
     table = states.table
     some = table[COUNT] > 0
@@ -184,10 +186,10 @@ def results(states: States, op: str) -> dict[str, Floats]:
 
 
 def check_weight(weight: float) -> float:
-    """Return ``weight`` as float when it can weigh a sample.
+    """Return ``weight`` as float if it can weight a sample.
 
     Raises:
-        InvalidArgumentError: when it is negative, not finite, or no number.
+        InvalidArgumentError: it is negative, not finite, or not a number.
     """
     try:
         number = float(weight)

@@ -1,11 +1,10 @@
-"""Quantiles of many samples in bounded memory, pure: samples to mergeable bins, bins to quantiles.
+"""Quantiles of many samples in bounded memory: samples to mergeable bins, bins to quantiles. Pure.
 
-A DDSketch (Masson, Rim, Lee 2019) of relative accuracy 1 %: a sample is counted in the bin of its magnitude and sign,
-and bins grow by 1.01/0.99 from one to the next. Any sample that comes out again is off by at most 1 %, however many
-there were. Bins of many names are one pair of arrays, so that numpy works on all of them at once and they travel in
-an all_reduce. Merging adds counts, so it does not depend on order at all. The 4096 magnitudes below the largest of a
-name are kept, about 35 powers of ten; what is smaller counts as the smallest one kept. Non-finite samples are left
-out.
+A DDSketch (Masson, Rim, Lee 2019) of relative accuracy 1 %. A sample is counted in the bin of its magnitude and sign,
+and each bin is 1.01/0.99 times as wide as the one before. Any returned sample is at most 1 % off, however many samples
+there were. The bins of many names are one pair of arrays, so numpy works on all of them at once and they travel in an
+all_reduce. Merging adds counts, so it does not depend on order. For each name the 4096 largest magnitudes are kept,
+about 35 powers of ten; smaller samples count as the smallest one kept. Non-finite samples are left out.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ _NONE = float(2**_KEY_BITS)  # above every magnitude
 
 
 class Bins(msgspec.Struct, frozen=True):
-    """Counts of the samples of many columns, one column a name.
+    """Counts of the samples of many columns, one column per name.
 
-    A sample's key is its magnitude, a number from 1 on, with its sign; 0 is zero's. So keys sort as the samples do.
+    A sample's key is its magnitude, a number from 1, with its sign; zero has key 0. Keys therefore sort like samples.
 
     Attributes:
         codes: Column and key of each bin as one number, ascending.
-        counts: Number of samples in each.
+        counts: Number of samples in each bin.
     """
 
     codes: Ints
@@ -60,16 +59,16 @@ class Bins(msgspec.Struct, frozen=True):
         return keys
 
     def shifted(self, columns: int) -> Bins:
-        """The same bins so many columns further."""
+        """Return the same bins, moved by this many columns."""
         return Bins(self.codes + (columns << _KEY_BITS), self.counts)
 
     def part(self, start: int, end: int) -> Bins:
-        """Bins of the columns from ``start`` to ``end``, counted from ``start``."""
+        """Return the bins of the columns from ``start`` to ``end``, counted from ``start``."""
         first, last = np.searchsorted(self.codes, [start << _KEY_BITS, end << _KEY_BITS])
         return Bins(self.codes[first:last] - (start << _KEY_BITS), self.counts[first:last])
 
     def take(self, columns: Sequence[int] | Ints) -> Bins:
-        """Bins of these columns, in this order."""
+        """Return the bins of these columns, in this order."""
         wanted = np.asarray(columns, dtype=np.int64)
         first = np.searchsorted(self.codes, wanted << _KEY_BITS)
         lengths = np.searchsorted(self.codes, (wanted + 1) << _KEY_BITS) - first
@@ -78,11 +77,11 @@ class Bins(msgspec.Struct, frozen=True):
         return Bins(_codes(new, self.keys[at]), self.counts[at])
 
     def spread(self, columns: Ints) -> Bins:
-        """The same bins with these columns, ascending, in the place of 0, 1, …: what `take` undoes."""
+        """Return the same bins with these columns, ascending, in place of 0, 1, …: the inverse of `take`."""
         return Bins(_codes(columns[self.columns], self.keys), self.counts)
 
     def encode(self) -> bytes:
-        """The bins as bytes."""
+        """Return the bins as bytes."""
         return self.codes.tobytes() + self.counts.tobytes()
 
 
@@ -90,28 +89,28 @@ NO_BINS = Bins(np.empty(0, dtype=np.int64), np.empty(0))
 
 
 def decode_bins(data: bytes, columns: int) -> Bins:
-    """Bins of so many columns from their bytes.
+    """Decode the bins of ``columns`` columns.
 
     Raises:
-        ValueError: for what `Bins.encode` does not make.
+        ValueError: the bytes do not come from `Bins.encode`.
     """
     count, rest = divmod(len(data), 16)
     if rest:
-        raise ValueError(f"{len(data)} bytes are no whole number of bins")
+        raise ValueError(f"{len(data)} bytes are not a whole number of bins")
     bins = Bins(np.frombuffer(data, np.int64, count), np.frombuffer(data, np.float64, count, offset=8 * count))
     if not count:
         return bins
     if bins.codes[0] < 0 or bins.codes[-1] >= columns << _KEY_BITS or (np.diff(bins.codes) <= 0).any():
         raise ValueError("bins are out of order")
     if (np.abs(bins.keys) > _MOST).any():
-        raise ValueError("a bin is of no float64")
+        raise ValueError("a bin lies outside float64")
     if not ((bins.counts >= 1) & (bins.counts < math.inf)).all():
-        raise ValueError("a bin's count is not allowed")
+        raise ValueError("a bin has an invalid count")
     return bins
 
 
 def bins_of(columns: Ints, values: Floats) -> Bins:
-    """Bins of samples, given with the column of each."""
+    """Return the bins of samples, given the column of each."""
     finite = np.isfinite(values)
     if not finite.all():
         columns, values = columns[finite], values[finite]
@@ -124,16 +123,16 @@ def bins_of(columns: Ints, values: Floats) -> Bins:
 
 
 def merge_bins(all_bins: Sequence[Bins]) -> Bins:
-    """Bins of the samples of all."""
+    """Merge the samples of all bins."""
     if len(all_bins) == 1:
         return all_bins[0]
     return _sum(np.concatenate([b.codes for b in all_bins]), np.concatenate([b.counts for b in all_bins]))
 
 
 def quantiles(bins: Bins, part: float, low: Floats, high: Floats) -> Floats:
-    """Value below which this part of each column's samples lies; NaN for a column without samples.
+    """Return the value below which this part of each column's samples lies; NaN for a column without samples.
 
-    Linear between two samples, as `numpy.quantile`. The extremes are known, and so exact.
+    Interpolates linearly between two samples, like `numpy.quantile`. The extremes are known, and therefore exact.
 
     Args:
         bins: The samples.
@@ -150,7 +149,7 @@ def quantiles(bins: Bins, part: float, low: Floats, high: Floats) -> Floats:
     before, last, low, high = before[some], last[some], low[some], high[some]
 
     def sample(index: Floats) -> Floats:
-        """The sample of this index in ascending order."""
+        """Return the sample at this index, in ascending order."""
         near = np.clip(_values(bins.keys[np.searchsorted(upto, before + index, side="right") - 1]), low, high)
         return np.where(index == 0, low, np.where(index == last, high, near))
 
@@ -162,10 +161,10 @@ def quantiles(bins: Bins, part: float, low: Floats, high: Floats) -> Floats:
 
 
 class Layout:
-    """Where the counts of all columns lie in one dense vector; the same on every rank that gives the same spans.
+    """Positions of the counts of all columns in one dense vector; equal on all ranks that pass the same spans.
 
     Args:
-        spans: What `spans` gave, the minimum over all ranks.
+        spans: Result of `spans`, the minimum over all ranks.
     """
 
     def __init__(self, spans: Floats) -> None:
@@ -180,7 +179,7 @@ class Layout:
         self._starts = self._ends - (self._below + 1 + above)
 
     def slices(self) -> Iterator[tuple[int, int]]:
-        """First and last column, exclusive, of vectors that are not too long."""
+        """Yield first and last (exclusive) column of vectors that are not too long."""
         start = 0
         while start < len(self._ends):
             end = int(np.searchsorted(self._ends, self._starts[start] + VECTOR_LIMIT, side="right"))
@@ -189,7 +188,7 @@ class Layout:
             start = end
 
     def dense(self, bins: Bins, start: int, end: int) -> Floats:
-        """Counts of the columns from ``start`` to ``end``."""
+        """Return the dense counts of the columns from ``start`` to ``end``."""
         mine = bins.part(start, end)
         column, key = mine.columns + start, mine.keys
         below = self._most_below[column] - np.maximum(-key, self._least_below[column])
@@ -199,7 +198,7 @@ class Layout:
         return np.bincount(place + self._starts[column] - self._starts[start], mine.counts, size).astype(np.float64)
 
     def bins(self, counts: Floats, start: int, end: int) -> Bins:
-        """The bins, numbered as all columns are, that have these dense counts."""
+        """Return the bins with these dense counts, in the numbering of all columns."""
         filled = np.flatnonzero(counts)
         column = np.searchsorted(self._ends[start:end], filled + self._starts[start], side="right") + start
         place = filled + self._starts[start] - self._starts[column] - self._below[column]
@@ -208,9 +207,9 @@ class Layout:
 
 
 def spans(bins: Bins, columns: int) -> Floats:
-    """Least and most magnitude of each column's samples below and above zero: four rows, for a minimum over ranks.
+    """Return the least and most magnitude of each column's samples below and above zero, for a minimum over ranks.
 
-    What is to become a maximum is negated; what is not there is larger than all that can be.
+    Four rows. Maxima are negated; a missing side is larger than any magnitude.
     """
     edges = np.arange(columns, dtype=np.int64) << _KEY_BITS
     first, zero, above, last = (np.searchsorted(bins.codes, edges + key) for key in (0, _ZERO, _ZERO + 1, 2**_KEY_BITS))
@@ -228,13 +227,13 @@ def _codes(columns: Ints, keys: Ints) -> Ints:
 
 
 def _values(keys: Ints) -> Floats:
-    """The value that is at most 1 % off any sample of each key."""
+    """Return the value that is at most 1 % off any sample of each key."""
     with np.errstate(all="ignore"):
         return np.sign(keys) * np.exp((np.abs(keys) + _FIRST) * _LOG_GROWTH + _MIDDLE)
 
 
 def _sum(codes: Ints, counts: Floats) -> Bins:
-    """Bins in order, one for each code, without magnitudes that are too small to be kept."""
+    """Sort bins, one per code, without magnitudes too small to be kept."""
     if not len(codes):
         return NO_BINS
     order = np.argsort(codes, kind="stable")
@@ -251,6 +250,6 @@ def _sum(codes: Ints, counts: Floats) -> Bins:
 
 
 def _unique(codes: Ints, counts: Floats) -> Bins:
-    """Bins of codes in order, of which equal ones become one."""
+    """Merge bins with equal codes; the codes are sorted."""
     new = np.flatnonzero(np.diff(codes, prepend=-1))
     return Bins(codes, counts) if len(new) == len(codes) else Bins(codes[new], np.add.reduceat(counts, new))
