@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from ranklog.model.uri import absolute_uri
+from ranklog.model.text import absolute_uri
 
 _LAUNCHER_PREFIXES = (
     "OMPI_",

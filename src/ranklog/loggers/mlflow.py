@@ -72,7 +72,7 @@ class MLFlowLogger(BackendLogger):
 def _without_secrets(tracking_uri: str | None) -> tuple[str | None, dict[str, str]]:
     """The URI without user and password, and the environment variables that tell them to MLflow."""
     from ranklog.model.redact import mask_text, split_userinfo
-    from ranklog.model.uri import absolute_uri
+    from ranklog.model.text import absolute_uri
 
     if tracking_uri is None or tracking_uri == "":
         return None, {}

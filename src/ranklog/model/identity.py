@@ -20,8 +20,7 @@ from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import Attempt
 from ranklog.model.redact import split_userinfo
 from ranklog.model.spec import JOURNAL, BackendSpec, Scalar
-from ranklog.model.text import storable
-from ranklog.model.uri import absolute_uri
+from ranklog.model.text import absolute_uri, storable
 
 Place = dict[str, str]
 

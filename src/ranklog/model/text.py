@@ -1,13 +1,19 @@
-"""Text as the journal and file systems can store it, and the rule for names of items. Pure."""
+"""Text in forms that can be stored anywhere: for the journal, as file names, as names of items, as absolute URIs."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+from pathlib import Path
 
 from ranklog.model.errors import InvalidArgumentError
 
 MAX_PART_BYTES = 200
 """Longest name of one file or folder. File systems take 255 bytes; the rest is for prefixes and suffixes."""
+
+
+_SQLITE = re.compile(r"(?P<scheme>sqlite(\+\w+)?:///)(?P<path>[^/?:][^?:]*)(?P<query>\?.*)?")
+_FOLDER = re.compile(r"(file:)?(?P<path>[^/:][^:]*)")
 
 
 def storable(text: str) -> str:
@@ -53,3 +59,26 @@ def check_name(name: object) -> str:
             f"identifier={shown} is not allowed: give 1 to 512 printable characters (no newline, NUL or lone surrogate)"
         )
     return str.__str__(name)
+
+
+def absolute_uri(uri: str) -> str:
+    """An address whose path, where it has a relative one, is below the working directory; others as they are.
+
+    Args:
+        uri: As MLflow takes it: of a server, of a database, or a folder.
+
+    Example:
+        >>> absolute_uri("sqlite:///mlflow.db") == f"sqlite:///{Path.cwd()}/mlflow.db"
+        True
+        >>> absolute_uri("file:./mlruns") == absolute_uri("mlruns") == (Path.cwd() / "mlruns").as_uri()
+        True
+        >>> absolute_uri("sqlite:////data/mlflow.db"), absolute_uri("sqlite://")
+        ('sqlite:////data/mlflow.db', 'sqlite://')
+        >>> absolute_uri("https://mlflow.example:5000"), absolute_uri("databricks")
+        ('https://mlflow.example:5000', 'databricks')
+    """
+    if found := _SQLITE.fullmatch(uri):
+        return f"{found['scheme']}{Path(found['path']).absolute()}{found['query'] or ''}"
+    if (found := _FOLDER.fullmatch(uri)) and not uri.startswith("databricks"):
+        return Path(found["path"]).absolute().as_uri()
+    return uri

@@ -17,7 +17,7 @@ from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.identity import plain_address
 from ranklog.model.redact import mask_text
 from ranklog.model.spec import Scalar
-from ranklog.model.uri import absolute_uri
+from ranklog.model.text import absolute_uri
 
 
 def tracking_uri(options: dict[str, Scalar]) -> str:

@@ -14,7 +14,7 @@ from ranklog.journal.targets import Target, extra_target
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.redact import split_userinfo
 from ranklog.model.spec import BackendSpec, Scalar
-from ranklog.model.uri import absolute_uri
+from ranklog.model.text import absolute_uri
 
 # Backend to kind of VALUE and the option that it sets.
 _MAIN_OPTION = {
