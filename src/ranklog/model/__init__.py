@@ -1,3 +1,3 @@
-"""Plain frozen data that every other room shares: no I/O, no threads, no clocks."""
+"""Immutable data types that all rooms share: no I/O, no threads, no clocks."""
 
 __version__ = "0.1.0"

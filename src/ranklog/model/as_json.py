@@ -1,9 +1,9 @@
 """Records and views as plain JSON, for programs.
 
-Structs become objects with their field names and a ``type`` where they have a tag; bytes become base64. JSON has no NaN
-and no infinities: such a number is null, so that a column of numbers stays one for every reader, and the record that
-holds it says in ``not_finite`` what stood there, at the same place: ``"NaN"``, ``"Infinity"`` or ``"-Infinity"``, which
-Python's `float` and JavaScript's `Number` read back.
+Structs become objects with their field names, and a ``type`` if they have a tag; bytes become base64. JSON has no NaN
+and no infinities, so such a number becomes null and a column of numbers stays one for every reader. The record that
+holds it has an entry ``not_finite`` with the original value at the same place: ``"NaN"``, ``"Infinity"`` or
+``"-Infinity"``, which Python's `float` and JavaScript's `Number` can read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAMES = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def to_plain(value: object) -> Plain:
-    """A value made of structs, mappings, sequences and scalars as plain data; a mapping counts as a record.
+    """Return a value made of structs, mappings, sequences and scalars as plain data; a mapping counts as a record.
 
     Example:
         >>> to_plain({"loss": {"a": 0.5, "b": float("nan")}})
@@ -38,12 +38,12 @@ def to_plain(value: object) -> Plain:
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
-    """As `to_plain`, as JSON text."""
+    """Return `to_plain` of a value as JSON text."""
     return json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
 
 
 def spelled(value: Scalar) -> Scalar:
-    """A number that JSON does not have as text, for a value that stands alone and is no part of a column.
+    """Return a non-finite number as text, other values unchanged. For values that are not part of a column.
 
     Example:
         >>> spelled(float("-inf")), spelled(0.5)
@@ -53,12 +53,12 @@ def spelled(value: Scalar) -> Scalar:
 
 
 def spelled_values(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """The values of a mapping, each as `spelled` has it."""
+    """Return the values of a mapping, each as in `spelled`."""
     return {name: spelled(value) for name, value in values.items()}
 
 
 def _split(value: object) -> tuple[Plain, Plain]:
-    """The plain form of a value, and what JSON cannot hold of it, to be told by the record around it."""
+    """Return the plain form of a value, and the numbers that JSON cannot hold, for the enclosing record."""
     if value is None or isinstance(value, (bool, int, str)):
         return value, None
     if isinstance(value, float):
@@ -74,7 +74,7 @@ def _split(value: object) -> tuple[Plain, Plain]:
         pairs = {str(name): _split(each) for name, each in value.items()}
         return {name: plain for name, (plain, _) in pairs.items()}, _lost(pairs)
     if isinstance(value, (list, tuple)):
-        # A mapping in a list is a row, and a record.
+        # A mapping in a list is a row, which counts as a record.
         pairs = {
             str(index): (to_plain(each), None) if isinstance(each, Mapping) else _split(each)
             for index, each in enumerate(value)

@@ -1,4 +1,4 @@
-"""What a logger asks of its session: made by the logger classes, read when logging starts."""
+"""Configuration of a session: made by the logger classes, read when logging starts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ranklog.model.spec import BackendSpec, Forward, Resume
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a logger asks of its session.
+    """Configuration of a session.
 
     Attributes:
-        specs: Fronts of the backends.
-        directory: Where run directories lie.
+        specs: Configurations of the backends.
+        directory: Where run directories are created.
         experiment: Name of the experiment.
         strategy: Name of a strategy, or a `ranklog.abc.Strategy`.
-        run_id: The run to open; None makes a new one.
-        resume: What to do when it exists.
+        run_id: The run to open; None creates a new one.
+        resume: What to do if the run exists.
         forward: Where delivery runs.
         channel: Name of the communicator; equal on all ranks.
         secrets: Environment variables for the forwarder only.

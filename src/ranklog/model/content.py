@@ -1,13 +1,13 @@
-"""Canonical encodings of items: media types, and what the JSON of each says.
+"""Canonical encodings of items: their media types, and the structure of their JSON.
 
-Written by capture, read by backends and views. Where an item is several files (a list of items, an embedding, a
-saved model) its media type is `FOLDER` and its kind tells what they are:
+Training writes them, backends and views read them. If an item consists of several files (a list of items, an
+embedding, a saved model), its media type is `FOLDER`, and its kind determines the files:
 
-- a list of images, figures, audios, videos or pages: files ``000.png``, ``001.png``, …; caption of the n-th in the
+- a list of images, figures, audio, videos or HTML: files ``000.png``, ``001.png``, …; the caption of the n-th is in the
   meta ``caption.<n>``;
-- an embedding: ``vectors.npy`` (float32, N by D), ``metadata.tsv`` (with a header line where it has several columns),
+- an embedding: ``vectors.npy`` (float32, N by D), ``metadata.tsv`` (with a header line if it has several columns),
   ``sprite.png`` (with the size of one picture in the meta ``sprite_width`` and ``sprite_height``);
-- a model: what the backend's own format has, or ``state_dict.pt`` and ``architecture.txt``.
+- a model: the files of the backend's own format, or ``state_dict.pt`` and ``architecture.txt``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REFERENCE = "application/vnd.ranklog.reference+json"
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Content of a `TABLE`: names of columns, and rows of JSON values."""
+    """Content of a `TABLE`: column names, and rows of JSON values."""
 
     columns: list[str]
     data: list[list[Any]]
@@ -43,8 +43,8 @@ class Table(msgspec.Struct, frozen=True):
 class Histogram(msgspec.Struct, frozen=True, kw_only=True):
     """Content of a `HISTOGRAM`: ``len(edges) == len(counts) + 1``, edges never decrease, and every number is finite.
 
-    The sums are over the finite values; a sum beyond float64 is None. Edges may lie outside of ``min`` and ``max``
-    where these are too close to each other for the number of bins.
+    The sums are over the finite values; a sum beyond float64 is None. Edges may lie outside ``min`` and ``max`` if
+    these are too close together for the number of bins.
     """
 
     edges: list[float]
@@ -58,17 +58,17 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
-    """Content of a `DATASET`: what identifies data, never the data.
+    """Content of a `DATASET`: what identifies the data, but never the data itself.
 
     Attributes:
-        name: What people call it; the identifier of the call by default.
-        digest: Short hex digest; equal data gives an equal one.
-        digest_of: What it is computed from: the whole content, a sample of rows, the listing of names, sizes and
-            times of files, the shape alone, or it was given by the user.
+        name: Name for people; by default the identifier of the call.
+        digest: Short hex digest; equal data has an equal digest.
+        digest_of: What the digest covers: the whole content, a sample of rows, the listing of names, sizes and times of
+            files, only the shape, or ``"given"`` if the user gave the digest.
         source: Address or absolute path; empty for data in memory.
         source_type: ``"local"``, ``"uri"``, ``"dataframe"``, ``"array"``, ``"torch"`` or ``"huggingface"``.
-        columns: Names of columns to their types, where it has columns.
-        rows: Number of rows or examples, where known.
+        columns: Column names and their types; None without columns.
+        rows: Number of rows or examples, if known.
         files: Number of files, for paths.
         size_bytes: Size of the files, for paths.
     """
@@ -88,11 +88,11 @@ class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
     """One operation of a `Graph`.
 
     Attributes:
-        name: Unique; slashes are the scopes of the modules around it, for example ``features/0/conv2d``.
-        op: What it does, for example ``conv2d``, ``input``, ``parameter`` or ``output``.
+        name: Unique name; slashes separate the enclosing modules, for example ``features/0/conv2d``.
+        op: Type of the operation, for example ``conv2d``, ``input``, ``parameter`` or ``output``.
         inputs: Names of the nodes whose results it takes.
-        shape: Shape of its result, where it is one tensor.
-        dtype: Type of its result's elements, for example ``float32``.
+        shape: Shape of its result, if that is one tensor.
+        dtype: Element type of its result, for example ``float32``.
     """
 
     name: str
@@ -103,13 +103,13 @@ class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Graph(msgspec.Struct, frozen=True):
-    """Content of a `GRAPH`: operations in the order in which they ran."""
+    """Content of a `GRAPH`: operations in the order of execution."""
 
     nodes: list[GraphNode]
 
 
 class PrCurve(msgspec.Struct, frozen=True, kw_only=True):
-    """Content of a `PR_CURVE`: one value for each threshold, which grow from 0 to 1; counts are weighted."""
+    """Content of a `PR_CURVE`: one value per threshold. Thresholds grow from 0 to 1; counts are weighted."""
 
     thresholds: list[float]
     true_positives: list[float]
@@ -121,7 +121,7 @@ class PrCurve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReferencedFile(msgspec.Struct, frozen=True):
-    """One file of a `Reference`: path below it, size in bytes, SHA-256 in hex."""
+    """One file of a `Reference`: relative path, size in bytes, SHA-256 in hex."""
 
     path: str
     size: int
@@ -133,9 +133,9 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         uri: ``file://`` address of the file or folder.
-        host: Host from which it was seen.
+        host: Host on which it was logged.
         is_folder: Whether it is a folder.
-        files: Its files with their digests when it was logged.
+        files: Its files, with their digests at the time of logging.
     """
 
     uri: str

@@ -1,6 +1,6 @@
-"""What a run notes once about the ranks and the job behind it, as records of the journal.
+"""Facts about the ranks and the job of a run, stored once as records of the journal.
 
-In: what `ranklog.job.facts` finds out on each rank. Out: to views and backends. Plain data, secrets masked before.
+In: the findings of `ranklog.job.facts` on each rank. Out: views and backends. Plain data; secrets are masked before.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ import msgspec
 
 
 class RankFacts(msgspec.Struct, frozen=True, array_like=True, tag="rank", gc=False):
-    """One rank of an attempt, as it sees itself.
+    """One rank of an attempt.
 
     Attributes:
         rank: Global rank.
-        time_ns: When it was noted.
+        time_ns: When these facts were collected.
         host: Name of its host.
         node_rank: Index of its node.
         local_rank: Rank on the node.
         pid: Process id on the host.
-        device: What it computes on: ``cuda:1`` as this process numbers its GPUs, or ``cpu``.
-        device_model: Name of the GPU; empty where there is none or it is not told.
-        cpu: Name of the processor; empty where the kernel does not tell.
-        cores: Logical CPUs that it may run on.
-        memory_bytes: Memory that it may use, the node's or its control group's; 0 where it is not told.
+        device: Device it computes on: ``cuda:1`` in this process's numbering of GPUs, or ``cpu``.
+        device_model: Name of the GPU; empty without one or if unknown.
+        cpu: Name of the processor; empty if unknown.
+        cores: Logical CPUs that it may use.
+        memory_bytes: Memory that it may use, of the node or its control group; 0 if unknown.
     """
 
     rank: int
@@ -42,13 +42,13 @@ class RankFacts(msgspec.Struct, frozen=True, array_like=True, tag="rank", gc=Fal
 
 
 class Git(msgspec.Struct, frozen=True, array_like=True):
-    """The state of the code.
+    """State of the code.
 
     Attributes:
-        commit: Its commit.
-        branch: Its branch; empty when detached.
-        dirty: Whether files differ from the commit; None where that was not found out.
-        remote: Address of the remote ``origin``, without user and password; empty where there is none.
+        commit: Hash of the commit.
+        branch: Name of the branch; empty when detached.
+        dirty: Whether files differ from the commit; None if unknown.
+        remote: Address of the remote ``origin``, without user and password; empty without one.
     """
 
     commit: str
@@ -58,20 +58,20 @@ class Git(msgspec.Struct, frozen=True, array_like=True):
 
 
 class JobFacts(msgspec.Struct, frozen=True, array_like=True, tag="job"):
-    """What belongs to one attempt as a whole; rank 0 finds it out.
+    """Facts about one attempt as a whole, collected by rank 0.
 
     Attributes:
-        time_ns: When it was noted.
+        time_ns: When these facts were collected.
         command: The command line, secrets masked.
         directory: Working directory.
-        versions: Versions of Python, of ranklog and of the frameworks that the program had imported by then.
-        git: State of the repository that the working directory is in, None where there is none.
-        scheduler: Name of the scheduler, empty without one.
-        facts: What it tells about the job: ``partition``, ``account``, ``nodes``, ``restarts`` and the like.
-        submitted_ns: When the job was submitted or requeued; this and the next two None where it is not told.
+        versions: Versions of Python, ranklog and the frameworks that the program had imported.
+        git: State of the repository of the working directory; None without one.
+        scheduler: Name of the scheduler; empty without one.
+        facts: The scheduler's facts about the job: ``partition``, ``account``, ``nodes``, ``restarts`` and others.
+        submitted_ns: When the job was submitted or requeued. This and the next two are None if unknown.
         started_ns: When it was started.
-        ends_ns: When it will be ended at the latest.
-        script: What Python runs, as ``sys.argv[0]`` tells; empty in an interactive session.
+        ends_ns: When it will end at the latest.
+        script: The script that Python runs, from ``sys.argv[0]``; empty in an interactive session.
     """
 
     time_ns: int
@@ -88,7 +88,7 @@ class JobFacts(msgspec.Struct, frozen=True, array_like=True, tag="job"):
 
 
 def facts_of(job: JobFacts) -> dict[str, str | bool]:
-    """What backends keep of a job's facts, by names of their own.
+    """Return the facts of a job that backends store, by name.
 
     Example:
         >>> facts_of(JobFacts(0, ("train.py",), "/home/ada", {"torch": "2.4"}, Git("abc", "main", True), "slurm",

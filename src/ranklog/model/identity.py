@@ -1,9 +1,9 @@
-"""Which backend is which: the identity of each backend of a run, made from its name and its place. Pure.
+"""Identity of each backend of a run, derived from its name and its place. Pure.
 
-The place is where a backend stores: the options that say so (`_PLACES`), with what the environment adds. Logging
-starts with `identified`, which writes the identity into each front; from then on it is in the run and never changes,
-whatever the order of the backends in a later attempt. Options that only describe (a run name, tags) are no part of it,
-and neither are users and passwords in addresses. Attempts that were written before identities existed get theirs from
+The place is where a backend stores: the options that determine it (`_PLACES`), completed from the environment. When
+logging starts, `identified` writes the identity into each configuration. From then on it is part of the run and never
+changes, whatever the order of backends in a later attempt. Options that only describe (a run name, tags) are not part
+of it, and neither are users and passwords in addresses. Attempts written before identities existed get theirs from
 their options.
 """
 
@@ -24,7 +24,7 @@ from ranklog.model.text import absolute_uri, storable
 
 Place = dict[str, str]
 
-# Options that make the place. MLflow and W&B have more rules, see `place_of`.
+# Options that determine the place. MLflow and W&B have further rules, see `place_of`.
 _PLACES = {
     "console": ("savedir",),
     "csv": ("savedir",),
@@ -35,11 +35,11 @@ _PLACES = {
     "mlflow": ("tracking_uri", "experiment_name"),
     "wandb": ("project_name",),
 }
-# Of other backends every option counts but those that only describe.
+# For other backends, every option counts except those that only describe.
 _DESCRIBING = frozenset(
     ("run_name", "run_description", "description", "notes", "tags", "group", "job_type", "run_id", "parent_run_id")
 )
-# Variables that choose the place where a front leaves it open, by the name they get in it.
+# Variables that determine the place if the options leave it open, by the name under which they are stored in it.
 _VARIABLES = {
     "opentelemetry": {
         "endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -57,9 +57,9 @@ class Member(msgspec.Struct, frozen=True):
     """One backend of a run.
 
     Attributes:
-        index: Its number in the run, by the order in which attempts first named it; names its cursor.
-        label: Its name in tables: the backend's, with a number from the second of that name on.
-        spec: Its newest front; ``spec.id`` is its identity.
+        index: Its number in the run, in the order in which attempts first named it; part of its cursor's name.
+        label: Its name in tables: the backend's name, with a number from the second one of that name on.
+        spec: Its newest configuration; ``spec.id`` is its identity.
         since: Number of the first attempt that names it.
     """
 
@@ -69,10 +69,10 @@ class Member(msgspec.Struct, frozen=True):
     since: int
 
     def mask(self, attempt: Attempt) -> int:
-        """Bits of this backend in the records of an attempt; 0 where nothing of the attempt is for it.
+        """Return the bits of this backend in the records of an attempt; 0 if no record of the attempt is for it.
 
-        A backend that a later attempt puts to a new place gets the whole run there: before its first attempt it is
-        sent what was for a backend of its name.
+        A backend that a later attempt moves to a new place gets the whole run there. For attempts before its first one,
+        it gets the records for any backend of its name.
         """
         bits = [(1 << i, spec) for i, spec in enumerate(attempt.backends) if spec.backend == self.spec.backend]
         if attempt.attempt >= self.since:
@@ -81,7 +81,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 def members(attempts: Iterable[Attempt]) -> list[Member]:
-    """Every backend that some attempt is for, in the order of their numbers."""
+    """Return every backend of any attempt, in the order of their numbers."""
     found: dict[str, Member] = {}
     named: dict[str, int] = {}
     for attempt in attempts:
@@ -98,12 +98,12 @@ def members(attempts: Iterable[Attempt]) -> list[Member]:
 
 
 def identity_of(spec: BackendSpec) -> str:
-    """The identity of a front: the one it was given, else the one that its options make."""
+    """Return the identity of a backend: the stored one, else one derived from its options."""
     return spec.id or _digest(spec.backend, place_of(spec))
 
 
 def identified(specs: Sequence[BackendSpec], environ: Mapping[str, str]) -> tuple[BackendSpec, ...]:
-    """Fronts with their identities, and with what the environment of training says about their place.
+    """Return configurations with their identities, completed from the environment of training.
 
     Raises:
         InvalidArgumentError: two of them store at the same place.
@@ -115,15 +115,15 @@ def identified(specs: Sequence[BackendSpec], environ: Mapping[str, str]) -> tupl
         if identity in found:
             where = ", ".join(f"{name}={value!r}" for name, value in place_of(own).items()) or "no options"
             raise InvalidArgumentError(
-                f"two {spec.backend} backends of this run store at the same place ({where}): leave one out, or give "
-                "each its own"
+                f"two {spec.backend} backends of this run store at the same place ({where}): remove one, or give each "
+                "its own place"
             )
         found[identity] = msgspec.structs.replace(own, id=identity)
     return tuple(found.values())
 
 
 def _settings(spec: BackendSpec, environ: Mapping[str, str]) -> dict[str, Scalar]:
-    """Options that have to be written down, since the process that delivers works elsewhere."""
+    """Return the options to store with the run, because the delivering process has another directory and environment."""
     settings: dict[str, Scalar] = {}
     if isinstance(savedir := spec.options.get("savedir"), str):
         settings["savedir"] = str(Path(savedir).absolute())
@@ -134,7 +134,7 @@ def _settings(spec: BackendSpec, environ: Mapping[str, str]) -> dict[str, Scalar
 
 
 def place_of(spec: BackendSpec, environ: Mapping[str, str] = _NOWHERE) -> Place:
-    """Where a backend stores, as far as its options and an environment say."""
+    """Return where a backend stores, as far as its options and an environment determine it."""
     options = spec.options
     names: Iterable[str] = _PLACES.get(spec.backend) or sorted(options.keys() - _DESCRIBING)
     place = {name: plain_address(str(options[name])) for name in names if options.get(name) is not None}
@@ -153,7 +153,7 @@ def place_of(spec: BackendSpec, environ: Mapping[str, str] = _NOWHERE) -> Place:
 
 
 def has_moved(before: Place, now: Place) -> bool:
-    """Whether a backend that stored at one place would now store at another; what ``now`` leaves open stays.
+    """Return whether a backend would now store at another place; parts that ``now`` leaves open do not count.
 
     Example:
         >>> has_moved({"entity": "a"}, {}), has_moved({"entity": "a"}, {"entity": "b"})
@@ -163,7 +163,7 @@ def has_moved(before: Place, now: Place) -> bool:
 
 
 def settled(spec: BackendSpec, place: Place) -> BackendSpec:
-    """A front that keeps to the place where it stored first, where its options leave it open (only MLflow's do)."""
+    """Fix a configuration to the place where it first stored, if its options leave that open (only MLflow's do)."""
     uri = place.get("tracking_uri")
     if spec.backend != "mlflow" or spec.options.get("tracking_uri") or not uri:
         return spec
@@ -171,7 +171,7 @@ def settled(spec: BackendSpec, place: Place) -> BackendSpec:
 
 
 def plain_address(value: str) -> str:
-    """An address or path in one spelling, without a user and password.
+    """Normalise an address or path, and remove user and password.
 
     Example:
         >>> plain_address("HTTP://ada:pw@Host:5000/"), plain_address("/a/../b")

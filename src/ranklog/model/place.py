@@ -1,6 +1,6 @@
-"""The place of one process in its job: which rank of how many, on which node, started by what.
+"""The place of one process in its job: its rank, its node, and its launcher.
 
-Pure data, made by `ranklog.world.place.detect` from environment variables or by a strategy from its process group.
+Pure data, made by `ranklog.world.place.detect` from environment variables, or by a strategy from its process group.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         local_world_size: Number of ranks on this node.
         node_rank: Index of this node, from 0.
         node_count: Number of nodes.
-        launcher: What decided the place: ``"torchrun"``, ``"slurm"``, …, or ``"single"``.
-        job_id: The scheduler's job id, where there is one.
-        attempt: How often the job was requeued or restarted before, 0 for the first start.
+        launcher: Source of the place: ``"torchrun"``, ``"slurm"``, …, or ``"single"``.
+        job_id: The scheduler's job id, if there is one.
+        attempt: How often the job was requeued or restarted before; 0 for the first start.
     """
 
     rank: int = 0
@@ -35,7 +35,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes: global rank 0."""
+        """Whether this is the process that writes: global rank 0."""
         return self.rank == 0
 
     def __str__(self) -> str:

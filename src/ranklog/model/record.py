@@ -1,9 +1,9 @@
-"""What the journal holds: a closed set of typed records.
+"""The records of the journal: a closed set of types.
 
-A record enters on the capture side, is written once by rank 0 and read by every consumer: backends, command
-line, exports. `to` is the set of backends that a record is for, as a bit mask over the attempt's
-`BackendSpec` list. Times are wall-clock nanoseconds since the epoch. Records that come by the million are not
-tracked by the garbage collector: they hold nothing that could refer back to them.
+Ranks create records, rank 0 writes each one once, and every consumer reads them: backends, command line, exports. `to`
+is the set of backends that a record is for, as a bit mask over the attempt's list of `BackendSpec`. Times are
+wall-clock nanoseconds since the epoch. The garbage collector does not track types that occur by the million, because
+they cannot be part of a reference cycle.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ranklog.model.spec import BackendSpec, Scalar
 PROTOCOL = 1
 EVERY_BACKEND = -1
 LAST_LINES = "ranklog/last_lines/"
-"""Names of the texts that a rank leaves when it ends badly begin with it."""
+"""Prefix of the names of texts that a rank leaves when it ends abnormally."""
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 class Coverage(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Which part of the world stands behind a reduced value.
+    """How many ranks contributed to a reduced value.
 
     Attributes:
         answered: Ranks that took part in the round that reduced this step.
-        world_size: Ranks there are.
-        contributed: Ranks that had a value; fewer than `answered` is normal with pipeline parallelism.
+        world_size: Number of ranks.
+        contributed: Ranks that had a value; with pipeline parallelism, fewer than `answered` is normal.
     """
 
     answered: int
@@ -49,12 +49,12 @@ class Coverage(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def share(self) -> tuple[float, float]:
-        """Shares of the ranks that answered and that had a value: the lowest coverage is the one with the least."""
+        """Shares of the ranks that answered and that had a value, for comparing coverages."""
         ranks = max(1, self.world_size)
         return self.answered / ranks, self.contributed / ranks
 
     def __str__(self) -> str:
-        """Short where every rank had a value, else in words.
+        """Short if every rank had a value, else in words.
 
         Example:
             >>> for coverage in (Coverage(4, 4, 4), Coverage(4, 4, 1), Coverage(3, 4, 2)):
@@ -70,7 +70,7 @@ class Coverage(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True, tag="attempt"):
-    """First record of every segment: who writes, since when, for which backends."""
+    """First record of every segment: who writes, since when, and for which backends."""
 
     protocol: int
     run_id: str
@@ -89,9 +89,9 @@ class Metrics(msgspec.Struct, frozen=True, array_like=True, tag="metrics", gc=Fa
         step: The user's step.
         time_ns: When the call was made.
         to: Backends, as a bit mask; -1 for all.
-        values: Name to value; NaN and infinities are kept.
-        op: The reduction that made the values, None where they are one rank's own.
-        coverage: Set with `op`.
+        values: Values by name; NaN and infinities are kept.
+        op: The reduction that produced the values; None if they are from one rank.
+        coverage: Set together with `op`.
         corrects: Whether these values replace earlier ones of the same names and step.
     """
 
@@ -113,14 +113,14 @@ class Params(msgspec.Struct, frozen=True, array_like=True, tag="params"):
 
 
 class MetricInfo(msgspec.Struct, frozen=True, array_like=True, tag="metric_info"):
-    """What is said about a metric, once and when it changes; holds for the records of that name that follow.
+    """Information about a metric, stored once and when it changes; it applies to later records of that name.
 
     Attributes:
         time_ns: When the call was made.
         to: Backends, as a bit mask; -1 for all.
-        name: The metric.
-        goal: Whether smaller or larger values are better; None where it was not said.
-        context: Part of the work that it belongs to, for example ``"training"``; None where it was not said.
+        name: Name of the metric.
+        goal: Whether smaller or larger values are better; None if not given.
+        context: Part of the work that it belongs to, for example ``"training"``; None if not given.
     """
 
     time_ns: int
@@ -134,10 +134,10 @@ class File(msgspec.Struct, frozen=True, array_like=True):
     """One file of an item.
 
     Attributes:
-        path: Relative POSIX path inside the item; a bare file name where the item is one file.
-        size: In bytes.
-        sha256: Lower-case hex digest; names the file under ``blobs/`` when `data` is None.
-        data: The content itself, when it is small.
+        path: Relative POSIX path inside the item; a bare file name if the item is one file.
+        size: Size in bytes.
+        sha256: Lower-case hex digest; names the file under ``blobs/`` if `data` is None.
+        data: The content itself, if it is small.
     """
 
     path: str
@@ -173,7 +173,7 @@ class Item(msgspec.Struct, frozen=True, array_like=True, tag="item"):
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, tag="event"):
-    """Something worth knowing about the run itself, for example the first NaN or a rank that went silent."""
+    """Something that happened to the run itself, for example the first NaN or a rank that went silent."""
 
     level: Literal["info", "warning"]
     code: str
@@ -184,7 +184,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, tag="event"):
 
 
 class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
-    """Last record of an attempt that ended in an orderly way."""
+    """Last record of an attempt that ended normally."""
 
     status: Status
     time_ns: int
@@ -195,11 +195,11 @@ Record = Attempt | Metrics | MetricInfo | Params | Item | Event | End | RankFact
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A record with its place in the journal.
+    """A record and its position in the journal.
 
     Attributes:
         ordinal: Number of the record in the run, from 0, over all attempts.
-        segment: Number of the segment file it was read from.
+        segment: Number of the segment that it was read from.
         record: The record.
     """
 
@@ -209,17 +209,17 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What never changes about a run: the content of ``run.msgpack``.
+    """Immutable facts about a run: the content of ``run.msgpack``.
 
     Attributes:
         protocol: Version of the run directory's format.
-        run_id: Name of the run, also of its directory.
-        experiment: Experiment it belongs to.
+        run_id: Name of the run, and of its directory.
+        experiment: Experiment that it belongs to.
         created_ns: When it was created.
         ranklog_version: Version that created it.
         command: The command line, secrets masked.
-        script: What Python runs, as ``sys.argv[0]`` tells; empty in an interactive session.
-        group: Runs of one group belong together, for example those of a job array; empty for none.
+        script: The script that Python runs, from ``sys.argv[0]``; empty in an interactive session.
+        group: Name of a group of related runs, for example those of a job array; empty for none.
     """
 
     protocol: int

@@ -1,6 +1,6 @@
-"""Keeps secrets out of what is stored: URLs with a user and password, command-line arguments that look like keys.
+"""Remove secrets from stored data: users and passwords in URLs, and command-line arguments that look like keys.
 
-Pure functions; what they take out is returned, so that the caller can pass it on in memory.
+Pure functions. They return what they remove, so that the caller can pass it on in memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import msgspec
 
 MASK = "***"
-# Whole words of a name, so that --tokenizer, --max-tokens and --authors keep their values.
+# Matches whole words, so that --tokenizer, --max-tokens and --authors keep their values.
 _SECRET_NAME = re.compile(
     r"(?i)(?<![a-z])((api|access|private)[-_]?key|(api|access|auth)?token|secrets?|passw(or)?ds?|pwd|credentials?|auth)(?![a-z])"
 )
@@ -21,7 +21,7 @@ _URL_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s]+@")
 
 
 class SafeUrl(msgspec.Struct, frozen=True):
-    """A URL without its user and password, and these apart."""
+    """A URL without user and password, and these separately."""
 
     url: str
     user: str | None = None
@@ -29,7 +29,7 @@ class SafeUrl(msgspec.Struct, frozen=True):
 
 
 def split_userinfo(url: str) -> SafeUrl:
-    """Take user and password out of a URL.
+    """Separate user and password from a URL.
 
     Example:
         >>> split_userinfo("https://ada:pw@mlflow.example:5000/x").url
@@ -45,7 +45,7 @@ def split_userinfo(url: str) -> SafeUrl:
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a variable or argument of that name holds a secret.
+    """Return whether a variable or argument of that name holds a secret.
 
     Example:
         >>> is_secret_name("WANDB_API_KEY"), is_secret_name("tokenizer")
@@ -55,7 +55,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def mask_text(text: str) -> str:
-    """Mask the user and password of every URL in a text.
+    """Mask user and password of every URL in a text.
 
     Example:
         >>> mask_text("cannot reach https://ada:pw@host/x")
@@ -65,7 +65,7 @@ def mask_text(text: str) -> str:
 
 
 def mask_command(argv: Sequence[str]) -> tuple[str, ...]:
-    """Mask values of arguments whose name looks like a secret, and URL passwords.
+    """Mask the values of arguments whose names look like secrets, and passwords in URLs.
 
     Example:
         >>> mask_command(["train.py", "--api-key", "abc", "--token=def", "--lr", "0.1"])

@@ -1,7 +1,7 @@
-"""The front of a backend as data: which backend, how often, from which ranks, with which options.
+"""Configuration of a backend as data: which backend, how often, from which ranks, with which options.
 
-A `BackendSpec` is made by a logger class, written into the run's journal and read by the delivery side,
-which alone owns the backend's client. Options never hold a secret.
+A logger class creates a `BackendSpec`. The run's journal stores it, and the delivery side reads it, because only that
+side has the backend's client. Options never hold a secret.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Resume = Literal["allow", "must", "never"]
 Name = TypeVar("Name", bound=str)
 
 JOURNAL = "journal"
-"""Name of the backend that has no delivery: the journal itself."""
+"""Name of the backend without delivery: the journal itself."""
 
 FORWARDS: tuple[Forward, ...] = ("process", "thread", "later")
 RESUMES: tuple[Resume, ...] = ("allow", "must", "never")
@@ -29,7 +29,7 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 def identity(value: object) -> tuple[str, str]:
-    """What makes a value this one, to compare by or to use as a key: to Python 1, 1.0 and True are equal.
+    """Return a key that distinguishes values that Python considers equal, such as 1, 1.0 and True.
 
     Example:
         >>> len({identity(value) for value in (1, 1.0, True, float("nan"), float("nan"))})
@@ -39,16 +39,16 @@ def identity(value: object) -> tuple[str, str]:
 
 
 class BackendSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What the delivery side needs to know to feed one backend.
+    """Configuration of one backend, for the delivery side.
 
     Attributes:
         backend: Name in the entry-point group ``ranklog.backends``, for example ``"mlflow"``.
-        log_freq: Which calls count; see `check_log_freq`.
+        log_freq: Which calls are logged; see `check_log_freq`.
         log_on_workers: Ranks that log: one rank, several, or -1 for all.
         reduce: Default reduction of metrics, or None.
         options: The backend's own settings; absolute paths, no secrets.
-        id: Its identity in the run, see `ranklog.model.identity`; empty where logging has not started, and in attempts
-            that were written before there were identities.
+        id: Its identity in the run, see `ranklog.model.identity`; empty until logging starts, and in attempts written
+            before identities existed.
     """
 
     backend: str
@@ -60,10 +60,10 @@ class BackendSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_log_freq(value: object) -> LogFreq:
-    """Return ``value`` when it is a valid ``log_freq``: ``"epoch"``, ``"batch"`` or an int above 0.
+    """Return ``value`` if it is a valid ``log_freq``: ``"epoch"``, ``"batch"`` or an int above 0.
 
     Raises:
-        InvalidArgumentError: for anything else.
+        InvalidArgumentError: for any other value.
 
     Example:
         >>> check_log_freq(10)
@@ -81,10 +81,10 @@ def check_log_freq(value: object) -> LogFreq:
 
 
 def check_log_on_workers(value: object) -> int | tuple[int, ...]:
-    """Return ``value`` when it names ranks: an int of -1 or above, or a sequence of ints of 0 or above.
+    """Return ``value`` if it names ranks: an int of -1 or above, or a sequence of ints of 0 or above.
 
     Raises:
-        InvalidArgumentError: for anything else.
+        InvalidArgumentError: for any other value.
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= -1:
         return value
@@ -98,32 +98,33 @@ def check_log_on_workers(value: object) -> int | tuple[int, ...]:
 
 
 def check_run_id(run_id: object) -> str | None:
-    """Return ``run_id`` when it can name a directory everywhere, or None.
+    """Return ``run_id`` if it is None or a valid directory name everywhere.
 
     Raises:
-        InvalidArgumentError: when it cannot.
+        InvalidArgumentError: it is not.
     """
     if run_id is None or (isinstance(run_id, str) and _RUN_ID.fullmatch(run_id)):
         return run_id
     raise InvalidArgumentError(
-        f"run_id={run_id!r} is not allowed: give 1 to 128 letters, digits, '.', '_' or '-', no '.' or '-' in front"
+        f"run_id={run_id!r} is not allowed: give 1 to 128 letters, digits, '.', '_' or '-'; it must not begin with"
+        " '.' or '-'"
     )
 
 
 def check_resume(resume: object) -> Resume:
-    """Return ``resume`` when it is allowed.
+    """Return ``resume`` if it is allowed.
 
     Raises:
-        InvalidArgumentError: when it is not.
+        InvalidArgumentError: it is not.
     """
     return _one_of("resume", resume, RESUMES)
 
 
 def check_forward(forward: object) -> Forward:
-    """Return ``forward`` when it is allowed.
+    """Return ``forward`` if it is allowed.
 
     Raises:
-        InvalidArgumentError: when it is not.
+        InvalidArgumentError: it is not.
     """
     return _one_of("forward", forward, FORWARDS)
 
@@ -140,10 +141,10 @@ OPS = ("mean", "sum", "min", "max", "std", "median", "p99", "stats", "per_rank")
 
 
 def check_op(op: object) -> str | None:
-    """Return ``op`` when it is a reduction or None.
+    """Return ``op`` if it is a reduction or None.
 
     Raises:
-        InvalidArgumentError: for anything else; lists the reductions.
+        InvalidArgumentError: for any other value; lists the reductions.
     """
     if op is None:
         return None

@@ -17,7 +17,7 @@ _FOLDER = re.compile(r"(file:)?(?P<path>[^/:][^:]*)")
 
 
 def storable(text: str) -> str:
-    r"""The text itself, or with what UTF-8 cannot hold written out; an exact ``str`` also for a subclass.
+    r"""Return a text that UTF-8 can encode: other characters are escaped. An exact ``str``, even for a subclass.
 
     Example:
         >>> storable("grüße"), storable(chr(0xDC80))
@@ -27,11 +27,11 @@ def storable(text: str) -> str:
 
 
 def short_part(part: str, given: str | None = None) -> str:
-    """A file or folder name of at most `MAX_PART_BYTES`; a longer one keeps its beginning, its end and a digest.
+    """Shorten a file or folder name to `MAX_PART_BYTES`: keep its beginning and its end, with a digest between.
 
     Args:
         part: The name.
-        given: What the digest is computed from: the name before it was escaped. The name itself by default.
+        given: The name before it was escaped, from which the digest is computed; by default the name itself.
 
     Example:
         >>> short_part("plot.png"), len(short_part("x" * 250 + ".png"))
@@ -40,7 +40,7 @@ def short_part(part: str, given: str | None = None) -> str:
     raw = part.encode("utf-8", "surrogatepass")
     if len(raw) <= MAX_PART_BYTES:
         return part
-    # The end is kept for its suffix, the digest keeps long names apart.
+    # The end keeps the suffix, and the digest keeps long names apart.
     digest = hashlib.sha256((part if given is None else given).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{raw[:120].decode(errors='ignore')}~{digest}~{raw[-40:].decode(errors='ignore')}"
 
@@ -62,10 +62,10 @@ def check_name(name: object) -> str:
 
 
 def absolute_uri(uri: str) -> str:
-    """An address whose path, where it has a relative one, is below the working directory; others as they are.
+    """Return an address with its relative path made absolute; other addresses are returned unchanged.
 
     Args:
-        uri: As MLflow takes it: of a server, of a database, or a folder.
+        uri: An address that MLflow accepts: a server, a database, or a folder.
 
     Example:
         >>> absolute_uri("sqlite:///mlflow.db") == f"sqlite:///{Path.cwd()}/mlflow.db"
