@@ -22,7 +22,7 @@ from ranklog.journal.cursor import Cursor, backends_of, cursor_path, load_cursor
 from ranklog.journal.writer import JournalWriter
 from ranklog.loggers import BackendLogger, LoggersCollection
 from ranklog.model.errors import InvalidArgumentError
-from ranklog.model.identity import identified, identity_of, place_of
+from ranklog.model.identity import identity_of, place_of, with_identities
 from ranklog.model.record import End, Metrics
 from ranklog.model.spec import BackendSpec, Scalar
 from ranklog.view.deliveries import deliveries_of
@@ -33,7 +33,7 @@ def front(backend: str, **options: Scalar) -> BackendSpec:
 
 
 def identity(spec: BackendSpec, **environ: str) -> str:
-    (own,) = identified([spec], environ)
+    (own,) = with_identities([spec], environ)
     return own.id
 
 
@@ -74,7 +74,7 @@ def test_one_place_is_one_identity_however_it_is_said(
     other = msgspec.structs.replace(other, options={name: here(value) for name, value in other.options.items()})
     said = {name: value.format(cwd=tmp_path) for name, value in environ.items()}
     assert identity(one) == identity(other, **said)
-    assert "pw" not in repr(identified([other], said)) + repr(place_of(other, said))
+    assert "pw" not in repr(with_identities([other], said)) + repr(place_of(other, said))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from ranklog.journal.layout import read_facts, segment_name
 from ranklog.journal.reader import Damage
 from ranklog.journal.targets import Target
 from ranklog.model.errors import InvalidArgumentError
-from ranklog.model.identity import has_moved, place_of, settled
+from ranklog.model.identity import has_moved, keep_place, place_of
 from ranklog.model.record import Status
 
 CLOSE_TIMEOUT_S = 60.0
@@ -142,7 +142,7 @@ class Feed:
         target = self.target
         identity = target.own.spec.id if target.own else ""
         self.cursor = load_cursor(self._run_dir, target.index, target.label, identity)
-        self._spec = settled(target.spec, self.cursor.place)
+        self._spec = keep_place(target.spec, self.cursor.place)
         self._place = place_of(self._spec, os.environ)
         if self.cursor.place and has_moved(self.cursor.place, self._place):
             note(self._run_dir, f"{target.label}: the place is new, so the whole run goes there: {self._place}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from ranklog.model.errors import InvalidArgumentError
-from ranklog.model.text import short_part
+from ranklog.model.text import shorten_name
 
 
 def file_name(name: str, suffix: str = "") -> str:
     """A safe relative path for an identifier. The suffix is added where the identifier has none that fits.
 
-    Parts that are too long for a file name are shortened by `short_part`.
+    Parts that are too long for a file name are shortened by `shorten_name`.
 
     Raises:
         InvalidArgumentError: the identifier contains ``..`` or is only a slash.
@@ -26,4 +26,4 @@ def file_name(name: str, suffix: str = "") -> str:
     present = PurePosixPath(parts[-1]).suffix
     if suffix and present != suffix and not (suffix == ".txt" and present[1:].isalpha()):
         parts[-1] += suffix
-    return str(PurePosixPath(*map(short_part, parts)))
+    return str(PurePosixPath(*map(shorten_name, parts)))

@@ -24,7 +24,7 @@ from ranklog.journal import layout, store
 from ranklog.model import content
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError
 from ranklog.model.record import File, Item
-from ranklog.model.text import short_part, storable
+from ranklog.model.text import shorten_name, storable
 from ranklog.values.refusing import wrong_item
 
 READ_AT_ONCE_BYTES = 4 * 1024 * 1024
@@ -76,7 +76,7 @@ def folder_contents(folder: Path) -> tuple[Content, ...]:
 def _member(path: PurePath) -> str:
     """Path of a file in a folder. Escaping a name that is not Unicode makes it longer, perhaps too long."""
     parts = map(storable, path.parts)
-    return "/".join(part if len(part.encode()) <= _LONGEST_NAME else short_part(part) for part in parts)
+    return "/".join(part if len(part.encode()) <= _LONGEST_NAME else shorten_name(part) for part in parts)
 
 
 def ship(

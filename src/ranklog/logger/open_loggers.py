@@ -20,7 +20,7 @@ from ranklog.model.errors import (
     InvalidArgumentError,
     RanklogWarning,
 )
-from ranklog.model.identity import identified
+from ranklog.model.identity import with_identities
 from ranklog.model.record import Event, Status
 from ranklog.model.spec import LogFreq
 from ranklog.model.text import storable
@@ -99,7 +99,7 @@ def open_session(config: SessionConfig, channel: str, rank: int | None) -> Sessi
     # The session brings numpy and threads; a script that only imports ranklog pays for neither.
     from ranklog.pipeline.session import Session
 
-    specs = identified(config.specs, os.environ)
+    specs = with_identities(config.specs, os.environ)
     return Session(msgspec.structs.replace(config, specs=specs, channel=channel), rank)
 
 

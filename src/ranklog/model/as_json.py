@@ -42,19 +42,19 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     return json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
 
 
-def spelled(value: Scalar) -> Scalar:
+def nonfinite_as_text(value: Scalar) -> Scalar:
     """Return a non-finite number as text, other values unchanged. For values that are not part of a column.
 
     Example:
-        >>> spelled(float("-inf")), spelled(0.5)
+        >>> nonfinite_as_text(float("-inf")), nonfinite_as_text(0.5)
         ('-Infinity', 0.5)
     """
     return _NAMES[str(value)] if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def spelled_values(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Return the values of a mapping, each as in `spelled`."""
-    return {name: spelled(value) for name, value in values.items()}
+def nonfinite_values_as_text(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return the values of a mapping, each as in `nonfinite_as_text`."""
+    return {name: nonfinite_as_text(value) for name, value in values.items()}
 
 
 def _split(value: object) -> tuple[Plain, Plain]:

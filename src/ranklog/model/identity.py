@@ -1,9 +1,9 @@
 """Identity of each backend of a run, derived from its name and its place. Pure.
 
 The place is where a backend stores: the options that determine it (`_PLACES`), completed from the environment. When
-logging starts, `identified` writes the identity into each configuration. From then on it is part of the run and never
-changes, whatever the order of backends in a later attempt. Options that only describe (a run name, tags) are not part
-of it, and neither are users and passwords in addresses. Attempts written before identities existed get theirs from
+logging starts, `with_identities` writes the identity into each configuration. From then on it is part of the run and
+never changes, whatever the order of backends in a later attempt. Options that only describe (a run name, tags) are not
+part of it, and neither are users and passwords in addresses. Attempts written before identities existed get theirs from
 their options.
 """
 
@@ -102,7 +102,7 @@ def identity_of(spec: BackendSpec) -> str:
     return spec.id or _digest(spec.backend, place_of(spec))
 
 
-def identified(specs: Sequence[BackendSpec], environ: Mapping[str, str]) -> tuple[BackendSpec, ...]:
+def with_identities(specs: Sequence[BackendSpec], environ: Mapping[str, str]) -> tuple[BackendSpec, ...]:
     """Return configurations with their identities, completed from the environment of training.
 
     Raises:
@@ -123,7 +123,7 @@ def identified(specs: Sequence[BackendSpec], environ: Mapping[str, str]) -> tupl
 
 
 def _settings(spec: BackendSpec, environ: Mapping[str, str]) -> dict[str, Scalar]:
-    """Return the options to store with the run, because the delivering process has another directory and environment."""
+    """Return the options to store with the run: the delivering process has another directory and environment."""
     settings: dict[str, Scalar] = {}
     if isinstance(savedir := spec.options.get("savedir"), str):
         settings["savedir"] = str(Path(savedir).absolute())
@@ -162,7 +162,7 @@ def has_moved(before: Place, now: Place) -> bool:
     return any(before.get(name) != value for name, value in now.items())
 
 
-def settled(spec: BackendSpec, place: Place) -> BackendSpec:
+def keep_place(spec: BackendSpec, place: Place) -> BackendSpec:
     """Fix a configuration to the place where it first stored, if its options leave that open (only MLflow's do)."""
     uri = place.get("tracking_uri")
     if spec.backend != "mlflow" or spec.options.get("tracking_uri") or not uri:

@@ -28,11 +28,11 @@ RESUMES: tuple[Resume, ...] = ("allow", "must", "never")
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
-def identity(value: object) -> tuple[str, str]:
+def distinct_key(value: object) -> tuple[str, str]:
     """Return a key that distinguishes values that Python considers equal, such as 1, 1.0 and True.
 
     Example:
-        >>> len({identity(value) for value in (1, 1.0, True, float("nan"), float("nan"))})
+        >>> len({distinct_key(value) for value in (1, 1.0, True, float("nan"), float("nan"))})
         4
     """
     return type(value).__name__, repr(value)

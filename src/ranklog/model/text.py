@@ -26,7 +26,7 @@ def storable(text: str) -> str:
     return str.encode(text, "utf-8", "backslashreplace").decode()
 
 
-def short_part(part: str, given: str | None = None) -> str:
+def shorten_name(part: str, given: str | None = None) -> str:
     """Shorten a file or folder name to `MAX_PART_BYTES`: keep its beginning and its end, with a digest between.
 
     Args:
@@ -34,7 +34,7 @@ def short_part(part: str, given: str | None = None) -> str:
         given: The name before it was escaped, from which the digest is computed; by default the name itself.
 
     Example:
-        >>> short_part("plot.png"), len(short_part("x" * 250 + ".png"))
+        >>> shorten_name("plot.png"), len(shorten_name("x" * 250 + ".png"))
         ('plot.png', 178)
     """
     raw = part.encode("utf-8", "surrogatepass")

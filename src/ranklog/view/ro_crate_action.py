@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ranklog.backends.shared.owner import owner_of, program_of
-from ranklog.model.as_json import spelled
+from ranklog.model.as_json import nonfinite_as_text
 from ranklog.model.facts import facts_of
 from ranklog.view.query import RunView
 
@@ -100,7 +100,7 @@ def _properties(add: Add, prefix: str, values: Mapping[str, Any]) -> list[Any]:
             f"#{prefix}-{quote(name, safe='')}",
             "PropertyValue",
             name=name,
-            value="null" if value is None else spelled(value),
+            value="null" if value is None else nonfinite_as_text(value),
         )
         for name, value in values.items()
     ]

@@ -41,7 +41,7 @@ from ranklog.backends.shared.history import earlier_entries
 from ranklog.backends.shared.item_files import ItemFiles
 from ranklog.backends.shared.run_facts import Marks
 from ranklog.journal.layout import make_private_dir, write_private
-from ranklog.model.as_json import spelled_values
+from ranklog.model.as_json import nonfinite_values_as_text
 from ranklog.model.record import Attempt, End, Entry, Event, Item, Metrics, Status
 from ranklog.model.spec import Scalar
 
@@ -198,7 +198,7 @@ class CsvBackend:
         if self._wide_left_out:
             told["metrics_wide"] = f"not written: more than {MOST_VALUES} values, use {METRICS}"
         self._write("run.json", told | self._marks.facts())
-        self._write("params.json", spelled_values(self._marks.params))
+        self._write("params.json", nonfinite_values_as_text(self._marks.params))
 
     def _write(self, name: str, values: dict[str, Scalar]) -> None:
         content = msgspec.json.format(msgspec.json.encode(values)) + b"\n"

@@ -44,7 +44,7 @@ from ranklog.backends.mlflow.times import Times
 from ranklog.backends.mlflow.trouble import is_too_large, try_each
 from ranklog.backends.shared.history import earlier_entries
 from ranklog.backends.shared.run_facts import Coverages, Superseded
-from ranklog.model.as_json import spelled_values
+from ranklog.model.as_json import nonfinite_values_as_text
 from ranklog.model.facts import JobFacts, facts_of
 from ranklog.model.record import Attempt, Entry, Event, File, Item, MetricInfo, Metrics, Params, Status
 from ranklog.model.spec import Scalar
@@ -281,7 +281,7 @@ class MlflowBackend:
             self._run.params.update({param.key: param.value for param in batch})
         self._run.set_tags(tags)
         if whole:
-            content = msgspec.json.format(msgspec.json.encode(spelled_values(self._params)))
+            content = msgspec.json.format(msgspec.json.encode(nonfinite_values_as_text(self._params)))
             self._items.upload([File("params.json", len(content), "", content)])
 
 

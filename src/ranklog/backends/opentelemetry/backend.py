@@ -25,7 +25,7 @@ from ranklog.backends.shared.history import earlier_entries
 from ranklog.backends.shared.item_files import ItemFiles
 from ranklog.backends.shared.run_facts import Marks
 from ranklog.journal.layout import make_private_dir, write_private
-from ranklog.model.as_json import spelled_values
+from ranklog.model.as_json import nonfinite_values_as_text
 from ranklog.model.errors import MissingExtraError
 from ranklog.model.record import Attempt, Entry, Item, MetricInfo, Metrics, RunFacts, Status
 
@@ -276,7 +276,7 @@ class OpenTelemetryBackend:
     def _write_facts(self, status: str) -> None:
         facts = self._context.facts
         told: dict[str, Any] = {"run_id": facts.run_id, "experiment": facts.experiment, "status": status}
-        told |= {"params": spelled_values(self._marks.params), **self._marks.facts()}
+        told |= {"params": nonfinite_values_as_text(self._marks.params), **self._marks.facts()}
         content = msgspec.json.format(msgspec.json.encode(told)) + b"\n"
         if content != self._written:
             write_private(self._folder / "run.json", content)

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ranklog.backends.shared.escape import escape
-from ranklog.model.spec import Scalar, identity
+from ranklog.model.spec import Scalar, distinct_key
 
 NAMESPACE = "urn:ranklog:prov#"
 """Of the attributes and types that are ours; an address on the web would promise a page there."""
@@ -98,7 +98,7 @@ class Terms:
                 found.append((name, _plain(value)))
             elif value is not None:
                 # Python calls 1, 1.0 and True equal; PROV has three types for them.
-                found += [(name, _plain(each)) for each in {identity(each): each for each in value}.values()]
+                found += [(name, _plain(each)) for each in {distinct_key(each): each for each in value}.values()]
         return found
 
 

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from ranklog.backends.shared.escape import escape, escape_char
 from ranklog.model.content import FOLDER
 from ranklog.model.record import Item
-from ranklog.model.text import short_part
+from ranklog.model.text import shorten_name
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff\\:*?"<>|#%]')
 
@@ -44,7 +44,7 @@ def _safe_part(part: str) -> str:
     if part == "..":
         return escape_char(".") * 2
     safe = escape(part, _UNSAFE)
-    return short_part(safe, part)
+    return shorten_name(safe, part)
 
 
 class ArtifactPaths:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from ranklog.journal.superseded import Rewinds
 from ranklog.model.facts import JobFacts, facts_of
 from ranklog.model.record import Attempt, Coverage, End, Entry, Event, MetricInfo, Metrics, Params
-from ranklog.model.spec import Scalar, identity
+from ranklog.model.spec import Scalar, distinct_key
 
 
 class Coverages:
@@ -135,7 +135,7 @@ class Marks:
     def _take_params(self, values: dict[str, Scalar]) -> None:
         for name, value in values.items():
             before = self.params.get(name, value)
-            if identity(before) != identity(value):
+            if distinct_key(before) != distinct_key(value):
                 key = f"ranklog.changed.{name}"
                 said = self._facts.get(key, f"{before}")
                 self._facts[key] = f"{said}; {value} in attempt {self.attempt}"

@@ -22,7 +22,7 @@ from ranklog.backends.trackio.store import Row, TrackioStore, clock, explained, 
 from ranklog.model.errors import MissingExtraError
 from ranklog.model.kinds import LOAD
 from ranklog.model.record import Attempt, Entry, Event, Item, Metrics, Status
-from ranklog.model.spec import Scalar, identity
+from ranklog.model.spec import Scalar, distinct_key
 
 _LEVELS = {"warning": "warn"}
 _MARK = "metrics"
@@ -209,7 +209,7 @@ class TrackioBackend:
             "_Created": clock(facts.created_ns),
             "_Group": facts.group or None,
         }
-        identities = {name: identity(value) for name, value in told.items()}
+        identities = {name: distinct_key(value) for name, value in told.items()}
         if identities == self._told:
             return
         card: dict[str, Any] = {
