@@ -1,4 +1,4 @@
-"""The ports through which ranks talk: a `Strategy` finds this process's place and opens a `World`.
+"""The ports through which ranks communicate: a `Strategy` finds this process's place and opens a `World`.
 
 Collectives move flat float64 buffers and bytes; they know nothing about records. Every rank makes the same calls in
 the same order, from one thread per world. Each call blocks for at most about its ``timeout_s``. Any failure raises

@@ -119,8 +119,8 @@ def shared_run_dir(run_dir: Path, place: Place) -> Path:
     """
     if not (run_dir / FACTS).exists():
         raise RanklogError(
-            f"{place}: the run directory {run_dir} is not there: savedir must be on a file system that all ranks "
-            "share, where others than rank 0 log files"
+            f"{place}: the run directory {run_dir} is not there: if ranks other than 0 log files, savedir must be on a"
+            " file system that all ranks share"
         )
     return run_dir
 

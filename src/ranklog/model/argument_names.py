@@ -18,7 +18,7 @@ def named_arguments(
     """Make unknown keyword arguments of a function an `InvalidArgumentError` that suggests the right name.
 
     Args:
-        kind: The `TypedDict` of the function's ``**`` argument; None where it has none.
+        kind: The `TypedDict` of the function's ``**`` argument; None if it has none.
         hint: Returns advice for a name that belongs elsewhere.
     """
 
@@ -52,7 +52,7 @@ def explicit_arguments(function: Callable[..., object]) -> list[str]:
 
 
 def closest(name: str, allowed: Iterable[str]) -> str | None:
-    """Return the allowed name that is most similar to another one; None where none is similar.
+    """Return the allowed name that is most similar to another one; None if none is similar.
 
     Example:
         >>> closest("project", ["savedir", "project_name"]), closest("uri", ["tracking_uri"]), closest("x", ["savedir"])

@@ -31,12 +31,12 @@ class Kind(msgspec.Struct, frozen=True):
         accepts: What an item may be, in words, for error messages and the reference.
         waits: What the call waits for, in words; empty for nothing.
         encoder: Name of the `ranklog.abc.Encoder` of one item.
-        lists: Name of the function that splits a list of items; None where a list is one item.
-        options: Keyword arguments that `log` takes for this kind, beside `context`.
-        room: Name of the `ranklog.abc.Room` that takes the calls; None where the logger keeps them.
+        lists: Name of the function that splits a list of items; None if a list is one item.
+        options: Keyword arguments that `log` takes for this kind, in addition to `context`.
+        room: Name of the `ranklog.abc.Room` that takes the calls; None if the logger keeps them.
         measures: Name of the function that measures, in the call, the value of a metric.
         reduces: Whether ``reduce=`` is allowed.
-        becomes: Kind of the records that reach backends, where it is another one.
+        becomes: Kind of the records that reach backends, if it is another one.
         steps: Whether calls without ``step=`` are counted.
         nameless: Whether the identifier may be None; the kind's own name is taken then.
         on_every_rank: Whether every rank takes part, also those that ``log_on_workers`` leaves out.
@@ -175,7 +175,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "graph",
             "a torch.nn.Module: traced with input_example, or else at its next forward",
-            "a forward pass, where input_example is given",
+            "a forward pass, if input_example is given",
             options=(options.INPUT_EXAMPLE,),
             room="ranklog.observe.graph:take",
         ),

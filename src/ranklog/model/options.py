@@ -1,4 +1,4 @@
-"""Options of kinds: the keyword arguments that `log` takes beside its own, as data."""
+"""Options of kinds: the keyword arguments that `log` takes in addition to its own, as data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Option(msgspec.Struct, frozen=True):
         type: How the value is read. ``"any"``: as it is. ``"text"``: its text. ``"name"``: a str that is not empty.
             ``"number"``, ``"whole"``: one number of any type. ``"seconds"``: a number, or a timedelta. ``"choice"``:
             one of `choices`. ``"level"``: one of `LEVELS`, also as ``wandb.AlertLevel``. ``"flag"``: its truth value.
-        default: Value where a call leaves it out. Where it is None, a call may give None as well.
+        default: Value if a call leaves it out. If it is None, a call may also give None.
         takes: Allowed numbers, in words, for error messages.
         low: Smallest allowed number.
         high: Largest allowed number.
@@ -41,7 +41,7 @@ class Option(msgspec.Struct, frozen=True):
 
     @property
     def shown(self) -> str:
-        """The option as the reference shows it: with its default, where it has one.
+        """The option as the reference shows it: with its default, if it has one.
 
         Example:
             >>> Option("fps", "number", 4.0).shown, Option("caption", "text").shown

@@ -1,4 +1,4 @@
-"""Handles a broken communicator: this rank goes on without the others.
+"""Handle a broken communicator: this rank continues without the others.
 
 Rank 0 writes its own values, with their coverage marked. With several ranks, every rank also keeps its rows and records
 for a later merge (see `ranklog.reduce.spill.merge`). Rows and records that may have arrived in the round that failed
@@ -84,7 +84,7 @@ class Breakdown:
         self._buffer.drop(len(rows))
 
     def step(self) -> None:
-        """Reduce the closed rows of this rank alone where it may write, and keep them for a later merge."""
+        """Reduce the closed rows of this rank alone if it may write, and keep them for a later merge."""
         self._outgoing.collect()
         rows = self._buffer.closed(self._buffer.closed_count)
         if rows:

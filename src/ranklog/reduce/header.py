@@ -14,10 +14,10 @@ from ranklog.reduce.handshake import PROTOCOL
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What one rank contributes.
+    """The header of one rank.
 
     Attributes:
-        rows: Its closed rows.
+        rows: Number of its closed rows.
         closing: Whether it is closing.
         bytes_waiting: Bytes of ready-made records that it still has to send.
         age_s: Age of its oldest closed row.

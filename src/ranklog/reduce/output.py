@@ -1,4 +1,4 @@
-"""Collects the records of a round on each rank, and counts the values that cannot become records.
+"""Collect the records of a round on each rank, and counts the values that cannot become records.
 
 `RoundOutput` takes reduced values and encoded records. A value that cannot become a record takes no other with it, and
 rank 0 reports the first cause. `Outgoing` turns this rank's own values and records into messages for rank 0. For the
@@ -40,7 +40,7 @@ class RoundOutput:
         """Make records of reduced values; if that fails, one group at a time, so only the faulty one is lost."""
         try:
             self.records += self._maker.make(groups, states)
-        except Exception as error:  # whatever the values are, the reducer thread must go on
+        except Exception as error:  # the reducer thread must survive any value
             if len(groups) == 1:
                 self.lose(len(groups[0].names), error)
                 return

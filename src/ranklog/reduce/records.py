@@ -1,4 +1,4 @@
-"""Turns reduced states into records: metrics with their coverage, and one warning per name at its first NaN.
+"""Turn reduced states into records: metrics with their coverage, and one warning per name at its first NaN.
 
 A `RecordMaker` only remembers the names it has warned about. For the thread that runs the rounds.
 """

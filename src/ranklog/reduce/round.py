@@ -1,4 +1,4 @@
-"""Runs rounds: every rank's reducer thread takes part, and rank 0 receives the records.
+"""Run rounds: every rank's reducer thread takes part, and rank 0 receives the records.
 
 In: a `Buffer` and a `World`. Out: records, on rank 0. In each round the ranks first agree on a small header. If all
 ranks hold the same rows, they take the fused path; otherwise the gathered path. Then ready-made records travel to

@@ -1,4 +1,4 @@
-"""Sends ready-made records from every rank to rank 0, as bounded chunks of one byte stream per rank.
+"""Send ready-made records from every rank to rank 0, as bounded chunks of one byte stream per rank.
 
 A record travels as its length followed by its msgpack. A chunk holds as many bytes of the next records as fit, so a
 record of any size takes many rounds but never one large message. `SendQueue` is the sending side: any thread may call
@@ -47,7 +47,7 @@ class SendQueue:
         self._lock = threading.Lock()
         self._frames: deque[bytes] = deque()
         self._sent: list[bytes] = []  # in the last chunks; the next round tells whether they arrived
-        self._serial = 0  # of the first of `_sent`, or of `_frames` where that is empty
+        self._serial = 0  # of the first of `_sent`, or of `_frames` if that is empty
         self._done = 0  # bytes of the first frame that are sent
         self._in_chunk = 0
         self.bytes_waiting = 0

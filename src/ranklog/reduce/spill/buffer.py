@@ -1,4 +1,4 @@
-"""Writes what a rank can no longer send to its spill file: rows, ready-made records and partial states.
+"""Write the values that a rank can no longer send to its spill file: rows, ready-made records and partial states.
 
 In: what the rounds hold when the communicator breaks, and what is logged afterwards. Out: packets for a
 `ranklog.abc.SpillStore`. Anything that cannot be kept is counted. For the thread that runs the rounds.

@@ -1,4 +1,4 @@
-"""Merges spill files into records. Pure.
+"""Merge spill files into records. Pure.
 
 `Spills` reads the spill files of all ranks. A value is merged from all ranks that had it, as a round would have done,
 and corrects what was written without them. Rows and records in doubt are left out if rank 0's file or the journal has
