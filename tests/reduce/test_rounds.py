@@ -726,7 +726,7 @@ def test_what_a_round_that_hangs_had_reduced_is_written_when_it_is_abandoned() -
     hangs, go_on = threading.Event(), threading.Event()
 
     def hang(call: str) -> None:
-        if call == "all_gather":  # of the mail, after the values
+        if call == "all_gather":  # of ready-made records, after the values
             hangs.set()
             go_on.wait(120)
 
@@ -736,10 +736,13 @@ def test_what_a_round_that_hangs_had_reduced_is_written_when_it_is_abandoned() -
         thread.start()
     assert hangs.wait(120)
     log(buffers[0], 1, loss=2.0)
-    written = [r for r in rounds[0].abandon("the time is over") if isinstance(r, Metrics)]
+    records = rounds[0].abandon("the time is over")
+    written = [r for r in records if isinstance(r, Metrics)]
     go_on.set()
     for thread in threads:
         thread.join(120)
+    (event,) = [r for r in records if isinstance(r, Event)]
+    assert "the time is over" in event.text
     assert [(r.step, r.values, r.coverage) for r in written] == [
         (0, {"loss": 0.5}, Coverage(2, 2, 2)),
         (1, {"loss": 2.0}, Coverage(1, 2, 1)),
