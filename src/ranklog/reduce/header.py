@@ -21,7 +21,7 @@ class Header(msgspec.Struct, frozen=True):
         closing: Whether it is closing.
         bytes_waiting: Bytes of ready-made records that it still has to send.
         age_s: Age of its oldest closed row.
-        wanted: Last round about which this rank asks whether rank 0's disk has it; 0 for none.
+        wanted: Last round for which this rank wants to know whether rank 0's disk has it; 0 for none.
         confirmed: On rank 0: last round that its disk has.
         refused: On rank 0: last round that its disk has refused.
     """
@@ -45,7 +45,7 @@ class Agreed(msgspec.Struct, frozen=True):
         any_closing: Whether at least one rank is closing.
         bytes_waiting: Bytes of ready-made records on the rank that has the most.
         age_s: Age of the oldest closed row.
-        wanted: The last round about which a rank asks.
+        wanted: Last round for which any rank wants to know this.
         confirmed: Last round that rank 0's disk has.
         refused: Last round that rank 0's disk has refused.
     """
@@ -62,12 +62,12 @@ class Agreed(msgspec.Struct, frozen=True):
 
     @property
     def unanswered(self) -> bool:
-        """Whether a rank asks about a round of which rank 0 does not know yet."""
+        """Whether a rank wants to know about a round whose result rank 0 does not have yet."""
         return self.wanted > max(self.confirmed, self.refused)
 
 
 NO_ROUND = Agreed(0, 0, False, False, 0, 0.0, 0, 0, 0)
-"""Before the first round."""
+"""Header before the first round."""
 
 
 def agree_header(own: Header, calls: Deadline) -> Agreed:

@@ -60,7 +60,7 @@ class Rounds:
         run_id: The run's id, known on every rank after the first round.
         cost_s: Duration of the last round, counted from the moment when all ranks had come.
         number: Rounds that all ranks have begun, equal on all ranks.
-        wanted: Last round about which this rank asks whether rank 0's disk has it; set before `step`.
+        wanted: Last round for which this rank wants to know whether rank 0's disk has it; set before `step`.
         agreed: Header of the last round.
         finished: Whether all ranks are closing and nothing is pending anywhere; set in the same round on all.
         failed: Why the rounds ended early; None while they work.
@@ -127,7 +127,7 @@ class Rounds:
         self._closing = True
 
     def confirm(self, number: int, *, kept: bool) -> None:
-        """On rank 0: the disk has, or has refused, the records up to a round. The next round says so to all ranks."""
+        """On rank 0, note that the disk has (or has refused) the records up to a round; the next round tells all ranks."""
         if kept:
             self._confirmed = max(self._confirmed, number)
         else:

@@ -77,7 +77,7 @@ class AdaptedStrategy:
             return None
 
     def ready(self) -> bool:
-        """Whether the object knows its rank and its runtime is initialised."""
+        """Return whether the object knows its rank and its runtime is initialised."""
         reported = self._reported()
         return reported is not None and (reported.world_size == 1 or self._runtime.ready())
 

@@ -61,7 +61,7 @@ class AutoStrategy:
         return with_given_rank(found, self.rank, detected=found.launcher != "single")
 
     def ready(self) -> bool:
-        """Whether a runtime that connects ranks is initialised."""
+        """Return whether a runtime that connects ranks is initialised."""
         return self._chosen() is not None
 
     def prepare(self) -> None:

@@ -104,7 +104,7 @@ class HorovodStrategy(msgspec.Struct, frozen=True):
         return with_given_rank(found, self.rank, detected=reported is not None or found.launcher != "single")
 
     def ready(self) -> bool:
-        """Whether Horovod is initialised."""
+        """Return whether Horovod is initialised."""
         return initialised_frontend() is not None
 
     @property

@@ -74,7 +74,7 @@ def _find(strategy: Any, rank: int | None) -> Strategy:
 
 
 def _alone() -> bool:
-    """Whether neither a group nor the launcher connects this process to others."""
+    """Return whether neither a group nor the launcher connects this process to others."""
     if is_forced_single(os.environ):
         return True
     return initialised_place() is None and AutoStrategy().place().world_size == 1

@@ -107,11 +107,11 @@ class Spills:
         return RecordMaker().make(corrected, states)
 
     def _has(self, rank: int, row: RowReport, reduced: Mapping[Key, int]) -> bool:
-        """Whether a row in doubt was reduced. A round reduces all names of a row or none."""
+        """Return whether a row in doubt was reduced. A round reduces all names of a row or none."""
         return all((rank, key) in self._held or reduced.get(key, 0) == self._size for key in _keys(row))
 
     def _known(self, item: Ready, origin: Sequence[Sequence[SpillRows]]) -> bool:
-        """Whether the journal already has this value as it would be merged."""
+        """Return whether the journal already has this value as it would be merged."""
         holders = [origin[rank][index] for rank, index in item.holders]
         together = len(holders) == 1 or not any(holder.alone for holder in holders)
         return together and all(holder.written for holder in holders) and len(item.answered) <= len(holders)

@@ -119,7 +119,7 @@ class MpiStrategy:
             _make_private(mpi)
 
     def ready(self) -> bool:
-        """Whether MPI is initialised."""
+        """Return whether MPI is initialised."""
         return initialised_mpi() is not None
 
     @property

@@ -75,7 +75,7 @@ def launcher_outside_container(environ: Mapping[str, str] = os.environ, proc: Pa
 
 
 def _at_terminal(proc: Path) -> bool:
-    """Whether this process has a terminal. Only ``srun --pty`` gives one, and its shell is a single process."""
+    """Return whether this process has a terminal. Only ``srun --pty`` gives one, and its shell is a single process."""
     return _stat(proc / "self")[4] != "0"
 
 

@@ -55,7 +55,7 @@ def detect_place(environ: Environ) -> Place:
 
 
 def is_forced_single(environ: Environ) -> bool:
-    """Whether the user declared this a single process, regardless of the launcher."""
+    """Return whether the user declared this a single process, regardless of the launcher."""
     return environ.get(STRATEGY_VARIABLE, "").strip() == "single"
 
 

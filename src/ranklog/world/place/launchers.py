@@ -22,7 +22,7 @@ _WHOLE_NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 def is_set(environ: Environ, name: str) -> bool:
-    """Whether a variable is set and not empty. ``export RANK=$NOT_SET`` leaves an empty one behind."""
+    """Return whether a variable is set and not empty. ``export RANK=$NOT_SET`` leaves an empty one behind."""
     return bool(environ.get(name, "").strip())
 
 
@@ -58,7 +58,7 @@ def _at_terminal(environ: Environ) -> bool:
 
 
 def _in_slurm_step(environ: Environ) -> bool:
-    """Whether a Slurm step set the variables. The body of a batch script has SLURM_PROCID=0 but no step."""
+    """Return whether a Slurm step set the variables. The body of a batch script has SLURM_PROCID=0 but no step."""
     step = number(environ, "SLURM_STEP_ID")
     if step is None:
         return number(environ, "SLURM_PROCID") != 0
@@ -76,7 +76,7 @@ def _hydra_started(environ: Environ) -> bool:
 
 
 def _pals_started(environ: Environ) -> bool:
-    """Whether PALS set the variables. Under srun, Cray's plugin sets PALS_RANKID."""
+    """Return whether PALS set the variables. Under srun, Cray's plugin sets PALS_RANKID."""
     return is_set(environ, "PALS_RANKID") and _outside_slurm_step(environ)
 
 

@@ -38,7 +38,7 @@ _actors_lock = threading.Lock()
 
 
 def in_ray_worker() -> bool:
-    """Whether Ray started this process, to execute tasks or an actor. Imports nothing.
+    """Return whether Ray started this process, to execute tasks or an actor. Imports nothing.
 
     Such a process inherits its variables from the process that started the node's daemon. A launcher's rank in them is
     that of the daemon.
@@ -128,7 +128,7 @@ class RayStrategy(msgspec.Struct, frozen=True):
         return with_given_rank(found, self.rank, detected=train is not None or found.launcher != "single")
 
     def ready(self) -> bool:
-        """Whether this is a worker of a trainer with several workers."""
+        """Return whether this is a worker of a trainer with several workers."""
         return initialised_place() is not None
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:

@@ -31,7 +31,7 @@ class DeepSpeedStrategy(msgspec.Struct, frozen=True):
         return TorchStrategy(self.rank).place()
 
     def ready(self) -> bool:
-        """Whether DeepSpeed or the program has initialised torch.distributed."""
+        """Return whether DeepSpeed or the program has initialised torch.distributed."""
         return TorchStrategy(self.rank).ready()
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:

@@ -75,7 +75,7 @@ class TorchStrategy(msgspec.Struct, frozen=True):
         return with_given_rank(found, self.rank, detected=group is not None or found.launcher != "single")
 
     def ready(self) -> bool:
-        """Whether torch.distributed is initialised."""
+        """Return whether torch.distributed is initialised."""
         return initialised_group() is not None
 
     def connect(self, *, channel: str, timeout_s: float, stop: threading.Event | None = None) -> World:
