@@ -1,4 +1,4 @@
-"""Whatever call on the journal fails: what a sync acknowledged is read once, and no file of the program is touched."""
+"""Whichever call on the journal fails, synced records are read once, and no file of the program is touched."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def in_folder(check: Callable[[Path], None]) -> None:
     outage=st.sets(st.sampled_from(CALLS)),
 )
 @settings(max_examples=150, deadline=None)
-def test_once_the_disk_is_well_everything_is_there_once_and_in_order(fates, ops, outage) -> None:
+def test_once_the_disk_works_everything_is_there_once_and_in_order(fates, ops, outage) -> None:
     def check(folder: Path) -> None:
         script = Script(fates, frozenset(outage))
         journal = play(folder, script, ops)

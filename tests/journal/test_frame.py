@@ -1,4 +1,4 @@
-"""Frames: what goes in comes out; any other bytes are damage or unfinished, never an exception."""
+"""Frames return the records that went in; any other bytes are damaged or incomplete, never an exception."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_random_bytes_are_never_a_frame_and_never_raise(data, offset):
     assert not isinstance(decode_frame(MAGIC + data), Frame)
 
 
-def test_a_length_above_the_limit_is_damage_not_a_wish_for_memory():
+def test_a_length_above_the_limit_is_damage_and_allocates_nothing():
     header = bytearray(encode_frame([], 0)[:HEADER_BYTES])
     header[4:8] = (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "little")
     result = decode_frame(bytes(header))

@@ -67,7 +67,7 @@ def test_a_source_that_cannot_be_read_leaves_nothing_behind(tmp_path):
 
 
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "", "A" * 64, "0" * 63, "0" * 65, "0" * 64 + "\n"])
-def test_a_digest_that_is_none_never_becomes_a_path(tmp_path, digest):
+def test_an_invalid_digest_never_becomes_a_path(tmp_path, digest):
     with pytest.raises(ValueError, match="not a SHA-256"):
         blob_path(tmp_path, digest)
 

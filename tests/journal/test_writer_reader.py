@@ -1,4 +1,4 @@
-"""The journal as a whole: what was appended is read back, whatever happens to writer, disk and file."""
+"""The journal as a whole: appended records are read back, whatever happens to writer, disk and file."""
 
 from __future__ import annotations
 
@@ -346,7 +346,7 @@ def test_frames_are_bounded_by_bytes_so_that_many_large_records_fit_and_one_beyo
     [metrics(*range(2, 50)), metrics(*range(100, 150)), metrics(100)],
     ids=["the same records and more", "other records", "fewer records"],
 )
-def test_a_reader_in_the_midst_of_a_frame_that_the_writer_takes_back_reads_what_came_instead(tmp_path, instead):
+def test_a_reader_inside_a_frame_that_the_writer_removes_reads_its_replacement(tmp_path, instead):
     first = encode_frame(metrics(0, 1), 0)
     taken_back = encode_frame(metrics(*range(2, 40)), 2)
     reader = write_segment(tmp_path, first + taken_back[: len(taken_back) // 2])
@@ -462,7 +462,7 @@ def test_a_repeat_that_a_kill_left_unfinished_hides_neither_the_end_nor_an_ordin
     assert steps_of(tmp_path / "run-a") == [1, 2, 3]
 
 
-def test_a_reader_goes_back_when_the_writer_took_back_a_segment_that_was_not_confirmed(start_attempt, tmp_path):
+def test_a_reader_goes_back_when_the_writer_removed_an_unconfirmed_segment(start_attempt, tmp_path):
     writer = start_attempt()
     writer.append(metrics(1, 2))
     reader = JournalReader(tmp_path / "run-a")

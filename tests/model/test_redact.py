@@ -1,4 +1,4 @@
-"""Secrets in URLs and command lines do not reach what is stored."""
+"""Secrets in URLs and command lines are never stored."""
 
 from __future__ import annotations
 

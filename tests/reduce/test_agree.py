@@ -1,4 +1,4 @@
-"""Which keys are ready when ranks hold different ones."""
+"""Keys become ready under fixed rules when ranks hold different ones."""
 
 import itertools
 
@@ -64,7 +64,7 @@ def test_a_closing_rank_has_answered() -> None:
     assert set(ready) == {("b", 5)}
 
 
-def test_stages_with_metrics_of_their_own_do_not_wait_for_each_other() -> None:
+def test_stages_with_separate_metrics_do_not_wait_for_each_other() -> None:
     ready, memory = decide(report([("a", 0), ("a", 1)]), report([("b", 0)]))
     assert set(ready) == {("a", 0), ("b", 0)}
     ready, _ = decide(report([("a", 1), ("a", 2)], start=1), report([("b", 1)], start=1), memory=memory)

@@ -1,4 +1,4 @@
-"""Reduction over real processes with torch.distributed, next to the user's own all_reduces."""
+"""Reduction over real processes with torch.distributed, next to the user's all_reduces."""
 
 from pathlib import Path
 

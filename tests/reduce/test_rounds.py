@@ -1,4 +1,4 @@
-"""What rank 0 writes after several ranks have logged: every case with 2, 3 and 4 ranks in threads."""
+"""Records on rank 0 after several ranks have logged: every case with 2, 3 and 4 ranks in threads."""
 
 import math
 import threading
@@ -114,7 +114,7 @@ def test_quantiles_of_names_in_different_order_are_not_mixed(size: int) -> None:
 
 
 @sizes
-def test_quantiles_do_not_depend_on_how_ranks_tell_each_other(size: int) -> None:
+def test_quantiles_do_not_depend_on_the_path_of_the_round(size: int) -> None:
     """The same samples with equal names everywhere, and with a name of one rank's own that has all rows gathered."""
 
     def job_of(extra: bool) -> dict[str, dict[int, float]]:
@@ -147,7 +147,7 @@ def test_quantiles_of_many_names_travel_in_vectors_of_bounded_length(monkeypatch
     assert 5_000 < max(lengths) <= 10_000
 
 
-def test_bins_that_cannot_be_read_leave_rank_0_to_go_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_unreadable_bins_rank_0_continues_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ranklog.reduce.sketch.Bins.encode", lambda bins: b"short")
     buffers, rounds = job(2)
     for rank, buffer in enumerate(buffers):
@@ -348,7 +348,7 @@ def test_nan_is_left_out_and_named_once(size: int) -> None:
 
 
 @sizes
-def test_per_rank_values_and_mail_reach_rank_0(size: int) -> None:
+def test_per_rank_values_and_posted_records_reach_rank_0(size: int) -> None:
     def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
         for step in range(3):
             log(buffer, step, op="per_rank", t=float(rank))
@@ -377,7 +377,7 @@ def test_a_record_that_cannot_be_encoded_takes_no_other_with_it(size: int) -> No
 
 
 @pytest.mark.parametrize("limit_bytes", [1, 7, 100])
-def test_large_mail_arrives_in_order_over_several_rounds(monkeypatch: pytest.MonkeyPatch, limit_bytes: int) -> None:
+def test_large_records_arrive_in_order_over_several_rounds(monkeypatch: pytest.MonkeyPatch, limit_bytes: int) -> None:
     monkeypatch.setattr("ranklog.reduce.round.CHUNK_BYTES", limit_bytes)
 
     def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
@@ -461,7 +461,7 @@ def test_loggers_of_different_runs_are_not_mixed() -> None:
         assert "run 'run-0' on rank 0, 'run-1' on rank 1" in each.failed
 
 
-def test_rank_0_goes_on_alone_when_another_rank_is_gone() -> None:
+def test_rank_0_continues_alone_when_another_rank_is_gone() -> None:
     buffers, rounds = job(3)
     for rank in range(3):
         log(buffers[rank], 0, loss=float(rank))
@@ -503,7 +503,7 @@ def test_without_a_communicator_rank_0_writes_its_own_and_others_count_what_they
         assert all(r.coverage == Coverage(1, 2, 1) for r in records)
 
 
-def test_one_process_reduces_by_itself() -> None:
+def test_one_process_reduces_its_own_values() -> None:
     buffer = Buffer()
     rounds = Rounds(SingleWorld(), buffer, run_id="run-a")
     log(buffer, 0, loss=1.0)
@@ -515,7 +515,7 @@ def test_one_process_reduces_by_itself() -> None:
     assert rounds.finished
 
 
-def test_a_value_of_its_own_that_comes_just_before_closing_is_sent() -> None:
+def test_a_per_rank_value_just_before_closing_is_sent() -> None:
     _, rounds = job(2)
 
     class Late(Buffer):
@@ -587,7 +587,7 @@ def test_one_large_record_travels_in_bounded_messages_between_small_ones(monkeyp
     assert not any(r.records_pending for r in rounds)
 
 
-def test_mail_is_pending_until_the_round_that_carries_it_is_over() -> None:
+def test_a_posted_record_is_pending_until_the_round_that_carries_it_is_over() -> None:
     _, rounds, worlds = watched_job(2)
     seen: list[bool] = []
     for rank in (0, 1):
@@ -644,7 +644,7 @@ def test_the_wait_for_a_late_rank_takes_no_time_from_the_rest_of_the_round() -> 
 
 
 @pytest.mark.parametrize("error", [RuntimeWarning("overflow"), ValueError("odd"), MemoryError(), KeyError("x")])
-def test_any_error_in_a_round_leaves_rank_0_to_go_on_alone(error: Exception) -> None:
+def test_after_any_error_in_a_round_rank_0_continues_alone(error: Exception) -> None:
     buffers, rounds, worlds = watched_job(2)
     step_all(rounds)
     for buffer in buffers:
@@ -716,7 +716,7 @@ def test_values_that_overflow_do_not_end_the_rounds_where_warnings_are_errors() 
     assert {m.op for m in out.records if isinstance(m, Metrics)} == {"sum", "mean", "std", "stats", "median", "p99"}
 
 
-def test_what_a_round_that_hangs_had_reduced_is_written_when_it_is_abandoned() -> None:
+def test_an_abandoned_round_gives_the_values_that_it_had_reduced() -> None:
     buffers, rounds, worlds = watched_job(2)
     step_all(rounds)
     for rank, buffer in enumerate(buffers):

@@ -1,4 +1,4 @@
-"""Wherever the ranks' communicator breaks, what they keep makes up for it: each value once, nothing missing."""
+"""Wherever the communicator breaks, merged spill files restore each value: once, and with all ranks."""
 
 import itertools
 import threading
@@ -210,7 +210,7 @@ def test_without_rank_0_what_the_others_kept_is_all_there_is() -> None:
     assert job.values(merged, "own/rank_002") == [(0, 0.0, 1)]
 
 
-def test_what_cannot_be_kept_is_counted_and_rank_0_says_why() -> None:
+def test_values_that_cannot_be_kept_are_counted_and_rank_0_reports_the_cause() -> None:
     class Full(Kept):
         def write(self, meeting: str, packet: bytes) -> None:
             raise OSError("no space left")
@@ -227,6 +227,6 @@ def test_what_cannot_be_kept_is_counted_and_rank_0_says_why() -> None:
 
 
 @pytest.mark.parametrize("packet", [b"", b"no zlib", zlib.compress(b"\xff\xff"), zlib.compress(np.zeros(9).tobytes())])
-def test_bytes_that_are_no_packet_are_an_error_that_says_so(packet: bytes) -> None:
+def test_bytes_that_are_not_a_packet_are_an_error(packet: bytes) -> None:
     with pytest.raises(RanklogError, match="cannot be read"):
         unpack(packet)

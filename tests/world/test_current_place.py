@@ -56,12 +56,12 @@ def group_of() -> Iterator[Group]:
         dist.destroy_process_group()
 
 
-def test_without_a_group_the_launcher_tells_the_place(launched_with: Launch) -> None:
+def test_without_a_group_the_launcher_decides_the_place(launched_with: Launch) -> None:
     launched_with(TORCHRUN)
     assert str(place()) == "rank 5/8 (torchrun)"
 
 
-def test_a_group_without_a_launcher_tells_the_place(launched_with: Launch, group_of: Group) -> None:
+def test_without_a_launcher_the_group_decides_the_place(launched_with: Launch, group_of: Group) -> None:
     launched_with({})
     group_of(3, 4)
     assert place() == Place(rank=3, world_size=4, local_rank=3, local_world_size=4, launcher="torch")
@@ -96,9 +96,7 @@ def test_a_group_of_another_size_wins_with_one_warning_that_names_both(launched_
     assert caught[0].filename == __file__
 
 
-def test_a_group_that_numbers_the_same_processes_otherwise_keeps_the_node(
-    launched_with: Launch, group_of: Group
-) -> None:
+def test_a_group_with_another_order_of_ranks_keeps_the_node(launched_with: Launch, group_of: Group) -> None:
     launched_with(SLURM_STEP)
     group_of(0, 8)
     with pytest.warns(RanklogWarning, match="using the group"):
@@ -106,7 +104,7 @@ def test_a_group_that_numbers_the_same_processes_otherwise_keeps_the_node(
     assert (found.rank, found.local_rank, found.node_rank) == (0, 2, 1)
 
 
-def test_a_group_makes_up_for_half_a_launcher(launched_with: Launch, group_of: Group) -> None:
+def test_a_group_replaces_incomplete_launcher_variables(launched_with: Launch, group_of: Group) -> None:
     launched_with({"WORLD_SIZE": "4", "LOCAL_RANK": "1", "NODE_RANK": "1", "LOCAL_WORLD_SIZE": "2"})
     with pytest.raises(LaunchError):
         place()
@@ -122,7 +120,7 @@ def test_local_facts_that_contradict_the_group_are_left_out(launched_with: Launc
     assert place() == Place(world_size=2, local_world_size=2, launcher="torch", job_id="9")
 
 
-def test_told_to_be_by_itself_a_process_ignores_the_group(launched_with: Launch, group_of: Group) -> None:
+def test_a_process_that_is_forced_single_ignores_the_group(launched_with: Launch, group_of: Group) -> None:
     launched_with({"RANKLOG_STRATEGY": "single"})
     group_of(1, 2)
     assert str(place()) == "rank 0/1 (single)"

@@ -28,12 +28,12 @@ def test_refuses(fixture: Refused) -> None:
         assert text in str(raised.value)
 
 
-def test_every_fixture_has_a_name_of_its_own() -> None:
+def test_every_fixture_has_a_different_name() -> None:
     names = [fixture.name for fixture in (*FOUND, *REFUSED)]
     assert len(names) == len(set(names)) >= 40
 
 
-def test_every_launcher_of_the_table_has_a_fixture_or_is_only_ever_half_there() -> None:
+def test_every_launcher_that_can_decide_has_a_fixture() -> None:
     found = {fixture.place.launcher for fixture in FOUND}
     assert found == {launcher.name for launcher in LAUNCHERS if launcher.world_size is not None} | {"single"}
 
@@ -73,7 +73,7 @@ def holds_together(place: Place) -> bool:
 
 
 @given(st.dictionaries(st.sampled_from(VARIABLES), NOISE))
-def test_any_environment_gives_a_place_that_holds_together_or_a_launch_error(environ: dict[str, str]) -> None:
+def test_any_environment_gives_a_consistent_place_or_a_launch_error(environ: dict[str, str]) -> None:
     try:
         place = detect_place(environ)
     except LaunchError:
@@ -82,7 +82,7 @@ def test_any_environment_gives_a_place_that_holds_together_or_a_launch_error(env
 
 
 @given(st.sampled_from([f for f in LAUNCHERS if f.world_size]), st.data())
-def test_a_complete_family_of_numbers_gives_its_own_rank_or_a_launch_error(launcher, data) -> None:
+def test_complete_variables_of_a_launcher_give_its_rank_or_a_launch_error(launcher, data) -> None:
     names = [
         *launcher.required,
         *launcher.local_rank,
@@ -162,7 +162,7 @@ def test_detection_leaves_the_environment_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(("environ", "launcher"), [(SLURM_STEP, "slurm"), (OPENMPI, "openmpi")], ids=["srun", "mpirun"])
-def test_tasks_that_nothing_joins_are_told_how_to_say_that_they_are_independent(environ, launcher) -> None:
+def test_tasks_without_a_group_get_a_warning_with_the_setting_for_independent_ones(environ, launcher) -> None:
     text = unjoined_tasks_warning(environ)
     assert text is not None
     assert f"8 tasks started by {launcher}" in text
@@ -181,5 +181,5 @@ def test_tasks_that_nothing_joins_are_told_how_to_say_that_they_are_independent(
     ],
     ids=["laptop", "torchrun", "torchrun in srun", "told to be by itself", "one task"],
 )
-def test_one_task_or_tasks_that_a_launcher_joins_are_not_taken_for_independent(environ) -> None:
+def test_one_task_or_tasks_that_a_launcher_joins_get_no_warning(environ) -> None:
     assert unjoined_tasks_warning(environ) is None

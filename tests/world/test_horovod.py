@@ -1,4 +1,4 @@
-"""Ranks that horovodrun has started talk beside the user's own operations, and never hold these up."""
+"""Ranks started by horovodrun communicate next to the user's operations, and never delay these."""
 
 import importlib.util
 import os
@@ -64,7 +64,7 @@ def test_ranks_that_log_alone_hold_up_neither_training_nor_its_end() -> None:
     run_job(2, "some_ranks_alone")
 
 
-def test_a_rank_that_has_given_up_may_try_again_and_is_met() -> None:
+def test_a_rank_that_has_given_up_may_connect_later() -> None:
     run_job(2, "late")
 
 
@@ -80,7 +80,7 @@ def test_a_rank_that_ends_early_is_an_error_in_time_on_the_others() -> None:
     run_job(2, "exit_early")
 
 
-def test_ranks_talk_on_when_horovod_is_shut_down() -> None:
+def test_ranks_keep_communicating_after_horovod_is_shut_down() -> None:
     run_job(2, "shut_down")
 
 

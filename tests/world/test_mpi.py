@@ -1,4 +1,4 @@
-"""Ranks that mpirun has started talk beside the program's own MPI calls, and never hold these or the job's end up."""
+"""Ranks started by mpirun communicate next to the program's MPI calls, and delay neither these nor the job's end."""
 
 import importlib.util
 import os
@@ -67,7 +67,7 @@ def holds(ranks: int, level: str, trial: str, *arguments: str) -> None:
 
 @with_mpi
 @pytest.mark.parametrize("ranks", [2, 3, 6])
-def test_mpi_keeps_the_promises_from_a_thread_of_its_own(ranks: int) -> None:
+def test_mpi_keeps_the_promises_from_a_background_thread(ranks: int) -> None:
     holds(ranks, "multiple", "promises")
 
 
@@ -103,7 +103,7 @@ def test_long_messages_arrive_whole(level: str) -> None:
 @with_mpi
 @pytest.mark.parametrize("level", ["multiple", "funneled"])
 @pytest.mark.parametrize("trial", ["rank_0_alone", "silent_rank", "waiting_at_the_end", "finalized"])
-def test_trouble_is_told_in_time_and_the_job_ends(trial: str, level: str) -> None:
+def test_an_error_is_reported_in_time_and_the_job_ends(trial: str, level: str) -> None:
     holds(3, level, trial)
 
 
@@ -119,7 +119,7 @@ def test_a_rank_deep_in_the_tree_is_named() -> None:
 
 @with_mpi
 @pytest.mark.parametrize("trial", ["unlike_calls", "a_rank_leaves"])
-def test_ranks_that_are_not_in_step_are_an_error_not_a_wrong_sum(trial: str) -> None:
+def test_ranks_that_are_out_of_step_cause_an_error_not_a_wrong_sum(trial: str) -> None:
     holds(3, "multiple", trial)
 
 
@@ -177,7 +177,7 @@ except WorldError as error:
 
 
 @with_mpi
-def test_a_launcher_that_mpi_does_not_know_is_told_of() -> None:
+def test_a_launcher_that_mpi_does_not_know_is_named_in_the_error() -> None:
     output = run([sys.executable, "-c", APART], RANK="1", WORLD_SIZE="2", LOCAL_RANK="1", LOCAL_WORLD_SIZE="2")
     assert "rank 1/2 (torchrun): MPI has only one process here" in output
 

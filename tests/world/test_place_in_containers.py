@@ -1,4 +1,4 @@
-"""A launcher whose variables a container hides is noticed by what /proc shows."""
+"""A launcher whose variables a container hides is detected from /proc."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def test_it_is_noticed_where_the_daemons_title_is_cut_off(proc):
 @pytest.mark.parametrize(
     "title", ["slurmstepd: [101.batch]", "slurmstepd: [101.interactive]", "slurmstepd: [101.extern]"]
 )
-def test_a_batch_script_and_an_interactive_step_have_nothing_that_is_hidden(proc, title):
+def test_a_batch_script_and_an_interactive_step_hide_no_rank(proc, title):
     assert launcher_outside_container(INSIDE, proc(("bash", ""), ("slurmstepd", title))) is None
 
 
-def test_a_person_at_a_terminal_of_a_step_is_by_itself(proc):
+def test_a_terminal_in_a_step_is_a_single_process(proc):
     assert launcher_outside_container(INSIDE, proc(("slurmstepd", "slurmstepd: [101.0]"), terminal="34816")) is None
 
 
-def test_a_control_group_of_slurm_tells_where_the_parents_are_hidden(proc):
+def test_slurms_control_group_shows_the_launcher_if_the_parents_are_hidden(proc):
     group = "5:memory:/slurm_n1/uid_0/job_3/step_0\n"
     assert launcher_outside_container(INSIDE, proc(group=group)) == "Slurm, step 3.0"
 
@@ -63,15 +63,15 @@ def test_launchers_of_mpi_are_noticed(proc, name):
     assert launcher_outside_container(INSIDE, proc((name, ""))) is not None
 
 
-def test_outside_of_a_container_nothing_is_hidden(proc):
+def test_outside_a_container_no_launcher_is_hidden(proc):
     assert launcher_outside_container({}, proc(("slurmstepd", "slurmstepd: [101.0]"))) is None
 
 
-def test_a_proc_that_hides_everything_is_no_trouble(tmp_path):
+def test_a_proc_that_hides_everything_raises_nothing(tmp_path):
     assert launcher_outside_container(INSIDE, tmp_path) is None
 
 
-def test_the_place_is_an_error_with_the_cure_unless_the_user_says_that_it_stands_alone(monkeypatch):
+def test_a_hidden_launcher_is_an_error_with_the_cure_unless_the_process_is_forced_single(monkeypatch):
     monkeypatch.setattr(containers, "launcher_outside_container", lambda _: "Slurm, step 101.0")
     with pytest.raises(LaunchError, match=r"Slurm, step 101\.0 started this process.*without --cleanenv"):
         checked_place(INSIDE)

@@ -103,7 +103,7 @@ def test_workers_without_torch_reduce_through_an_actor_also_when_it_ends_and_whe
 @with_ray
 @pytest.mark.slow
 @pytest.mark.timeout(LIMIT_S + 60)
-def test_trials_at_once_in_a_slurm_step_are_runs_of_their_own(tmp_path: Path) -> None:
+def test_parallel_trials_in_a_slurm_step_are_separate_runs(tmp_path: Path) -> None:
     run_job("tune", tmp_path, **SLURM_STEP)
     for number in range(2):
         assert json.loads((tmp_path / f"trial{number}.json").read_text()) == ["rank 0/1 (single)", False, True]
@@ -141,7 +141,7 @@ async def two_that_met() -> Rendezvous:
     return meeting
 
 
-def test_a_rank_that_was_started_anew_ends_the_meeting_for_all() -> None:
+def test_a_restarted_rank_ends_the_channel_for_all() -> None:
     async def scenario() -> None:
         meeting = await two_that_met()
         waiting = asyncio.create_task(meeting.exchange("a", 0, GATHER, b"", 20))

@@ -1,4 +1,4 @@
-"""A strategy by name finds this process's place and opens a world, or says what is allowed."""
+"""A strategy by name finds this process's place and opens a world; other names are an error that lists these."""
 
 import subprocess
 import sys
@@ -90,7 +90,7 @@ def test_a_rank_that_the_group_contradicts_is_refused_at_once(group_of: Group, s
         early.connect(channel="a", timeout_s=1)
 
 
-def test_told_to_be_by_itself_a_process_with_a_group_is_single(
+def test_a_process_with_a_group_that_is_forced_single_is_single(
     group_of: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     group_of(1, 2)
@@ -101,7 +101,7 @@ def test_told_to_be_by_itself_a_process_with_a_group_is_single(
     assert strategy.connect(channel="a", timeout_s=1).place.world_size == 1
 
 
-def test_a_strategy_of_ones_own_is_taken_as_it_is() -> None:
+def test_a_strategy_of_the_user_is_returned_unchanged() -> None:
     own = FakeWorld(2).strategy(1)
     assert resolve_strategy(own) is own
 

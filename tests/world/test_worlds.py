@@ -1,4 +1,4 @@
-"""One suite for all worlds: what a collective promises, whatever carries it."""
+"""One suite for all worlds: the promises of collectives, for every implementation."""
 
 import itertools
 import os
@@ -293,7 +293,7 @@ class Wrong:
         return world
 
 
-def test_a_strategy_that_breaks_a_promise_is_found_out() -> None:
+def test_a_strategy_that_breaks_a_promise_is_detected() -> None:
     job = FakeWorld(2)
     with pytest.raises(AssertionError):
         conform([Wrong(job.strategy(rank)) for rank in range(2)])

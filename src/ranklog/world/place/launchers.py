@@ -53,7 +53,7 @@ def _always(environ: Environ) -> bool:
 
 
 def _at_terminal(environ: Environ) -> bool:
-    """Whether this is task 0 of ``srun --pty``: its shell inherits the step's variables but is a single process."""
+    """Return whether this is task 0 of ``srun --pty``, whose shell inherits variables but is a single process."""
     return is_set(environ, "SLURM_PTY_PORT") and number(environ, "SLURM_PROCID") == 0
 
 
@@ -66,12 +66,12 @@ def _in_slurm_step(environ: Environ) -> bool:
 
 
 def _outside_slurm_step(environ: Environ) -> bool:
-    """Whether no Slurm step is active. Slurm's PMIx plugin sets PMIX_RANK too, but in a step Slurm's row decides."""
+    """Return whether no Slurm step is active. In a step Slurm's row decides, though its PMIx plugin sets PMIX_RANK."""
     return not is_set(environ, "SLURM_STEP_ID")
 
 
 def _hydra_started(environ: Environ) -> bool:
-    """Whether Hydra set the variables. Slurm's pmi2 plugin and Flux set PMI_RANK too, only Hydra MPI_LOCALRANKID."""
+    """Return whether Hydra set the variables. Slurm's pmi2 plugin and Flux set PMI_RANK too, but not MPI_LOCALRANKID."""
     return is_set(environ, "MPI_LOCALRANKID")
 
 
@@ -81,7 +81,7 @@ def _pals_started(environ: Environ) -> bool:
 
 
 def _lightning_started(environ: Environ) -> bool:
-    """Whether Lightning started this process. It does so only if Slurm has not; only on node 0 is the rank known."""
+    """Return whether Lightning started this process outside Slurm, on node 0; elsewhere its rank is unknown."""
     if not (is_set(environ, "LOCAL_RANK") and is_set(environ, "WORLD_SIZE")):
         return False
     return number(environ, "NODE_RANK") == 0 and (number(environ, "SLURM_STEP_NUM_TASKS") or 1) == 1
