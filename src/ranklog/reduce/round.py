@@ -127,7 +127,7 @@ class Rounds:
         self._closing = True
 
     def confirm(self, number: int, *, kept: bool) -> None:
-        """On rank 0, note that the disk has (or has refused) the records up to a round; the next round tells all ranks."""
+        """On rank 0, note that the disk has (or refused) the records up to a round; the next round tells all ranks."""
         if kept:
             self._confirmed = max(self._confirmed, number)
         else:

@@ -71,7 +71,7 @@ def _outside_slurm_step(environ: Environ) -> bool:
 
 
 def _hydra_started(environ: Environ) -> bool:
-    """Return whether Hydra set the variables. Slurm's pmi2 plugin and Flux set PMI_RANK too, but not MPI_LOCALRANKID."""
+    """Return whether Hydra set the variables. Slurm's pmi2 plugin and Flux set PMI_RANK but not MPI_LOCALRANKID."""
     return is_set(environ, "MPI_LOCALRANKID")
 
 
