@@ -29,7 +29,7 @@ from ranklog.values.snapshot import Value, take, take_mapping
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ranklog.model.kind_options import KindOptions
+    from ranklog.model.options import KindOptions
     from ranklog.pipeline.session import Session
 
 RESUMED_WITHOUT_STEP = (

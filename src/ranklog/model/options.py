@@ -1,8 +1,11 @@
-"""Options of kinds: the keyword arguments that `log` takes in addition to its own, as data."""
+"""Options of kinds: keyword arguments of `log`, as data for the table of kinds and as types for type checkers."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -67,3 +70,34 @@ WAIT_DURATION = Option("wait_duration", "seconds", 0.0, takes="seconds, or a tim
 EVERY = Option("every", "number", takes="seconds, 1 or more", low=1.0)
 POLICY = Option("policy", "choice", "mutable", choices=POLICIES, kept=False)
 INPUT_EXAMPLE = Option("input_example", kept=False)
+
+
+class KindOptions(TypedDict, total=False):
+    """Options of all kinds; see the reference of kinds.
+
+    A type checker refuses other names. At run time they are ignored with a warning, because code written for other
+    loggers passes options that only those know.
+    """
+
+    context: str | None
+    goal: Literal["min", "max"] | None
+    bins: int
+    caption: str | Sequence[str] | None
+    sample_rate: float
+    fps: float
+    policy: Literal["mutable", "immutable", "reference"]
+    input_example: Any
+    registered_model_name: str | None
+    alias: str | None
+    metadata: Any
+    metadata_header: Sequence[str] | None
+    label_img: Any
+    num_thresholds: int
+    weights: Any
+    log: Literal["gradients", "parameters", "all"]
+    log_freq: int
+    level: str | Enum
+    wait_duration: float | timedelta
+    every: float | None
+    create_graph: bool
+    create_svg: bool
