@@ -1,8 +1,8 @@
 """Follows one datum through the process: which modules of ranklog are passed, in which order, in which threads.
 
-A datum is followed by its name, and by the object itself. A function is passed when an argument carries the datum as it
-is called, or a variable when it returns. Functions that never see the datum, such as those that keep a thread going,
-do not count.
+A datum is followed by its name, by the object itself, and by the contents that it is stored as. A function is passed if
+an argument carries the datum when it is called, or a variable when it returns. Functions that never see the datum, such
+as those that keep a thread going, do not count.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from types import CellType, FrameType, FunctionType
 from typing import Any
 
 import msgspec
+
+from ranklog.abc import PendingItem
 
 MOST_ELEMENTS = 100
 DEEPEST = 5
@@ -49,7 +51,7 @@ class Walk:
     def __init__(self, *names: str) -> None:
         self._names = names
         self._data = [name.encode() for name in names]
-        self._item: object = None
+        self._parts: list[object] = []
         self._entered: dict[int, tuple[int, Pass]] = {}
         self._passed: dict[int, Pass] = {}
         self._count = 0
@@ -68,7 +70,9 @@ class Walk:
     @contextmanager
     def recording(self, item: object = None) -> Iterator[None]:
         """Follow the datum from now on, and in this thread while inside."""
-        self._item, self._on = item, True
+        if not isinstance(item, (int, float, str, bytes, type(None))):  # equal ones may be one object
+            self._parts.append(item)
+        self._on = True
         sys.setprofile(self._profile)
         try:
             yield
@@ -122,7 +126,7 @@ class Walk:
                 self._passed[number] = made
 
     def _carries(self, value: Any, depth: int = 0) -> bool:
-        if value is self._item and value is not None:
+        if any(value is part for part in self._parts):
             return True
         if isinstance(value, str):
             return any(name in value for name in self._names)
@@ -131,9 +135,11 @@ class Walk:
             return any(name in data for name in self._data)
         if isinstance(value, PurePath):
             return any(name in str(value) for name in self._names)
-        if depth >= DEEPEST:
+        if depth >= DEEPEST or not any(self._carries(part, depth + 1) for part in _parts(value)):
             return False
-        return any(self._carries(part, depth + 1) for part in _parts(value))
+        if isinstance(value, PendingItem):  # its contents need not have the name
+            self._parts += value.contents
+        return True
 
 
 def _parts(value: Any) -> list[Any]:

@@ -33,7 +33,7 @@ def held(logger: JournalLogger) -> threading.Event:
     """The thread beside is busy until this is set."""
     release = threading.Event()
     assert logger._session is not None
-    logger._session.background("held", lambda: release.wait(60) and [])
+    logger._session.sink.background("held", lambda: release.wait(60) and [])
     yield release
     release.set()
 
@@ -176,7 +176,7 @@ def test_jobs_that_are_not_done_in_time_are_named_and_a_failure_does_not_stop_th
     given: list[object] = []
     failed: list[str] = []
     release = threading.Event()
-    background = Background(given.extend, lambda name, error: failed.append(f"{name}: {error}"))
+    background = Background(given.append, lambda name, error: failed.append(f"{name}: {error}"))
 
     def fails() -> list[object]:
         raise OSError("no space")

@@ -27,8 +27,8 @@ from ranklog.loggers import (
 from ranklog.loggers.arguments import EveryArgument, RunArguments
 from ranklog.model.argument_names import explicit_arguments
 from ranklog.model.errors import InvalidArgumentError, RanklogWarning
-from ranklog.model.options import KindOptions
 from ranklog.model.kinds import KINDS
+from ranklog.model.options import KindOptions
 from ranklog.testing import MemoryLogger
 
 CLASSES = [

@@ -177,7 +177,7 @@ def test_a_hook_that_raises_at_close_is_said_and_costs_nothing(error: BaseExcept
 def test_what_a_hook_logs_at_close_is_in_the_journal_before_the_end() -> None:
     def logs(logger: JournalLogger) -> None:
         assert session is not None
-        session.submit(Params(0, 1, {"late": "yes"}))
+        session.sink.submit(Params(0, 1, {"late": "yes"}))
 
     logger = closing_with(logs)
     session, where = logger._session, logger.run_dir

@@ -263,7 +263,7 @@ class Logger(CollectiveLogger):
             )  # fmt: skip
             if measure is not None:
                 session.inbox.put(({identifier: measure(call)}, own, time.time_ns(), call.to, None, None))
-            elif room is not None and (stop := room(call, session)) is not None:
+            elif room is not None and (stop := room(call, session.sink)) is not None:
                 session.at_close(stop)
         if found.becomes == "metric":
             self._describe(session, identifier, mask & gate.write, options)
@@ -296,4 +296,4 @@ class Logger(CollectiveLogger):
             raise InvalidItemError(
                 f"save_hyperparameters takes a mapping or an object with named fields, not a {type(params).__name__}"
             )
-        submit_params(params, gate.lead, self._session)
+        submit_params(params, gate.lead, None if self._session is None else self._session.sink)

@@ -8,7 +8,7 @@ and the next one runs. No lock is taken, so that a signal handler may call in th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from queue import SimpleQueue
 
 from ranklog.abc import Job, PendingItem
@@ -21,13 +21,11 @@ class Background:
     """A thread for slow jobs.
 
     Args:
-        give: Takes the results of a job.
+        give: Takes each result of a job.
         failed: Called with the name and the error of a job that failed.
     """
 
-    def __init__(
-        self, give: Callable[[Iterable[Record | PendingItem]], None], failed: Callable[[str, Exception], None]
-    ) -> None:
+    def __init__(self, give: Callable[[Record | PendingItem], None], failed: Callable[[str, Exception], None]) -> None:
         self._give = give
         self._failed = failed
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -44,7 +42,8 @@ class Background:
         def work() -> None:
             try:
                 if not self._closed:
-                    self._give(job())
+                    for result in job():
+                        self._give(result)
             except Exception as error:  # the next job must run whatever happened to this one
                 self._failed(name, error)
             finally:

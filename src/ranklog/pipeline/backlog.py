@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from ranklog.abc import Content, PendingItem
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.losses import BUFFER_FULL
 from ranklog.model.record import Item, Metrics, Params, Record
@@ -53,6 +54,13 @@ def size_of(record: Record) -> int:
     if isinstance(record, Item):
         return RECORD_BYTES + sum(VALUE_BYTES + len(file.data or b"") for file in record.files)
     return RECORD_BYTES
+
+
+def contents_bytes(entry: object) -> int:
+    """Bytes of an item's contents in memory."""
+    if not isinstance(entry, PendingItem):
+        return 0
+    return sum(len(c.source) for c in entry.contents if isinstance(c, Content) and isinstance(c.source, bytes))
 
 
 class Backlog:

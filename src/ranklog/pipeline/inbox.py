@@ -15,9 +15,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from ranklog.abc import Content, PendingItem
+from ranklog.abc import PendingItem
 from ranklog.model.record import Record
-from ranklog.pipeline.backlog import RECORD_BYTES, VALUE_BYTES, size_of
+from ranklog.pipeline.backlog import RECORD_BYTES, VALUE_BYTES, contents_bytes, size_of
 from ranklog.values.snapshot import Value
 from ranklog.world.progress import Progress
 
@@ -110,13 +110,6 @@ class ProgressInbox(Inbox):
         """Queue an entry and move communication on."""
         super().append(entry)
         self._progress()
-
-
-def contents_bytes(entry: Entry) -> int:
-    """Bytes of an item's contents in memory."""
-    if not isinstance(entry, PendingItem):
-        return 0
-    return sum(len(c.source) for c in entry.contents if isinstance(c, Content) and isinstance(c.source, bytes))
 
 
 def _bytes_besides_contents(entry: Entry) -> int:

@@ -9,7 +9,7 @@ for the next pass, and items of one name keep their order, so that the newest on
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Protocol
 
@@ -19,10 +19,11 @@ from ranklog.abc import Content, PendingItem
 from ranklog.model.errors import RanklogError
 from ranklog.model.losses import DROPPED_ITEMS, VALUE
 from ranklog.model.record import Event, File, Item, Metrics, Record
-from ranklog.pipeline.inbox import Entry, Inbox, contents_bytes
+from ranklog.pipeline.backlog import contents_bytes
+from ranklog.pipeline.inbox import Entry, Inbox
 from ranklog.process.blackbox import LastValues
 from ranklog.process.health import Health
-from ranklog.values.snapshot import resolve
+from ranklog.values.snapshot import Value
 
 INLINE_TOTAL_BYTES = 64 * 1024
 
@@ -111,7 +112,7 @@ class RecordBuilder:
                 continue
             raw, step, time_ns, to, op, weight = entry
             try:
-                values = resolve(raw)
+                values = _read(raw)
                 self._last.add(values, step)
                 if op is not None:
                     weight = 1.0 if weight is None else weight
@@ -197,3 +198,11 @@ class RecordBuilder:
                 files = tuple(msgspec.structs.replace(f, path=self._folder + f.path) for f in record.files)
                 out.append(msgspec.structs.replace(record, to=to, name=self._folder + record.name, files=files))
         return out
+
+
+def _read(values: Mapping[str, Value]) -> dict[str, float]:
+    """Values as floats; deferred ones may wait for their device."""
+    return {
+        name: v if type(v) is float else float(v) if isinstance(v, int) else v.resolve()  # type: ignore[union-attr]
+        for name, v in values.items()
+    }

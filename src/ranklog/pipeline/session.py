@@ -1,9 +1,9 @@
 """One open run in one process: builds everything outside the training thread, and owns it.
 
 There is an inbox, the drain thread, a background worker, samplers, and the reducer thread where there are several
-ranks; on rank 0 also the journal's recorder and the forwarder. `ranklog.pipeline.drain` says who owns what. To items
-and observers a session is a `ranklog.abc.Sink`. Opening that fails undoes what it did. `flush` and closing return at
-their deadline while the disk stalls.
+ranks; on rank 0 also the journal's recorder and the forwarder. `ranklog.pipeline.drain` says who owns what. Items and
+observers get its `sink`. Opening that fails undoes what it did. `flush` and closing return at their deadline while the
+disk stalls.
 """
 
 from __future__ import annotations
@@ -11,22 +11,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from ranklog.abc import Content, Job, PendingItem
 from ranklog.forwarding.supervisor import Supervisor
 from ranklog.job.facts import job_facts, rank_facts
-from ranklog.journal import layout, store
 from ranklog.model.config import SessionConfig
 from ranklog.model.errors import RanklogError
-from ranklog.model.losses import LOST_ITEMS
-from ranklog.model.record import Event, File, Item, Record, Status
+from ranklog.model.record import Event, Status
 from ranklog.observe.sampler import NodeSamplers, follow_mlflow
-from ranklog.pipeline.background import Background
 from ranklog.pipeline.backlog import buffer_bytes, report_full
 from ranklog.pipeline.closing import Closing
+from ranklog.pipeline.contents import ContentStore
 from ranklog.pipeline.drain import Drain
 from ranklog.pipeline.ending import RunEnd, ending_now
 from ranklog.pipeline.flushing import Flushing
@@ -36,6 +33,7 @@ from ranklog.pipeline.opening import claim
 from ranklog.pipeline.recorder import Recorder
 from ranklog.pipeline.records import RecordBuilder
 from ranklog.pipeline.reducer import Reducer
+from ranklog.pipeline.sink import SessionSink
 from ranklog.pipeline.stall import DiskCalls
 from ranklog.process.blackbox import BlackBox
 from ranklog.process.health import Health
@@ -64,15 +62,14 @@ class Session:
             prepare()
         self.health = Health()
         self.opened_s = time.monotonic()
-        self.samplers = NodeSamplers(self, self.opened_s)
         self._progress = progress_of(self.strategy)
         self._disk = DiskCalls()
         self._limit_bytes = buffer_bytes()
         self.inbox = self._make_inbox()
-        self._background = Background(self.inbox.put_all, self._lose)
+        self.sink = SessionSink(self.place, self.inbox, self.health, self.run_dir)
+        self.samplers = NodeSamplers(self.sink, self.opened_s)
         self._black_box = BlackBox(self.place)
         self._hooks: list[Callable[[], None]] = [self.samplers.stop]
-        self._lost_items: list[None] = []  # a list, since any thread may add
         self._checked_independent = False
         self._supervisor: Supervisor | None = None
         self._end: RunEnd | None = None
@@ -127,7 +124,7 @@ class Session:
             self.inbox,
             rows=self._reducer,
             emit=emit,
-            store=self._store,
+            store=ContentStore(place, self.run_dir, self._disk).store,
             health=self.health,
             rank=place.rank,
             shared=gate.shared,
@@ -150,7 +147,7 @@ class Session:
             drain=self._drain,
             builder=builder,
             recorder=self._recorder,
-            background=self._background,
+            background=self.sink.worker,
             samplers=self.samplers,
             reducer=self._reducer,
             black_box=self._black_box,
@@ -158,16 +155,16 @@ class Session:
         )
         self._flushing = Flushing(
             place,
-            background=self._background,
+            background=self.sink.worker,
             drain=self._drain,
             reducer=self._reducer,
             black_box=self._black_box,
-            lost=lambda: len(self._lost_items) + self._drain.lost + self._reducer.lost,
+            lost=lambda: self.sink.lost + self._drain.lost + self._reducer.lost,
             progress=self._progress,
         )
         self._drain.start()
         undo.callback(self._drain.stop)
-        follow_mlflow(self.samplers, self, self.config.specs, os.environ)
+        follow_mlflow(self.samplers, self.sink, self.config.specs, os.environ)
         self._reducer.start()
         if run is not None:
             run.remember()
@@ -231,45 +228,9 @@ class Session:
         """The run directory; see `run_id`."""
         return self.config.directory / self.run_id(timeout_s)
 
-    def _store(self, content: Content, inline: bool) -> File:
-        """Store one content: in the record itself where it is small and ``inline``, else in the run directory."""
-        source = content.source
-        if inline and isinstance(source, bytes) and len(source) <= store.INLINE_BYTES:
-            return store.store_bytes(Path(), content.path, source)
-        run_dir = layout.shared_run_dir(self.run_dir(0.0), self.place)
-        with self._disk:
-            if isinstance(source, Path):
-                return store.store_file(run_dir, content.path, source, inline=inline)
-            return store.store_bytes(run_dir, content.path, source, inline=inline)
-
     def at_close(self, hook: Callable[[], None]) -> None:
         """Register a callback to run at close, and in a forked child."""
         self._hooks.append(hook)
-
-    def submit(self, record: Record, contents: Sequence[Content | File] = ()) -> None:
-        """Queue a record; an item comes with its contents, and after background jobs under its kind and name."""
-        if not isinstance(record, Item):
-            self.inbox.put(record)
-            return
-        pending = PendingItem(record, tuple(contents))
-        key = f"{record.kind} {record.name!r}"
-        if self._background.is_busy(key):
-            self.background(key, lambda: [pending])
-        else:
-            self.inbox.put(pending)
-
-    def background(self, key: str, job: Job) -> None:
-        """Run a slow job after those before it, and queue what it returns. A job that fails counts as lost."""
-        self._background.put(key, job)
-
-    def report(self, code: str, text: str, *, about: str = "") -> None:
-        """Warn once per code and count; never raises. ``about`` tells causes of one code apart."""
-        if code == LOST_ITEMS:
-            self._lost_items.append(None)
-        self.health.warn(code, text, about=about)
-
-    def _lose(self, name: str, error: Exception) -> None:
-        self.report(LOST_ITEMS, f"{name} is lost: it cannot be stored: {error}. Free space or quota there")
 
     def flush(self, timeout_s: float) -> bool:
         """Journal what was logged before this call; True if the disk confirmed all of it in time."""

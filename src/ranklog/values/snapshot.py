@@ -159,14 +159,6 @@ def _to_float(value: Any, name: str) -> float:
     raise _no_scalar(value, name)
 
 
-def resolve(values: Mapping[str, Value]) -> dict[str, float]:
-    """Read deferred values."""
-    return {
-        name: v if type(v) is float else float(v) if isinstance(v, int) else v.resolve()  # type: ignore[union-attr]
-        for name, v in values.items()
-    }
-
-
 def _no_scalar(value: object, name: str) -> InvalidItemError:
     try:
         shape, imaginary = tuple(getattr(value, "shape", ())), is_complex(value)
