@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ranklog.abc import Call, Sink
+from ranklog.logger.collective import CollectiveLogger
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.record import Params
 from ranklog.model.spec import Scalar
@@ -34,6 +35,33 @@ MAX_ELEMENTS = 20_000
 MAX_TOTAL_CHARS = 8 * 1024 * 1024
 _HEAD_CHARS = 200
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+class HyperparameterLogger(CollectiveLogger):
+    """An open logger that takes hyperparameters; `ranklog.logger.logger.Logger` adds logging."""
+
+    def save_hyperparameters(self, params: Any) -> None:
+        """Log hyper-parameters, whatever ``log_freq`` is; what is nested is flattened with dots.
+
+        Args:
+            params: A mapping, or an object with named fields: an ``argparse.Namespace``, a dataclass, an attrs class, a
+                pydantic model, an OmegaConf config.
+
+        Raises:
+            InvalidItemError: it has no named fields, or two of them get one name.
+            InvalidArgumentError: a name is not allowed.
+            NotStartedError: the logger is not open.
+
+        Ranks: all call; the lowest rank of ``log_on_workers`` gives the values.
+        """
+        gate = self._gate
+        if gate is None:
+            self._not_started("save_hyperparameters")
+        if fields_of(params) is None:
+            raise InvalidItemError(
+                f"save_hyperparameters takes a mapping or an object with named fields, not a {type(params).__name__}"
+            )
+        submit_params(params, gate.lead, None if self._session is None else self._session.sink)
 
 
 def take(call: Call, sink: Sink) -> None:

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 from ranklog.abc import Call
 from ranklog.items.options import known_options
 from ranklog.logger.arguments import STEP_LIMIT, below, check_context, check_goal, check_step, pairs
-from ranklog.logger.collective import WEIGHT, CollectiveLogger
+from ranklog.logger.collective import WEIGHT
 from ranklog.logger.dispatch import measure_of, room_of
-from ranklog.logger.hyperparameters import submit_params
+from ranklog.logger.hyperparameters import HyperparameterLogger
 from ranklog.model.errors import InvalidArgumentError, InvalidItemError
 from ranklog.model.kinds import check_kind
 from ranklog.model.record import MetricInfo
 from ranklog.model.spec import check_op
 from ranklog.model.text import check_name
 from ranklog.pipeline.gate import Gate
-from ranklog.values.fields import fields_of
 from ranklog.values.numbers import number_option
 from ranklog.values.snapshot import Value, take, take_mapping
 
@@ -37,7 +36,7 @@ RESUMED_WITHOUT_STEP = (
 )
 
 
-class Logger(CollectiveLogger):
+class Logger(HyperparameterLogger):
     """Logs to one or several backends. Users make one with the classes in `ranklog.loggers`.
 
     Args:
@@ -274,26 +273,3 @@ class Logger(CollectiveLogger):
         if to and said != self._said.get(name, (None, None)):
             self._said[name] = said
             session.inbox.put(MetricInfo(time.time_ns(), to, name, *said))
-
-    def save_hyperparameters(self, params: Any) -> None:
-        """Log hyperparameters, whatever ``log_freq`` is. Nested names are joined with dots.
-
-        Args:
-            params: A mapping, or an object with named fields: an ``argparse.Namespace``, a dataclass, an attrs class, a
-                pydantic model, an OmegaConf config.
-
-        Raises:
-            InvalidArgumentError: a name is not allowed.
-            InvalidItemError: the object has no named fields, or two of them get the same name.
-            NotStartedError: the logger is not open.
-
-        Ranks: all call; the values of the lowest rank in ``log_on_workers`` are logged. Does not block.
-        """
-        gate = self._gate
-        if gate is None:
-            self._not_started("save_hyperparameters")
-        if fields_of(params) is None:
-            raise InvalidItemError(
-                f"save_hyperparameters takes a mapping or an object with named fields, not a {type(params).__name__}"
-            )
-        submit_params(params, gate.lead, None if self._session is None else self._session.sink)
