@@ -3,8 +3,8 @@
 python -m benchmarks.soak.odd_content [--minutes 10] [--seed 1]
 
 Each call of `log` must either raise one of the errors that its docstring lists, or its record must be in the journal
-after `flush`. Then the journal is delivered to each backend. Every record must be shown, or set aside with a reason. The
-last record, a normal metric, must arrive. The trial creates runs for the given number of minutes.
+after `flush`. Then the journal is delivered to each backend. Every record must be shown, or set aside with a reason.
+The last record, a normal metric, must arrive. The trial creates runs for the given number of minutes.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def encode_table(item: Any, name: str, options: Mapping[str, Any]) -> Encoded:
 
 
 def as_json(value: object, name: str, kind: str) -> bytes:
-    """JSON that strict readers accept, by the rule of `to_plain`: NaN becomes null, infinities become texts.
+    """JSON that strict readers accept, by the rule of `to_plain`. NaN becomes null, infinities become text.
 
     Raises:
         InvalidItemError: JSON cannot express the value.

@@ -1,4 +1,4 @@
-"""Checks the arguments of the logging calls, and gives them back as exact builtins. Pure."""
+"""Checks arguments of the logging calls and returns them as exact builtins. Pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LONGEST_S = 1e8
 
 
 def check_goal(goal: object) -> Literal["min", "max"] | None:
-    """Return ``goal`` when it is one, or None.
+    """Return ``goal`` if it is allowed.
 
     Raises:
-        InvalidArgumentError: for anything else.
+        InvalidArgumentError: it is not ``"min"``, ``"max"`` or None.
     """
     if goal is None:
         return None
@@ -38,7 +38,7 @@ def check_context(context: object) -> str | None:
     """Return ``context`` as text, or None.
 
     Raises:
-        InvalidArgumentError: it has no text of its own.
+        InvalidArgumentError: it has no text.
     """
     scalar = to_scalar(context)
     if isinstance(scalar, NoScalar):
@@ -47,7 +47,7 @@ def check_context(context: object) -> str | None:
 
 
 def below(identifier: str, items: Mapping[Any, Any]) -> dict[str, Any]:
-    """The values of a mapping under names below its identifier.
+    """The values of a mapping, with names below its identifier.
 
     Raises:
         InvalidArgumentError: a name is not allowed.
@@ -55,13 +55,13 @@ def below(identifier: str, items: Mapping[Any, Any]) -> dict[str, Any]:
     """
     for name in items:
         if isinstance(name, str):
-            check_name(f"{identifier}/{str.__str__(name)}")  # before it is escaped
+            check_name(f"{identifier}/{str.__str__(name)}")  # before escaping changes it
     with refusing(f"metric {identifier!r}"):
         return {check_name(f"{identifier}/{name}"): value for name, value in keyed(items.items()).items()}
 
 
 def pairs(items: Any, identifiers: Any) -> Iterator[tuple[Any, str]]:
-    """Items with their identifiers, where a call logs a sequence of both.
+    """Pairs of items and identifiers, for a call that logs a sequence of both.
 
     Raises:
         InvalidArgumentError: they are not two sequences of one length.
@@ -77,17 +77,17 @@ def pairs(items: Any, identifiers: Any) -> Iterator[tuple[Any, str]]:
 
 
 def check_step(step: object) -> int:
-    """An int, also of a whole number of another type; of a tensor on a device this waits for the device.
+    """A step as an int, also from whole numbers of other types. Reading a tensor waits for its device.
 
     Raises:
-        InvalidArgumentError: it is no whole number, or too large.
+        InvalidArgumentError: it is not a whole number, or too large.
         InvalidItemError: a tensor of which this rank has no value.
     """
     if not isinstance(step, bool):
         with reading_number(step, "step=") as here:
             try:
                 number = operator.index(here)
-            except Exception:  # tensors and arrays have errors of their own
+            except Exception:  # tensors and arrays raise other errors
                 number = _whole(here)
         if -STEP_LIMIT < number < STEP_LIMIT:
             return number
@@ -110,7 +110,7 @@ def check_timeout(seconds: object, name: str) -> float:
 
 
 def _whole(step: object) -> int:
-    """A step such as 5.0 as an int; `STEP_LIMIT` for anything else."""
+    """A step such as 5.0 as an int; `STEP_LIMIT` for other values."""
     try:
         number = to_scalar(step)
     except Exception:  # as above

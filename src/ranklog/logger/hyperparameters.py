@@ -1,7 +1,8 @@
-"""Flattens hyper-parameters: pure.
+"""Logs hyperparameters: flattens them to names and scalars.
 
-In: mappings, configs and objects with named fields. Out: one level of names with exact scalars, by the rule of
-`ranklog.values.plain`; lists and arrays as JSON, anything else as a text that is the same in a resumed run.
+In: mappings, configs and objects with named fields. Out: one record with one level of names and exact scalars, by the
+rule of `ranklog.values.plain`. Lists and arrays become JSON. Other objects become a text that is the same in a resumed
+run.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ranklog.values.refusing import refusing
 from ranklog.values.tables import columns_and_rows
 
 MAX_CHARS = 64 * 1024
-"""Longest text of one parameter; what is longer is cut, with its digest."""
+"""Longest text of one parameter; longer ones are cut and get a digest."""
 MAX_ELEMENTS = 20_000
 """Largest array that becomes a text."""
 MAX_TOTAL_CHARS = 8 * 1024 * 1024
@@ -41,18 +42,18 @@ class HyperparameterLogger(CollectiveLogger):
     """An open logger that takes hyperparameters; `ranklog.logger.logger.Logger` adds logging."""
 
     def save_hyperparameters(self, params: Any) -> None:
-        """Log hyper-parameters, whatever ``log_freq`` is; what is nested is flattened with dots.
+        """Log hyperparameters, whatever ``log_freq`` is. Nested names are joined with dots.
 
         Args:
             params: A mapping, or an object with named fields: an ``argparse.Namespace``, a dataclass, an attrs class, a
                 pydantic model, an OmegaConf config.
 
         Raises:
-            InvalidItemError: it has no named fields, or two of them get one name.
             InvalidArgumentError: a name is not allowed.
+            InvalidItemError: the object has no named fields, or two of them get the same name.
             NotStartedError: the logger is not open.
 
-        Ranks: all call; the lowest rank of ``log_on_workers`` gives the values.
+        Ranks: all call; the values of the lowest rank in ``log_on_workers`` are logged. Does not block.
         """
         gate = self._gate
         if gate is None:
@@ -96,14 +97,14 @@ def submit_params(params: Any, to: int, sink: Sink | None) -> None:
 
 
 def flatten(params: Any, tell: Callable[[str], None] = lambda _: None) -> dict[str, Scalar]:
-    """One level of names joined by dots; what is no scalar becomes its stable text.
+    """One level of names joined with dots; objects that are not scalars become a stable text.
 
     Args:
         params: A mapping, or an object with named fields.
-        tell: Takes what was cut, in words.
+        tell: Called with a text when a parameter was cut.
 
     Raises:
-        InvalidItemError: two keys become one name, something holds itself, or it is too much.
+        InvalidItemError: two keys become one name, a value contains itself, or the parameters are too large.
         InvalidArgumentError: a name is not allowed.
 
     Example:
@@ -131,7 +132,7 @@ class _Flat:
         self.cut: list[str] = []
 
     def take(self, owner: object, named: Mapping[Any, Any], path: tuple[Any, ...]) -> None:
-        """Put the fields of a value below a path."""
+        """Add the fields of a value below a path."""
         self._inside.enter(owner)
         for key, value in named.items():
             below = (*path, key)
@@ -152,7 +153,7 @@ class _Flat:
             self.cut.append(name)
 
     def check_size(self) -> None:
-        """Refuse what no record of the journal can hold."""
+        """Refuse parameters that are too large for a record of the journal."""
         total = sum(len(name) + (len(value) if isinstance(value, str) else 8) for name, value in self.values.items())
         if total > MAX_TOTAL_CHARS:
             raise InvalidItemError(
@@ -165,7 +166,7 @@ def _spelled(path: tuple[Any, ...]) -> str:
 
 
 def _value(value: Any) -> tuple[Scalar, bool]:
-    """A value as a scalar, and whether that says all of it."""
+    """A value as a scalar, and whether the scalar is complete."""
     scalar = to_scalar(value)
     if isinstance(scalar, NoScalar):
         if (digest := _array_digest(value)) is not None:
@@ -178,7 +179,7 @@ def _value(value: Any) -> tuple[Scalar, bool]:
 
 
 def _array_digest(value: Any) -> str | None:
-    """Type, shape and digest of an array or tensor of more than `MAX_ELEMENTS`; None for anything else."""
+    """Type, shape and digest of an array or tensor of more than `MAX_ELEMENTS`; None for other values."""
     shape = getattr(value, "shape", None)
     if not hasattr(value, "dtype") or not isinstance(shape, tuple) or math.prod(shape) <= MAX_ELEMENTS:
         return None
@@ -192,7 +193,7 @@ def _array_digest(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str:
-    """The JSON of what holds other values, a description of anything else."""
+    """JSON for containers, a description for other objects."""
     if hasattr(value, "itertuples") and hasattr(value, "columns") and (table := columns_and_rows(value)) is not None:
         value = {"columns": table.columns, "data": table.rows}
     plain = to_plain(value, _described)
@@ -212,7 +213,7 @@ def _described(value: Any) -> str:
         return name
     try:
         return storable(_ADDRESS.sub("", str(value)))
-    except Exception:  # how it shows itself is other people's code
+    except Exception:  # its text is made by code of other people
         return name
 
 

@@ -268,7 +268,7 @@ class Logger(HyperparameterLogger):
             self._describe(session, identifier, mask & gate.write, options)
 
     def _describe(self, session: Session, name: str, to: int, options: Mapping[str, Any]) -> None:
-        """Record the goal and the context of a metric: at the first call and when they change."""
+        """Record the goal and the context of a metric, at the first call and when they change."""
         said = check_goal(options.get("goal")), check_context(options.get("context"))
         if to and said != self._said.get(name, (None, None)):
             self._said[name] = said

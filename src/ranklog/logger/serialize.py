@@ -1,4 +1,4 @@
-"""Writes an object to a file in a format that is safe to read back: never pickle."""
+"""Writes an object to a file in a format that is safe to read, never pickle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def serialize_to(obj: Any, name: str, directory: Path) -> Path:
     """Write ``obj`` below ``directory`` under ``name`` and return the absolute path.
 
     bytes and str are written as they are, numpy arrays as ``.npy``, tensors and state dicts with ``torch.save``
-    (loadable with ``weights_only=True``), anything else as JSON like kind ``dict``.
+    (loadable with ``weights_only=True``), other objects as JSON like kind ``dict``.
 
     Raises:
         InvalidItemError: there is no safe format for it.

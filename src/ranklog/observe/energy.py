@@ -1,10 +1,10 @@
 """Energy and emissions of this node, measured by codecarbon.
 
-In: nothing. Out: energy in kWh and emissions in kg of CO2 equivalents since the first sample, under names such as
-``energy_kwh``. codecarbon reads the counters of CPUs and GPUs where the kernel lets it, and estimates from the
-processor's nominal power where not. Its own configuration counts (``CODECARBON_COUNTRY_ISO_CODE`` and others);
-without a country the world's average intensity is taken. It sends nothing anywhere and writes no file. For one rank
-a node: it measures the whole machine, but of its GPUs those of the job.
+Out: energy in kWh and emissions in kg of CO2 equivalents since the first sample, under names such as ``energy_kwh``.
+codecarbon reads the counters of CPUs and GPUs where the kernel allows it; otherwise it estimates from the processor's
+nominal power. Its own configuration applies (``CODECARBON_COUNTRY_ISO_CODE`` and others); without a country the world's
+average intensity is used. It sends nothing and writes no file. For one rank per node: it measures the whole machine,
+but only the job's GPUs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WORLD_G_PER_KWH = 475.0
 
 
 class CarbonSampler:
-    """Measures from now on.
+    """Measures from its creation on.
 
     Args:
         local_world_size: Ranks on this node.
@@ -41,7 +41,7 @@ class CarbonSampler:
             live_out = out
 
         self._kept = Keep()
-        # It speaks of itself at every start, whatever log_level says.
+        # It prints messages at every start, whatever log_level is.
         logging.getLogger("codecarbon").disabled = True
         nvml = load_nvml()
         country = os.environ.get("CODECARBON_COUNTRY_ISO_CODE")
@@ -51,7 +51,7 @@ class CarbonSampler:
             output_methods=[],
             allow_multiple_runs=True,
             tracking_mode="machine",
-            # Left out, it would take those of this rank alone from CUDA_VISIBLE_DEVICES.
+            # Without this it would take only this rank's GPUs, from CUDA_VISIBLE_DEVICES.
             **({} if nvml is None else {"gpu_ids": job_gpus(nvml, local_world_size)}),
             log_level="critical",
             output_handlers=[self._kept],
@@ -59,7 +59,7 @@ class CarbonSampler:
         self._tracker.start()
 
     def sample(self) -> dict[str, float]:
-        """Totals so far; takes a moment, since the counters are read."""
+        """Totals so far; reading the counters takes a moment."""
         self._tracker.flush()
         total = self._kept.total
         return {

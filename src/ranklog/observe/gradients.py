@@ -34,7 +34,7 @@ _SHOWS = {"gradients": ("gradients",), "parameters": ("parameters",), "all": ("g
 _FACTS = 5
 _SQUARES = 3
 _AT_ONCE = 1 << 24
-"""Elements whose bins are computed together: the indices of these take 128 MiB."""
+"""Elements whose bins are computed together; their indices take 128 MiB."""
 
 
 def take(call: Call, sink: Sink) -> Callable[[], None]:
@@ -105,11 +105,11 @@ class Watcher:
         self._hook = register_optimizer_step_pre_hook(self._before_step)
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._hook.remove()
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        # Horovod's optimizer steps twice, the second time inside the first, when it has averaged what it began to send.
+        # Horovod's optimizer steps twice: the second step, inside the first, has the averaged gradients.
         if getattr(optimizer, "_handles", None) or not self._is_mine(optimizer):
             return
         step, self._step = self._step, self._step + 1
@@ -117,7 +117,7 @@ class Watcher:
             try:
                 with no_collectives(f"watch {self._name!r}"):
                     self._take(step)
-            except Exception as error:  # what is watched must not end the training
+            except Exception as error:  # watching must not end the training
                 self._sink.report("watch", f"watch {self._name!r} at step {step}: {error!r}")
 
     def _is_mine(self, optimizer: Any) -> bool:
@@ -140,13 +140,13 @@ class Watcher:
                     continue
                 here, part = part_of(tensor, name)
                 here = _real_and_dense(here)
-                if here.numel():  # a rank may have no part of a small one
+                if here.numel():  # a rank may have no part of a small tensor
                     taken.append((kind, name, part, here.numel(), counts_of(here, self._bins)))
         if "gradients" in self._shows and not any(kind == "gradients" for kind, *_ in taken):
             self._sink.report(
                 "watch",
-                f"watch {self._name!r}: no parameter has a gradient when its optimizer steps (DeepSpeed keeps them to "
-                "itself): log its parameters instead",
+                f"watch {self._name!r}: no parameter has a gradient when its optimizer steps (DeepSpeed keeps them "
+                "internally): log its parameters instead",
             )
         read = _read_later([counts for *_, counts in taken])
         self._sink.background(
@@ -161,9 +161,9 @@ class Watcher:
         for (kind, parameter, part, size), row in zip(named, rows, strict=True):
             histogram = as_histogram(row, size)
             if kind == "gradients" and squares is not None:
-                # The histogram leaves out what is not finite; a norm that did would hide that training broke.
+                # The histogram leaves out non-finite values; a norm without them would hide that training broke.
                 more = row[_SQUARES] if not histogram.nonfinite else math.nan
-                squares = None if part else squares + more  # of a part it would be no norm
+                squares = None if part else squares + more  # a part has no norm
             name = f"{kind}/{self._name}.{parameter}"
             meta: dict[str, Scalar] = {"part": f"rank {rank}"} if part else {}
             record = Item("histogram", name, step, time_ns, self._to, rank, content.HISTOGRAM, (), meta)
@@ -173,7 +173,7 @@ class Watcher:
 
 
 def _real_and_dense(tensor: Any) -> Any:
-    """Values that can be counted: all of a sparse gradient, and real and imaginary parts of what is complex."""
+    """Values that can be counted: a dense tensor, with real and imaginary parts for complex numbers."""
     import torch
 
     tensor = tensor.detach()
@@ -195,7 +195,7 @@ def counts_of(tensor: Any, bins: int) -> Any:
     low = torch.where(finite, values, torch.inf).min()
     high = torch.where(finite, values, -torch.inf).max()
     plain = torch.where(finite, values, 0.0)
-    # In halves, since from the smallest to the largest float is further than a float goes.
+    # Halved, because the distance from the smallest to the largest float is beyond float.
     width = high / 2 - low / 2
     width = torch.where(width > 0, width, torch.ones_like(width))
     counts = torch.zeros(bins, dtype=torch.float64, device=values.device)
@@ -208,7 +208,7 @@ def counts_of(tensor: Any, bins: int) -> Any:
 
 
 def as_histogram(row: list[float], size: int) -> content.Histogram:
-    """What `counts_of` gives for so many values, once it is read; a single value gets bins of the width 1 around it."""
+    """The histogram of a row of `counts_of` for ``size`` values; equal values get bins of width 1."""
     low, high, total, squares, count = row[:_FACTS]
     counts = row[_FACTS:]
     if not count:
@@ -229,7 +229,7 @@ def as_histogram(row: list[float], size: int) -> content.Histogram:
 
 
 def _read_later(rows: list[Any]) -> Callable[[], list[list[float]]]:
-    """Begin to copy rows to the host, those of a device together; the function waits for devices and gives them."""
+    """Start to copy rows to the host, together per device; the returned function waits and returns them."""
     import torch
 
     of_device: dict[Any, list[int]] = {}

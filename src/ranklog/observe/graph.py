@@ -42,7 +42,7 @@ _TORCH_WARNS = r"Using `torch\.compile\(module\)` when there are global hooks"
 
 
 def take(call: Call, sink: Sink) -> Callable[[], None] | None:
-    """Trace a forward with ``input_example``, or listen to the next forward until it comes or logging ends.
+    """Trace a forward with ``input_example``, or else the next forward of the training; returns how to stop waiting.
 
     Raises:
         InvalidItemError: it is not a module, or cannot be run with the example.
@@ -102,8 +102,8 @@ def trace_now(module: Any, name: str, example: Any) -> Graph:
 class Listener:
     """Traces the next forward of a module, in the thread that runs it.
 
-    Hooks that are common to all modules say where a call belongs, a function mode says what is called. The module is
-    held weakly, so that one that is not called again can be freed.
+    Hooks that are common to all modules give the scope of a call, a function mode gives its function. The module is
+    referenced weakly, so that it can be freed if it is not called again.
 
     Args:
         module: Which.
@@ -125,12 +125,12 @@ class Listener:
         self._listening.callback(common.register_module_forward_pre_hook(self._enter).remove)
         after = common.register_module_forward_hook(self._leave, with_kwargs=True, always_call=True)
         self._listening.callback(after.remove)
-        # What torch's own `remove` forgets: every compiled module would warn of hooks for good.
+        # torch's own `remove` forgets this entry, and every compiled module would warn about hooks from then on.
         self._listening.callback(getattr(common, "_global_forward_hooks_with_kwargs", {}).pop, after.id, None)
         self._listening.enter_context(_without_a_warning_of_torch())
 
     def stop(self) -> bool:
-        """Listen no more; returns whether nothing was heard. A forward that runs now goes on untouched."""
+        """Stop waiting; returns whether no forward came. A forward that runs now is not affected."""
         waited = self._done is not None
         self._done = None
         self._close_if_done()
@@ -143,7 +143,7 @@ class Listener:
     def _enter(self, module: Any, args: Any) -> None:
         import torch
 
-        # While a forward is compiled, its hooks are part of what is compiled.
+        # While a forward is compiled, its hooks are compiled with it.
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return
         if self._tracer is None and self._done is not None:
@@ -174,7 +174,7 @@ class Listener:
         self._forward.enter_context(_mode(self._tracer))
 
     def _leave(self, module: Any, args: Any, *rest: Any) -> None:
-        """The end of any module's forward; ``rest`` is the result, behind the keyword arguments unless it raised."""
+        """End of any module's forward; ``rest`` ends with the result, after the keyword arguments unless it raised."""
         import torch
 
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
@@ -193,7 +193,7 @@ class Listener:
         self._forward.close()
         self._close_if_done()
         if done is None or result is None:
-            return  # closed meanwhile, or the forward raised: that is the user's to see
+            return  # closed meanwhile, or the forward raised, which the user sees
         for index, tensor in enumerate(tensors_in(result)):
             tracer.add("output", "output" if index == 0 else f"output_{index}", (tensor,), None)
         tracer.take(kwargs)
@@ -201,19 +201,19 @@ class Listener:
 
 
 def _is(module: Any, awaited: Any) -> bool:
-    # A replica of DataParallel is another object, but shares its hooks with the module.
+    # A replica of DataParallel is another object that shares its hooks with the module.
     return module is awaited or module._forward_hooks is awaited._forward_hooks
 
 
 def _compiled_by(module: Any) -> Iterator[Any]:
-    """The modules inside one that `torch.compile` gave; nothing of another."""
+    """The modules inside a result of `torch.compile`; none for other modules."""
     inner = getattr(module, "_orig_mod", None)
     return iter(()) if inner is None else iter(inner.modules())
 
 
 @contextmanager
 def _uncompiled() -> Iterator[None]:
-    """What was compiled runs as it was written, and nothing is compiled; where torch can do that (2.6)."""
+    """Run compiled code uncompiled, and compile nothing, inside; from torch 2.6 on."""
     import torch
 
     if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
@@ -225,13 +225,13 @@ def _uncompiled() -> Iterator[None]:
 
 @contextmanager
 def _without_a_warning_of_torch() -> Iterator[None]:
-    """Compiled modules warn about hooks that are common to all modules; ours are made for that."""
+    """Hide torch's warning that compiled modules and global hooks do not mix; these hooks are made for it."""
     warnings.filterwarnings("ignore", message=_TORCH_WARNS)
     ours = warnings.filters[0]
     try:
         yield
     finally:
-        with suppress(ValueError):  # somebody has set the filters anew
+        with suppress(ValueError):  # other code has replaced the filters
             warnings.filters.remove(ours)  # type: ignore[attr-defined]
 
 
@@ -239,7 +239,7 @@ def _mode(tracer: Tracer) -> Any:
     from torch.overrides import TorchFunctionMode
 
     class Mode(TorchFunctionMode):  # type: ignore[misc]
-        """Tells the tracer of the outermost functions of torch; what these call inside is theirs."""
+        """Passes the outermost calls of torch functions to the tracer."""
 
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))

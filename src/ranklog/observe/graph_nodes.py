@@ -1,7 +1,7 @@
 """Collects the nodes of a graph from the calls of one forward.
 
-In: calls with what they take and give, in their order. Out: nodes, named by scope and function, that know which nodes
-their inputs come from. Tensors are known by identity.
+In: calls with their arguments and results, in order. Out: nodes, named by scope and function, with the names of the
+nodes that made their inputs. Tensors are recognised by identity.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _STRANGER = "\0"
 
 
 class Tracer:
-    """The nodes of one forward, as they come."""
+    """Collects the nodes of one forward."""
 
     def __init__(self) -> None:
         self.scopes: list[str] = []
@@ -32,11 +32,11 @@ class Tracer:
         self._known: dict[str, str] = {}
 
     def note_parameter(self, name: str, parameter: Any) -> None:
-        """Note a parameter; it becomes a node where a call first takes it."""
+        """Register a parameter; it becomes a node when a call first takes it."""
         self._parameters[id(parameter)] = (parameter, name)
 
     def add(self, op: str, name: str, takes: Any, gives: Any) -> None:
-        """Add a node; ``takes`` and ``gives`` are whatever holds tensors."""
+        """Add a node; ``takes`` and ``gives`` are tensors, or lists and mappings of tensors."""
         if len(self._nodes) >= MAX_NODES:
             return
         inputs = list(dict.fromkeys(self._source(tensor) for tensor in tensors_in(takes)))
@@ -47,7 +47,7 @@ class Tracer:
             self._made[id(tensor)] = (weakref.ref(tensor), node.name)
 
     def take(self, value: Any) -> None:
-        """Add inputs of the forward; those by keyword at its end, when the hooks see them."""
+        """Add inputs of the forward; keyword arguments are added at its end, when the hooks see them."""
         for tensor in tensors_in(value):
             count = len(self._inputs)
             node = self._node("input", "input" if count == 0 else f"input_{count}", [], [tensor])
@@ -77,7 +77,7 @@ class Tracer:
         )
 
     def call(self, function: str, takes: Any, gives: Any) -> None:
-        """Add the call of a function, in the scope of now."""
+        """Add the call of a function, in the current scope."""
         scope = self.scopes[-1] if self.scopes else ""
         self.add(function, f"{scope}/{function}" if scope else function, takes, gives)
 
@@ -87,7 +87,7 @@ class Tracer:
             return made[1]
         parameter = self._parameters.pop(id(tensor), None)
         if parameter is None or parameter[0] is not tensor:
-            # An input by keyword, or nothing that the graph shows. Held, so that its id stays its own.
+            # A keyword argument, or a tensor that the graph does not show. Referenced, so that its id is not reused.
             return self._strangers.setdefault(id(tensor), (tensor, f"{_STRANGER}{id(tensor)}"))[1]
         self.add("parameter", parameter[1], (), tensor)
         return self._nodes[-1].name

@@ -1,10 +1,9 @@
 """Samples the load of this node: CPUs, memory, disk, network and GPUs, under the names that MLflow's pages group.
 
-In: nothing. Out: a mapping of names to numbers, at the call; what the kernel or a driver refuses to tell is left
-out. Of the node's GPUs those of the job (`ranklog.job.gpus`), by their numbers on the node. The names are those
-of ``mlflow.system_metrics``, such as ``cpu_utilization_percentage``; memory and traffic are in megabytes of 10^6
-bytes, traffic since the first sample. Utilisation of the CPUs is the mean since the sample before, and of a tenth of
-a second at first.
+Out: a mapping of names to numbers, at the call, without values that the kernel or a driver refuses. GPUs are those of
+the job (`ranklog.job.gpus`), by their numbers on the node. The names are those of ``mlflow.system_metrics``, such as
+``cpu_utilization_percentage``. Memory and traffic are in megabytes of 10^6 bytes, traffic since the first sample. The
+utilisation of CPUs is the mean since the previous sample; at first, over a tenth of a second.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class SystemSampler:
         self._gpus = {} if self._nvml is None else _handles(self._nvml, local_world_size)
 
     def sample(self) -> dict[str, float]:
-        """The load now; asks the kernel and the GPUs' driver, some milliseconds."""
+        """The current load. Asking the kernel and the GPU driver takes some milliseconds."""
         interval_s, self._interval_s = self._interval_s, None
         memory = self._psutil.virtual_memory()
         values = {
@@ -102,7 +101,7 @@ def _handles(nvml: Any, local_world_size: int) -> dict[int, Any]:
 
 
 def load_nvml() -> Any:
-    """NVIDIA's library once it is initialised; None where there is no such GPU."""
+    """NVIDIA's library, initialised; None without a GPU of NVIDIA."""
     try:
         import pynvml
 

@@ -34,7 +34,7 @@ class Meter(Protocol):
     """Measures one node."""
 
     def sample(self) -> dict[str, float]:
-        """Names to numbers, as of now."""
+        """Current numbers by name."""
 
     def close(self) -> None:
         """Stop everything that measures in the background."""
@@ -44,11 +44,11 @@ METERS: dict[str, tuple[str, Callable[[int], Meter]]] = {
     "system": ("psutil", SystemSampler),
     "carbon": ("codecarbon", CarbonSampler),
 }
-"""Kinds to the package that each needs, and the class that measures."""
+"""Per kind, the package that it needs and the class that measures."""
 
 
 def take(call: Call, sink: Sink) -> None:
-    """Measure this node once, or periodically from now on, where this rank is the one that does.
+    """Measure this node once, or periodically from now on, if this rank is the one that measures it.
 
     Raises:
         InvalidArgumentError: ``every`` is not a number of seconds.
@@ -134,7 +134,7 @@ class NodeSamplers:
             schedule.busy = False
 
     def _age_s(self, now_ns: int) -> int:
-        """Seconds since the run was created; since this attempt opened where its directory is out of reach."""
+        """Seconds since the run was created, or since this attempt opened if the run directory is out of reach."""
         try:
             return (now_ns - read_facts(self._sink.run_dir(0.0)).created_ns) // 1_000_000_000
         except RanklogError:
