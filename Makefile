@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 JOINED := $(VENV)/.runtimes
 IMAGES := $(VENV)/.containers
 
-# Python keeps the bytecode of our own modules too: most tests start new interpreters.
+# Most tests start new interpreters, which load our modules faster from bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 export OMP_NUM_THREADS ?= 1
 

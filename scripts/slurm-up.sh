@@ -38,7 +38,7 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
-# A job that may begin at some later time is looked at each second, not each minute.
+# Look for jobs whose start time has come once per second. The default is once per minute.
 SchedulerParameters=sched_interval=1
 SlurmdParameters=config_overrides
 MpiDefault=none

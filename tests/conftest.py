@@ -60,12 +60,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> workers.Scheduling:
-    """Deal the tests out as `workers` says."""
+    """Use our own scheduler."""
     return workers.Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long tests first. Without a Slurm of one's own, skip the tests that need one; in CI they fail."""
+    """Put long tests first. Skip tests that need Slurm where it is not installed; under CI=true they fail."""
     items.sort(key=lambda item: workers.position(item.nodeid))
     missing = os.geteuid() != 0 or not all(map(shutil.which, ("slurmctld", "slurmd", "munged")))
     for item in items:

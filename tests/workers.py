@@ -1,6 +1,7 @@
-"""How pytest-xdist deals the tests out to its workers, so that all are busy until the end.
+"""Scheduling of tests on the workers of pytest-xdist.
 
-xdist's own ``loadgroup`` does nothing with pytest 9.1 and newer, where it cannot change the id of a test.
+Long tests run first, so that no worker is idle at the end. The ``loadgroup`` mode of xdist 3.8 has no effect with
+pytest 9.2, which no longer lets plugins change the id of a test.
 """
 
 from __future__ import annotations
@@ -9,23 +10,23 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-# Their tests share one Slurm cluster and the container images: one worker runs them, and begins with them.
+# Tests that share one Slurm cluster and the container images. One worker runs them, first of all.
 SHARED = ("tests/cluster/", "tests/containers/")
-# Their tests start many processes: each goes to the next free worker, before the short tests of the other folders.
+# Tests that start many processes. Each one goes to the next free worker.
 LONG = ("tests/jobs/", "tests/world/", "tests/faults/", "tests/soak/", "tests/reduce/")
-# Files in those folders whose tests share a training or a run: one worker runs each file.
+# Files whose tests share a training or a run. One worker runs each file.
 WHOLE = ("tests/jobs/test_runtimes.py", "tests/soak/test_odd_content.py")
 
 
 def position(node_id: str) -> int:
-    """Return where a test is in the order, a smaller number first."""
+    """Return the sort key of a test: shared first, then long ones, then the rest."""
     if node_id.startswith(SHARED):
         return 0
     return 1 if node_id.startswith(LONG) else 2
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
-    """Deal out single tests, files and one group, in the order in which they were collected."""
+    """Scheduler whose units are the shared tests, single long tests, and files of short tests, in collected order."""
 
     def __init__(self, config: pytest.Config, log: Producer | None = None) -> None:
         super().__init__(config, log)

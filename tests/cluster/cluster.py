@@ -16,12 +16,12 @@ OVER = frozenset(["BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 120, why: Callable[[], str] = str) -> None:
-    """Wait for something that another process does.
+    """Wait until a condition holds, for events in other processes.
 
     Args:
-        condition: What is asked twice a second; Slurm and servers answer each question with some CPU time.
-        timeout_s: Seconds until it has failed.
-        why: Tells the reason then.
+        condition: Called twice per second. Slurm and servers need CPU time for each answer.
+        timeout_s: Seconds until the test fails.
+        why: Returns the message of the failure.
     """
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -1,4 +1,4 @@
-"""A real MLflow server on the loopback interface."""
+"""Helper that runs a real MLflow server on the loopback interface."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pathlib import Path
 
 @contextmanager
 def serve(home: Path, port: int | None = None, host: str = "127.0.0.1") -> Iterator[int]:
-    """Run a server that keeps everything below ``home``; gives its port.
+    """Run a server that stores everything below ``home``; yields its port.
 
-    Every ``host`` of 127.0.0.0/8 is on loopback, but only 127.0.0.1 is one that MLflow takes requests for.
+    Every ``host`` of 127.0.0.0/8 is on loopback, but MLflow accepts requests for 127.0.0.1 only.
     """
     if port is None:
         with socket.socket() as probe:
@@ -27,7 +27,7 @@ def serve(home: Path, port: int | None = None, host: str = "127.0.0.1") -> Itera
     home.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "a")]
-    # It would start eight more processes that import MLflow and wait for jobs, none of which concerns tracking.
+    # The job runner would start eight more processes that import MLflow. Tracking does not need them.
     env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -1,7 +1,8 @@
-"""Starts Python scripts by forking a process that has imported torch, which costs each start 1.5 s of CPU time.
+"""Server that forks Python scripts from a process which has imported torch, and its client.
 
-A script runs as with ``python script``: it has its own arguments, environment, directory and output, and its
-interpreter ends as it always does. Each process that runs tests has one server, which ends with it.
+Importing torch costs 1.5 s of CPU time, more than most scripts of tests need. A forked script runs as with
+``python script``: it gets its own arguments, environment, directory and output, and its interpreter ends normally.
+Each process that runs tests has one server, which ends together with it.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ PATIENCE_S = 120.0
 
 
 class Forked:
-    """A process that the server has forked; offers what tests need of `subprocess.Popen`.
+    """Process forked by the server, with the part of `subprocess.Popen` that tests need.
 
     Args:
-        server: Tells the exit status.
-        pid: The process.
-        output: Descriptor of the pipe into which it writes.
+        server: Server that knows the exit status.
+        pid: Process id.
+        output: Read end of the pipe for stdout and stderr.
     """
 
     def __init__(self, server: Server, pid: int, output: int) -> None:
@@ -45,7 +46,7 @@ class Forked:
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, None while the process runs."""
+        """Exit status, None while the process runs."""
         return self._server.status(self._pid, 0.0)
 
     def readline(self) -> str:
@@ -56,10 +57,10 @@ class Forked:
         return line.decode()
 
     def communicate(self, timeout: float = PATIENCE_S) -> str:
-        """Wait for the end; returns the output.
+        """Wait until the process has ended; returns its output.
 
         Raises:
-            TimeoutExpired: it did not end in time; the next call returns the whole output.
+            TimeoutExpired: The process did not end in time. The next call returns the whole output.
         """
         end_s = time.monotonic() + timeout
         while True:
@@ -73,12 +74,12 @@ class Forked:
         return b"".join(self._read).decode(errors="replace")
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless the process has ended."""
+        """Send a signal if the process still runs."""
         if self.returncode is None:
             signal.pidfd_send_signal(self._handle, number)
 
     def kill(self) -> None:
-        """End the process, if it runs."""
+        """Kill the process if it still runs."""
         self.send_signal(signal.SIGKILL)
 
     def __del__(self) -> None:
@@ -91,10 +92,10 @@ def _is_readable(descriptor: int, end_s: float) -> bool:
 
 
 class Server:
-    """The client's end of a process to fork from.
+    """Client of a fork server.
 
     Args:
-        channel: Connected to `serve`.
+        channel: Channel to the process that runs `serve`.
     """
 
     def __init__(self, channel: socket.socket) -> None:
@@ -111,7 +112,7 @@ class Server:
     def fork(
         self, command: Sequence[str], cwd: str, env: Mapping[str, str], output: int, unbuffered: bool = False
     ) -> int:
-        """Run a script that writes to a descriptor; returns the number of its process."""
+        """Run a script whose output goes to a descriptor; returns its process id."""
         request = {"command": command, "cwd": cwd, "env": dict(env), "unbuffered": unbuffered}
         socket.send_fds(self._channel, [json.dumps(request).encode()], [output])
         while (pid := self._receive()) is None:
@@ -126,7 +127,7 @@ class Server:
         return self._ended.get(pid)
 
     def _receive(self) -> int | None:
-        """Take one message: return the number of a new process, or note the end of one."""
+        """Receive one message: return the id of a new process, or store an exit status."""
         self._channel.settimeout(PATIENCE_S)
         told = json.loads(self._channel.recv(MESSAGE_BYTES))
         if "started" in told:
@@ -137,7 +138,7 @@ class Server:
 
 @functools.cache
 def server() -> Server:
-    """Return the server of this process, which starts at the first call."""
+    """Return the server of this process; the first call starts it."""
     ours, theirs = channel()
     with theirs:
         subprocess.Popen(
@@ -156,7 +157,7 @@ def channel() -> tuple[socket.socket, socket.socket]:
 
 
 def serve(client: socket.socket) -> tuple[dict[str, Any], int]:
-    """Fork for each request; returns the request and the output's descriptor in the new process.
+    """Fork once per request; returns in the new process, with the request and the descriptor of the output.
 
     Raises:
         SystemExit: The client has ended.
@@ -178,7 +179,7 @@ def serve(client: socket.socket) -> tuple[dict[str, Any], int]:
         data, descriptors, _, _ = socket.recv_fds(client, MESSAGE_BYTES, 1)
         if not data:
             sys.exit()
-        # The end of a process must not be told before its start.
+        # The client must hear of the start of a process before its end.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         if (pid := os.fork()) == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -191,7 +192,7 @@ def serve(client: socket.socket) -> tuple[dict[str, Any], int]:
 
 
 def run(request: dict[str, Any], output: int) -> None:
-    """Run a script as the main module of this process, which leads a session of its own."""
+    """Run a script as the main module of this process, in a new session."""
     os.setsid()
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -1,4 +1,4 @@
-"""Starts user scripts as users do: with torchrun, or rank by rank as a scheduler does, on this machine's loopback."""
+"""Helpers that run user scripts with torchrun, or rank by rank as a scheduler does, on the loopback interface."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from fork_server import server as fork_server
 
 AGENT = Path(__file__).with_name("torchrun.py")
 TORCHRUN = ("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0")
-"""Options of every job: each meets at a port of its own."""
+"""Options of every job. Port 0 lets each job choose a free port."""
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """How a job ended."""
+    """Exit status and output of a job."""
 
     code: int
     output: str
 
 
 def job_environment(**extra: str) -> dict[str, str]:
-    """The environment of a user's shell on this machine."""
+    """Return the environment of a user's shell on this machine."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **extra}
 
 
@@ -39,16 +39,16 @@ def torchrun(
     options: Sequence[str] = (),
     **extra: str,
 ) -> Finished:
-    """Run a script, given as text or path, on several ranks; the output of all comes back together.
+    """Run a script, given as text or path, with torchrun; returns the output of all ranks together.
 
     Args:
-        ranks: How many.
-        script: What each runs.
-        arguments: Its arguments.
-        cwd: Where.
+        ranks: Number of ranks.
+        script: Script of each rank.
+        arguments: Arguments of the script.
+        cwd: Working directory.
         timeout_s: Seconds until it counts as hung.
-        options: Further ones of torchrun.
-        extra: Further environment variables.
+        options: More options of torchrun.
+        extra: More environment variables.
     """
     if isinstance(script, str):
         path = cwd / "train.py"
@@ -60,27 +60,27 @@ def torchrun(
 
 
 def run_agent(ranks: int, *words: str, cwd: Path, timeout_s: float, env: Mapping[str, str]) -> Finished:
-    """Run torchrun with these words to its end; the output of all ranks comes back together."""
+    """Run torchrun with these arguments; returns the output of all ranks together."""
     agent = fork_server().start(str(AGENT), "--nproc-per-node", str(ranks), *words, cwd=cwd, env=env)
     try:
         output = agent.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        agent.send_signal(signal.SIGTERM)  # it ends its ranks
+        agent.send_signal(signal.SIGTERM)  # the agent ends its ranks
         raise AssertionError(f"the job hung; its output so far:\n{agent.communicate()}") from None
     assert agent.returncode is not None
     return Finished(agent.returncode, output)
 
 
 class Ranks:
-    """Processes of one torch job that end each by itself: nobody ends the others when one dies.
+    """Ranks of one torch job without an agent: when one dies, the others go on.
 
     Args:
-        size: How many.
-        script: What each runs.
-        arguments: Its arguments.
-        cwd: Where.
-        per_node: How many of them are on a node; all of them without it.
-        extra: Further environment variables.
+        size: Number of ranks.
+        script: Script of each rank.
+        arguments: Arguments of the script.
+        cwd: Working directory.
+        per_node: Ranks per node. Default: all ranks are on one node.
+        extra: More environment variables.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Ranks:
         ]
 
     def finish(self, ranks: Sequence[int], timeout_s: float = 120) -> dict[int, Finished]:
-        """Wait for these ranks."""
+        """Wait until these ranks have ended."""
         done: dict[int, Finished] = {}
         for rank in ranks:
             process = self._processes[rank]
@@ -132,10 +132,10 @@ class Ranks:
         self._processes[rank].send_signal(number)
 
     def go_on(self, rank: int) -> None:
-        """Wake a stopped rank."""
+        """Continue a stopped rank."""
         self._processes[rank].send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End what is left."""
+        """Kill the ranks that still run."""
         for process in self._processes:
             process.kill()

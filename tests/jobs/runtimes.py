@@ -1,4 +1,4 @@
-"""How a script is started on each runtime, on this machine's loopback."""
+"""Helpers that start a script with the launcher of each runtime, on the loopback interface."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAUNCHERS: dict[str, list[str]] = {
 
 
 def command(launcher: str, ranks: int, script: Path, *arguments: str) -> list[str]:
-    """The command line that starts a script on so many ranks."""
+    """Return the command that starts a script on several ranks."""
     words = LAUNCHERS[launcher]
     if launcher in ("single", "ray"):
         return [sys.executable, str(script), *arguments]
@@ -29,7 +29,7 @@ def command(launcher: str, ranks: int, script: Path, *arguments: str) -> list[st
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """What keeps every runtime on loopback, and DeepSpeed on the CPU with what was compiled before."""
+    """Return variables that keep every runtime on loopback, and DeepSpeed on the CPU with its compiled operator."""
     return job_environment(
         **{
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -37,19 +37,19 @@ def environment(**extra: str) -> dict[str, str]:
             "TORCH_EXTENSIONS_DIR": str(BIN.parent / "torch_extensions"),
             "OMPI_MCA_btl": "self,sm",
             "MASTER_ADDR": "127.0.0.1",
-            "HOROVOD_GLOO_TIMEOUT_SECONDS": "120",  # Horovod's own patience of 30 s is short on a busy machine
+            "HOROVOD_GLOO_TIMEOUT_SECONDS": "120",  # Horovod's default of 30 s is short on a busy machine
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ADDRESS": "local",
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's way to say that all nodes are 127.0.0.1
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # makes Ray use 127.0.0.1 for all nodes
             "RAY_TRAIN_V2_ENABLED": "1",
-            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # another process that imports Ray Train, for clouds
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # saves a process; only preemptible cloud machines need it
             **extra,
         }
     )
 
 
 def start(launcher: str, ranks: int, script: Path, *arguments: str, cwd: Path, timeout_s: float = 240) -> Finished:
-    """Run a script to its end; the output of all ranks comes back together."""
+    """Run a script; returns the output of all ranks together."""
     if launcher == "torch":
         words = (*TORCHRUN, str(script), *arguments)
         return run_agent(ranks, *words, cwd=cwd, timeout_s=timeout_s, env=environment(HOME=str(cwd)))

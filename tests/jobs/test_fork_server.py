@@ -1,4 +1,4 @@
-"""A script that is forked from the fork server runs as `python script` runs it."""
+"""Scripts from the fork server run as with `python script`."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""torchrun for the fork server: the agent is torch's own, and forks its ranks instead of starting interpreters."""
+"""torchrun for the fork server: the unchanged agent of torch, with ranks that are forked too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fork_server import Server, channel, run, serve
 
 
 class Rank:
-    """A process that the agent has started; offers what the agent needs of `subprocess.Popen`."""
+    """Forked rank, with the part of `subprocess.Popen` that the agent needs."""
 
     def __init__(self, server: Server, pid: int) -> None:
         self._server = server
@@ -23,14 +23,14 @@ class Rank:
         return self._server.status(self.pid, 0.0)
 
     def wait(self, timeout: float) -> int:
-        """Wait for the end."""
+        """Wait until the process has ended."""
         if (status := self._server.status(self.pid, timeout)) is None:
             raise subprocess.TimeoutExpired(str(self.pid), timeout)
         return status
 
 
 def main(server: Server) -> None:
-    """Run the agent."""
+    """Run the agent; it forks its ranks from a server."""
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
 
@@ -45,7 +45,7 @@ def main(server: Server) -> None:
 
 if __name__ == "__main__":
     agent, ranks = channel()
-    # Now, while this process has a single thread.
+    # The server forks from here, where this process still has a single thread.
     if os.fork() == 0:
         agent.close()
         with ranks:

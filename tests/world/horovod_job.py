@@ -18,7 +18,7 @@ LIMIT_S = 30.0
 
 
 def reduced(tensor: torch.Tensor, name: str | None = None, op: int = hvd.Sum) -> torch.Tensor:
-    """Reduce as ``hvd.allreduce`` does, but sleep while waiting: its own loop keeps a core busy for each rank."""
+    """Reduce like ``hvd.allreduce``, which waits in a busy loop; here the thread sleeps between polls."""
     handle = hvd.allreduce_async(tensor, op=op, name=name)
     while not hvd.poll(handle):
         time.sleep(0.0005)

@@ -25,7 +25,7 @@ pytestmark = [
 def run_job(ranks: int, trial: str, *arguments: str) -> str:
     """Start the job as a user does; returns what it printed."""
     command = [sys.executable, "-m", "horovod.runner.launch", "-np", str(ranks), "-H", f"localhost:{ranks}"]
-    # Without --gloo the launcher first asks in a process of its own whether Horovod was built with MPI.
+    # Without --gloo the launcher starts another process that imports torch, to look for MPI.
     command += ["--gloo", "--network-interfaces", "lo", sys.executable, str(JOB), trial, *arguments]
     process = subprocess.Popen(
         command,
