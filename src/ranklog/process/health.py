@@ -1,6 +1,6 @@
-"""Trouble that must not stop training: each cause is warned about once, counted, and written into the run.
+"""Warnings about problems that must not stop training. Each cause warns once, is counted, and is written to the run.
 
-`Health.warn` may be called from any thread and from a signal handler, also in the middle of another call: it takes no
+`Health.warn` may be called from any thread and from a signal handler, even during another call, because it takes no
 lock. `Health.news` is for the one thread that writes the run.
 """
 
@@ -20,22 +20,22 @@ _Cause = tuple[str, str]
 
 
 class Health:
-    """Collects what went wrong in one process."""
+    """Collects the warnings of one process."""
 
     def __init__(self) -> None:
         self._first: dict[_Cause, Event] = {}
         self._again: deque[_Cause] = deque()  # counted by `news`
         self._counts: dict[_Cause, int] = {}
-        self._told: dict[_Cause, int] = {}
+        self._reported: dict[_Cause, int] = {}
 
     def warn(self, code: str, text: str, *, about: str = "") -> None:
-        """Count trouble; the first of each code is given as a `RanklogWarning`.
+        """Count a problem, and emit a `RanklogWarning` for the first one of each cause.
 
         Args:
             code: Code of the event.
-            text: What went wrong, and the cure.
-            about: What tells causes of one code apart, for example a name; so that names without end give no warnings
-                without end, those after the first `MOST_ABOUT` of a code count as one.
+            text: The problem and the cure.
+            about: Distinguishes causes with the same code, for example a name. Causes after the first `MOST_ABOUT` of a
+                code count as one, so that an unlimited number of names does not give as many warnings.
         """
         cause = (code, about)
         if cause not in self._first and sum(known == code for known, _ in list(self._first)) >= MOST_ABOUT:
@@ -47,25 +47,25 @@ class Health:
         try:
             warnings.warn(f"ranklog: {text}", RanklogWarning, stacklevel=3)
         except RanklogWarning:
-            # Under `-W error` a warning would end the thread that met the trouble, or the training loop.
+            # Under `-W error`, a warning would end the calling thread or the training loop.
             sys.stderr.write(f"ranklog: {text}\n")
 
     def news(self, rank: int | None = None, *, last: bool = False) -> list[Event]:
-        """Events for causes that were not told yet, so that a run which is killed has them.
+        """Return events for causes that have none yet, so that a run has them even if it is killed.
 
         Args:
-            rank: For events that name none.
-            last: Nothing follows: causes that came again since they were told are told once more, with how often.
+            rank: Rank for events without one.
+            last: Whether this is the last call. Causes that occurred again get one more event with their number.
         """
         while self._again:
             cause = self._again.popleft()
             self._counts[cause] = self._counts.get(cause, 1) + 1
         out: list[Event] = []
         for cause, first in list(self._first.items()):
-            times, told = self._counts.get(cause, 1), self._told.get(cause, 0)
-            if told and not (last and times > told):
+            times, reported = self._counts.get(cause, 1), self._reported.get(cause, 0)
+            if reported and not (last and times > reported):
                 continue
-            self._told[cause] = times
+            self._reported[cause] = times
             text = first.text if times == 1 else f"{first.text} ({times} times)"
             out.append(Event(first.level, first.code, text, first.time_ns, rank if first.rank is None else first.rank))
         return out
