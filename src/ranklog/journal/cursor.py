@@ -15,7 +15,7 @@ import msgspec
 
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.journal.reader import read_heads
-from ranklog.model.identity import Member, Place, members, place_of, plain_address
+from ranklog.model.identity import Member, StoragePlace, members, place_of, plain_address
 
 EXTRA_INDEX = 1000
 """Index of cursors of backends that no attempt names: those of ``ranklog sync --to``."""
@@ -40,7 +40,7 @@ class Cursor(msgspec.Struct, kw_only=True):
 
     backend: str
     id: str = ""
-    place: Place = {}
+    place: StoragePlace = {}
     next_ordinal: int = 0
     known: dict[str, str] = {}
     status: str | None = None

@@ -22,7 +22,8 @@ from ranklog.model.redact import split_userinfo
 from ranklog.model.spec import JOURNAL, BackendSpec, Scalar
 from ranklog.model.text import absolute_uri, storable
 
-Place = dict[str, str]
+StoragePlace = dict[str, str]
+"""Where a backend stores: options and environment settings, by name."""
 
 # Options that determine the place. MLflow and W&B have further rules, see `place_of`.
 _PLACES = {
@@ -133,7 +134,7 @@ def _settings(spec: BackendSpec, environ: Mapping[str, str]) -> dict[str, Scalar
     return settings
 
 
-def place_of(spec: BackendSpec, environ: Mapping[str, str] = _NOWHERE) -> Place:
+def place_of(spec: BackendSpec, environ: Mapping[str, str] = _NOWHERE) -> StoragePlace:
     """Return where a backend stores, as far as its options and an environment determine it."""
     options = spec.options
     names: Iterable[str] = _PLACES.get(spec.backend) or sorted(options.keys() - _DESCRIBING)
@@ -152,7 +153,7 @@ def place_of(spec: BackendSpec, environ: Mapping[str, str] = _NOWHERE) -> Place:
     return place
 
 
-def has_moved(before: Place, now: Place) -> bool:
+def has_moved(before: StoragePlace, now: StoragePlace) -> bool:
     """Return whether a backend would now store at another place; parts that ``now`` leaves open do not count.
 
     Example:
@@ -162,7 +163,7 @@ def has_moved(before: Place, now: Place) -> bool:
     return any(before.get(name) != value for name, value in now.items())
 
 
-def keep_place(spec: BackendSpec, place: Place) -> BackendSpec:
+def keep_place(spec: BackendSpec, place: StoragePlace) -> BackendSpec:
     """Fix a configuration to the place where it first stored, if its options leave that open (only MLflow's do)."""
     uri = place.get("tracking_uri")
     if spec.backend != "mlflow" or spec.options.get("tracking_uri") or not uri:
@@ -188,5 +189,5 @@ def plain_address(value: str) -> str:
     return os.path.normpath(url) if url.startswith("/") else url
 
 
-def _digest(backend: str, place: Place) -> str:
+def _digest(backend: str, place: StoragePlace) -> str:
     return hashlib.sha256(msgspec.json.encode([backend, place], order="sorted")).hexdigest()[:16]

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 Key = tuple[str, str, int, int]
 """Name, reduction, backends, step."""
 
-Place = tuple[int, int]
+RowPosition = tuple[int, int]
 """Rank and index of a row in its report."""
 
 GRACE_S = 2.0
@@ -118,7 +118,7 @@ class Ready(msgspec.Struct, frozen=True):
     step: int
     op: str
     to: int
-    holders: tuple[Place, ...]
+    holders: tuple[RowPosition, ...]
     answered: frozenset[int]
     late: bool
 
@@ -170,21 +170,21 @@ def agree(reports: Sequence[Report], memory: Memory) -> tuple[list[Ready], Memor
     return ready, Memory(judged.shared, judged.passed, idle, partial)
 
 
-def _group(reports: Sequence[Report]) -> list[tuple[tuple[Place, ...], list[Key]]]:
+def _group(reports: Sequence[Report]) -> list[tuple[tuple[RowPosition, ...], list[Key]]]:
     """Group keys by the rows that hold them. A key's next occurrence on a rank forms a separate, later group."""
-    places: dict[Key, list[list[Place]]] = {}
+    positions: dict[Key, list[list[RowPosition]]] = {}
     for rank, report in enumerate(reports):
         for index, row in enumerate(report.rows):
             for name in row.names:
-                occurrences = places.setdefault((name, row.op, row.to, row.step), [])
+                occurrences = positions.setdefault((name, row.op, row.to, row.step), [])
                 for held in occurrences:
                     if held[-1][0] != rank:
                         held.append((rank, index))
                         break
                 else:
                     occurrences.append([(rank, index)])
-    grouped: dict[tuple[int, tuple[Place, ...]], list[Key]] = {}
-    for key, occurrences in places.items():
+    grouped: dict[tuple[int, tuple[RowPosition, ...]], list[Key]] = {}
+    for key, occurrences in positions.items():
         for number, held in enumerate(occurrences):
             grouped.setdefault((number, tuple(held)), []).append(key)
     return [(holders, keys) for (_, holders), keys in sorted(grouped.items(), key=lambda item: item[0][0])]
@@ -213,7 +213,7 @@ def _reached_step(report: Report) -> int:
     return _NEVER if report.max_closed_step is None else report.max_closed_step
 
 
-def _judge(reports: Sequence[Report], together: Sequence[tuple[Place, ...]], memory: Memory) -> _Judgement:
+def _judge(reports: Sequence[Report], together: Sequence[tuple[RowPosition, ...]], memory: Memory) -> _Judgement:
     """Apply the rules of the module's docstring to all sets of rows at once."""
     size = len(reports)
     groups = np.full((len(together), size), -1, dtype=np.int64)

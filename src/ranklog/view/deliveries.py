@@ -11,7 +11,7 @@ import msgspec
 from ranklog.journal.cursor import EXTRA_INDEX, Cursor, cursors_of, load_cursors
 from ranklog.journal.reader import JournalReader, read_heads
 from ranklog.journal.targets import is_for
-from ranklog.model.identity import Member, Place, members, place_of
+from ranklog.model.identity import Member, StoragePlace, members, place_of
 from ranklog.model.record import EVERY_BACKEND, Attempt, Entry
 
 
@@ -35,7 +35,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     backend: str
-    place: Place
+    place: StoragePlace
     extra: bool
     accepted: int
     waiting: int
