@@ -316,7 +316,7 @@ def test_starting_the_command_line_loads_no_framework_and_no_backend():
 def test_importing_ranklog_loads_neither_numpy_nor_what_only_an_open_logger_needs():
     loaded = modules_after("import ranklog, ranklog.loggers")
     assert "ranklog.loggers" in loaded
-    assert not loaded & {"numpy", "ranklog.pipeline.session", "ranklog.pipeline.reducer"}
+    assert not loaded & {"numpy", "ranklog.pipeline.session", "ranklog.pipeline.reduction.reducer"}
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from ranklog.journal.layout import FACTS
 from ranklog.journal.spill_file import read_spill, spill_files
 from ranklog.model.place import Place
-from ranklog.pipeline.merge import SpillSink
+from ranklog.pipeline.reduction.merge import SpillSink
 from ranklog.reduce.spill.format import SpillHead, pack, unpack
 
 

@@ -18,7 +18,7 @@ from ranklog.journal.layout import find_runs
 from ranklog.journal.reader import read_run
 from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
-from ranklog.pipeline.merge import unmerged
+from ranklog.pipeline.reduction.merge import unmerged
 from ranklog.view.query import RunView
 from ranklog.view.summary import OVER, RunSummary
 from ranklog.view.units import age, count, size_text

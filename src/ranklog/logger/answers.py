@@ -19,10 +19,10 @@ def wait_delivered(session: Session, deadline: float) -> bool:
     """Wait until every backend has what is journaled now; whether that came before ``deadline`` (monotonic)."""
     from ranklog.journal.cursor import backends_of, cursors_of
 
-    target = session.ordinal
+    target = session.parts.ordinal
     if target is None:
         return True
-    run_dir = session.run_dir()
+    run_dir = session.sink.run_dir(0.0)
     asked = {spec.id for spec in session.config.specs if spec.backend != JOURNAL}
     if session.config.forward == "later":
         return not asked
@@ -50,10 +50,10 @@ def known_fact(session: Session, mask: int, fact: str, timeout_s: float) -> str:
     # One backend answers, always the same: the first of the logger's own that has ids.
     asked = next((spec for spec in own if spec.backend in ("mlflow", "wandb")), None)
     if asked is None:
-        return session.run_id(timeout_s) if fact == "run_id" else session.config.experiment
+        return session.sink.run_id(timeout_s) if fact == "run_id" else session.config.experiment
     if session.config.forward == "later":
         raise RanklogError(f'{fact} is known after delivery only, and this run has forward="later": use ranklog_run_id')
-    run_dir = session.run_dir(timeout_s)
+    run_dir = session.sink.run_dir(timeout_s)
     backends: list[Member] = []
     while True:
         backends = backends or backends_of(run_dir)

@@ -7,7 +7,7 @@ from typing import Any
 from ranklog.logger import open_loggers
 from ranklog.logger.arguments import check_timeout
 from ranklog.logger.lifecycle import OpenLogger
-from ranklog.pipeline.pace import reduce_timeouts
+from ranklog.pipeline.reduction.pace import reduce_timeouts
 from ranklog.values.numbers import number_option
 from ranklog.values.snapshot import take
 

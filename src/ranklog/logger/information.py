@@ -130,7 +130,7 @@ class RunInformation:
         Ranks: any may read it; on ranks above 0 the first read waits for rank 0.
         """
         session, _ = self._latest("ranklog_run_id")
-        return DISABLED if session is None else session.run_id(ASK_TIMEOUT_S)
+        return DISABLED if session is None else session.sink.run_id(ASK_TIMEOUT_S)
 
     @property
     def run_dir(self) -> Path:
@@ -145,7 +145,7 @@ class RunInformation:
         session, _ = self._latest("run_dir")
         if session is None:
             raise RanklogError(f"{type(self).__name__}.run_dir: this logger logs nothing, so there is no run")
-        return session.run_dir(ASK_TIMEOUT_S)
+        return session.sink.run_dir(ASK_TIMEOUT_S)
 
     @property
     def run_id(self) -> str:

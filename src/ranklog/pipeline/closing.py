@@ -13,17 +13,9 @@ from pathlib import Path
 
 from ranklog.model.errors import RanklogError
 from ranklog.model.losses import LOST, LOST_ITEMS, LOST_RECORDS
-from ranklog.model.place import Place
 from ranklog.model.record import End, Status
-from ranklog.observe.sampler import NodeSamplers
-from ranklog.pipeline.background import Background
-from ranklog.pipeline.drain import Drain
-from ranklog.pipeline.merge import kept_bytes, merge_meeting, still_open
-from ranklog.pipeline.recorder import Recorder
-from ranklog.pipeline.records import RecordBuilder
-from ranklog.pipeline.reducer import Reducer
-from ranklog.process.blackbox import BlackBox
-from ranklog.process.health import Health
+from ranklog.pipeline.parts import Parts
+from ranklog.pipeline.reduction.merge import kept_bytes, merge_meeting, still_open
 
 RANKS_SHARE = 0.7
 RANKS_AFTER_FAILURE_S = 3.0
@@ -63,45 +55,25 @@ class Ending:
 
 
 class Closing:
-    """What closing needs of a session.
+    """Closes one session.
 
     Args:
-        place: This process.
-        drain: In whose thread this runs.
-        builder: Its record builder.
-        recorder: Writes the journal; None on other ranks than 0.
-        background: Runs slow jobs.
-        samplers: Sample the node.
-        reducer: Reduces values over ranks.
-        black_box: Last output and metrics of this process.
-        health: Takes trouble.
+        parts: What is closed.
 
     Attributes:
         facts: Thread that collects facts about the job, if one does.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        *,
-        drain: Drain,
-        builder: RecordBuilder,
-        recorder: Recorder | None,
-        background: Background,
-        samplers: NodeSamplers,
-        reducer: Reducer,
-        black_box: BlackBox,
-        health: Health,
-    ) -> None:
-        self._place = place
-        self._drain = drain
-        self._builder = builder
-        self._recorder = recorder
-        self._background = background
-        self._samplers = samplers
-        self._reducer = reducer
-        self._black_box = black_box
-        self._health = health
+    def __init__(self, parts: Parts) -> None:
+        self._place = parts.place
+        self._drain = parts.drain
+        self._builder = parts.builder
+        self._recorder = parts.recorder
+        self._background = parts.sink.worker
+        self._samplers = parts.samplers
+        self._reducer = parts.reducer
+        self._black_box = parts.black_box
+        self._health = parts.health
         self.facts: threading.Thread | None = None
 
     def close(self, ending: Ending, hooks: Sequence[Callable[[], None]]) -> bool:

@@ -16,12 +16,9 @@ from ranklog.forwarding.supervisor import Supervisor
 from ranklog.model.losses import LATE_DISK
 from ranklog.model.record import Status
 from ranklog.pipeline.closing import Closing, Ending
-from ranklog.pipeline.drain import Drain
-from ranklog.pipeline.recorder import Recorder
+from ranklog.pipeline.parts import Parts
 from ranklog.pipeline.waiting import Reply
 from ranklog.process.blackbox import cause_of
-from ranklog.process.health import Health
-from ranklog.world.progress import Progress
 
 INTERRUPTED_S = 10.0
 """After Ctrl-C the drain thread gets so long to write the rest; a second Ctrl-C ends that."""
@@ -34,10 +31,8 @@ class RunEnd:
         ending: How it ends.
         closing: Closes the journal.
         hooks: Callbacks that run at close.
-        drain: The thread that closes the journal.
-        recorder: Writes the journal; None on other ranks than 0.
+        parts: The parts of the session.
         supervisor: Keeps the forwarder; None on other ranks than 0.
-        health: Takes trouble.
     """
 
     def __init__(
@@ -45,17 +40,13 @@ class RunEnd:
         ending: Ending,
         closing: Closing,
         hooks: Sequence[Callable[[], None]],
-        *,
-        drain: Drain,
-        recorder: Recorder | None,
+        parts: Parts,
         supervisor: Supervisor | None,
-        health: Health,
     ) -> None:
         self._ending = ending
-        self._drain = drain
-        self._recorder = recorder
+        self._parts = parts
+        self._recorder = parts.recorder
         self._supervisor = supervisor
-        self._health = health
         self._delivers = threading.Lock()  # claimed once, never waited for
         self._delivered: bool | None = None
 
@@ -64,12 +55,12 @@ class RunEnd:
             if not self._delivers.acquire(blocking=False) and supervisor is not None:
                 supervisor.forget()  # nobody waits any more: the forwarder delivers the rest by itself
 
-        self._closed: Reply[object] = drain.post(close)
+        self._closed: Reply[object] = parts.drain.post(close)
 
-    def wait(self, progress: Progress | None) -> bool:
+    def wait(self) -> bool:
         """Wait for the journal and for delivery; returns whether everything was delivered in time."""
         try:
-            self._drain.wait_for(self._closed, self._ending.deadline_s, progress)
+            self._parts.drain.wait_for(self._closed, self._ending.deadline_s, self._parts.progress)
         except BaseException:  # Ctrl-C, which may come at any time
             self._ending.hurry()
             self._closed.wait(min(time.monotonic() + INTERRUPTED_S, self._ending.deadline_s))
@@ -82,7 +73,9 @@ class RunEnd:
             return self._delivered
         self._delivered = False
         if not self._closed.given and self._delivers.acquire(blocking=False):
-            self._health.warn(LATE_DISK, f"the disk is slow: what waits for it is not in the journal{self._where()}")
+            self._parts.health.warn(
+                LATE_DISK, f"the disk is slow: what waits for it is not in the journal{self._where()}"
+            )
             return False
         if self._recorder is None or self._supervisor is None:
             self._delivered = True

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable
 
 from ranklog.abc import PendingItem
 from ranklog.model.record import Record
-from ranklog.pipeline.backlog import RECORD_BYTES, VALUE_BYTES, contents_bytes, size_of
+from ranklog.pipeline.backlog import RECORD_BYTES, VALUE_BYTES, contents_bytes, report_full, size_of
+from ranklog.process.health import Health
 from ranklog.values.snapshot import Value
 from ranklog.world.progress import Progress
 
@@ -110,6 +111,17 @@ class ProgressInbox(Inbox):
         """Queue an entry and move communication on."""
         super().append(entry)
         self._progress()
+
+
+def open_inbox(limit_bytes: int, stalled: Callable[[], bool], health: Health, progress: Progress | None) -> Inbox:
+    """Create the inbox of a session; what it drops is reported."""
+
+    def full() -> None:
+        report_full(health, limit_bytes)
+
+    if progress is None:
+        return Inbox(limit_bytes, stalled, full)
+    return ProgressInbox(limit_bytes, stalled, full, progress)
 
 
 def _bytes_besides_contents(entry: Entry) -> int:

@@ -5,18 +5,25 @@ Guarantee: every step registers how it is undone, so that an opening which fails
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
+from ranklog.abc import Strategy
+from ranklog.job.facts import job_facts
 from ranklog.job.requeue import RunChoice, choose_run_id, new_run_id
 from ranklog.job.runs import claim_run, unclaim_run
 from ranklog.model.config import SessionConfig
 from ranklog.model.place import Place
 from ranklog.model.record import Attempt
+from ranklog.pipeline.inbox import Inbox
+from ranklog.process.health import Health
+from ranklog.world.place.detect import unjoined_tasks_warning
 
 
 class ClaimedRun(msgspec.Struct, frozen=True):
@@ -61,3 +68,43 @@ def _choose(config: SessionConfig, place: Place) -> RunChoice:
     # Without the number of the channel: the order of opening tells equal loggers apart.
     program = "|".join([config.experiment, config.channel.partition("/")[0], sys.argv[0]])
     return choose_run_id(config.directory, place, program)
+
+
+class TaskCheck:
+    """Warns once about several tasks that no process group has joined: they may be separate trainings.
+
+    Args:
+        strategy: Says whether the ranks can meet.
+        health: Takes the warning.
+    """
+
+    def __init__(self, strategy: Strategy, health: Health) -> None:
+        self._strategy = strategy
+        self._health = health
+        self._checked = False
+
+    def check(self) -> None:
+        """Check, at the first call only: when the first record comes."""
+        if self._checked:
+            return
+        self._checked = True
+        if not self._strategy.ready() and (text := unjoined_tasks_warning(os.environ)):
+            self._health.warn("independent", text)
+
+
+def collect_facts(inbox: Inbox, place: Place, health: Health) -> threading.Thread | None:
+    """Collect facts about the job in a thread, which may ask git and the scheduler; None where none can be started."""
+
+    def collect() -> None:
+        try:
+            inbox.put(job_facts(os.environ))
+        except Exception as error:  # facts about a job must not disturb it
+            health.warn("facts", f"{place}: cannot collect facts about the job: {error!r}")
+
+    thread = threading.Thread(target=collect, name="ranklog-facts", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:  # the limit on threads
+        health.warn("facts", f"{place}: cannot collect facts about the job: {error}")
+        return None
+    return thread

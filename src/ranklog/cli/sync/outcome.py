@@ -10,7 +10,7 @@ import msgspec
 from ranklog.cli.sync.destinations import Destination
 from ranklog.journal.targets import Target
 from ranklog.model.errors import RanklogError
-from ranklog.pipeline.merge import append_merged
+from ranklog.pipeline.reduction.merge import append_merged
 from ranklog.view.deliveries import Delivery, deliveries_of
 from ranklog.view.summary import OVER, RunStatus, RunSummary
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ranklog.model.facts import RankFacts
 from ranklog.model.losses import SILENT
 from ranklog.model.place import Place
-from ranklog.pipeline.merge import silent_ranks
+from ranklog.pipeline.reduction.merge import silent_ranks
 from ranklog.process.health import Health
 
 NOTICE_S = 2.0

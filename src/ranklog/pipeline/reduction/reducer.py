@@ -4,18 +4,16 @@ In: rows and mail from the drain thread. Out: records, on rank 0 into the inbox.
 the drain thread reduces by `tick`. Where the communicator cannot be opened, or breaks, rank 0 continues alone with its
 coverage marked; after a break every rank writes what it holds to its spill file. Training never notices.
 
-The reducer thread owns the world, the rounds and the spill file. Other threads read what it publishes in single
-attributes and wait at a `Gate`, so that a waiting thread of the program holds no lock. `flush` on a rank above 0 waits
-for rank 0's word: each round tells up to which round rank 0's disk has everything.
+The reducer thread owns the world, the rounds and the spill file; `Acknowledgement` tells other threads how far it came.
+`flush` on a rank above 0 waits for rank 0's word: each round says up to which round rank 0's disk has everything.
 """
 
 from __future__ import annotations
 
-import atexit
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -24,11 +22,12 @@ from ranklog.model.facts import RankFacts
 from ranklog.model.losses import LOST
 from ranklog.model.place import Place
 from ranklog.model.record import Record
-from ranklog.pipeline.absent import AbsentRanks
-from ranklog.pipeline.connecting import Connecting
-from ranklog.pipeline.merge import SpillSink
-from ranklog.pipeline.pace import BUSY_S, next_pause, reduce_timeouts
-from ranklog.pipeline.waiting import Gate
+from ranklog.pipeline.reduction.absent import AbsentRanks
+from ranklog.pipeline.reduction.acknowledgement import Acknowledgement
+from ranklog.pipeline.reduction.connecting import Connecting
+from ranklog.pipeline.reduction.merge import SpillSink
+from ranklog.pipeline.reduction.pace import BUSY_S, next_pause, reduce_timeouts
+from ranklog.pipeline.reduction.shutdown import join_at_exit
 from ranklog.process.health import Health
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.round import Rounds
@@ -39,22 +38,6 @@ from ranklog.world.single import SeveredWorld, SingleWorld
 PROGRESS_TIMEOUT_S = 600.0
 ASKED_S = 0.05
 """Pause between rounds while a rank waits for rank 0's word."""
-END_S = 2.0
-
-_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-
-
-def _end_threads() -> None:
-    """Have the threads leave torch's code: the interpreter's end crashes the process where it meets one there.
-
-    Registered before the loggers' own hook, which closes what is still open, and so called after it.
-    """
-    PROCESS_ENDING.set()
-    for thread in list(_threads):
-        thread.join(END_S)
-
-
-atexit.register(_end_threads)
 
 
 class Reducer:
@@ -113,18 +96,12 @@ class Reducer:
             pause=self._pause,
         )
         self._absent = AbsentRanks(place, health, self._run_dir, self._timeout_s)
-        self._rounds: Rounds | None = None
         self._mail: deque[Record] = deque()  # not yet given to the rounds
-        self._given = 0  # rows and records that the drain thread has added
-        self._reduced = (0, 0)  # how many of them are done, and the round in which that was seen
-        self._flushing: dict[object, None] = {}
-        self._begun = self._ended = 0  # steps
+        self._state = Acknowledgement(place.is_main, self._spill, self._progress)
         self._sync_requested = False
-        self._changed = Gate()
         self._closing = False
         self._abandoned = False
         self._emitting = threading.Lock()  # between the reducer thread and the drain thread, which abandons it
-        self._done = False
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self.handed_over = 0
@@ -132,23 +109,23 @@ class Reducer:
     def start(self) -> None:
         """Begin; with several ranks this starts the thread."""
         if self._place.world_size == 1:
-            self._rounds = Rounds(SingleWorld(self._place), self._buffer, run_id=self._run_id, store=self._spill)
+            self._state.rounds = Rounds(SingleWorld(self._place), self._buffer, run_id=self._run_id, store=self._spill)
             return
         self._thread = threading.Thread(target=self._run, name="ranklog-reducer", daemon=True)
         self._thread.start()
-        _threads.add(self._thread)
+        join_at_exit(self._thread)
 
     # For the drain thread.
 
     def add(self, values: Mapping[str, float], *, step: int, op: str, to: int, time_ns: int, weight: float) -> None:
         """Add one sample of each name."""
         self._buffer.add(values, step=step, op=op, to=to, time_ns=time_ns, weight=weight)
-        self._given += 1  # after it is there, so that a round which counts it also has it
+        self._state.given += 1  # after it is there, so that a round which counts it also has it
 
     def post(self, records: Sequence[Record]) -> None:
         """Send ready records to rank 0; on other ranks than that."""
         self._mail.extend(records)
-        self._given += 1
+        self._state.given += 1
 
     def close_rows(self) -> None:
         """Close the rows of the present step, so that the next round takes them."""
@@ -156,15 +133,16 @@ class Reducer:
 
     def tick(self) -> list[Record]:
         """With one rank: reduce what is complete."""
-        return self._rounds.step(self._timeout_s) if self._thread is None and self._rounds is not None else []
+        rounds = self._state.rounds
+        return rounds.step(self._timeout_s) if self._thread is None and rounds is not None else []
 
     def confirm(self, number: int, *, kept: bool) -> None:
         """On rank 0: the disk has, or has refused, what was handed over up to a round."""
-        if self._rounds is None or self._thread is None:
+        if self._state.rounds is None or self._thread is None:
             return
-        self._rounds.confirm(number, kept=kept)
+        self._state.rounds.confirm(number, kept=kept)
         self._sync_requested = False
-        if self._rounds.agreed.unanswered:
+        if self._state.rounds.agreed.unanswered:
             self._wake.put(None)
 
     def stop_waiting(self) -> bool:
@@ -177,7 +155,7 @@ class Reducer:
 
     def abandon(self) -> list[Record]:
         """After `stop_waiting`, continue without the other ranks: this rank's own rows, with their coverage."""
-        rounds = self._rounds or Rounds(SeveredWorld(self._place, ""), self._buffer)
+        rounds = self._state.rounds or Rounds(SeveredWorld(self._place, ""), self._buffer)
         return rounds.abandon("the other ranks did not close in time")
 
     # For any thread.
@@ -185,25 +163,26 @@ class Reducer:
     @property
     def meeting(self) -> str | None:
         """Name of the spill files that were begun, None where there are none."""
-        return None if self._rounds is None else self._rounds.meeting
+        return None if self._state.rounds is None else self._state.rounds.meeting
 
     @property
     def lost(self) -> int:
         """Values and records of this rank that will never be written."""
-        return 0 if self._rounds is None else self._rounds.lost
+        return 0 if self._state.rounds is None else self._state.rounds.lost
 
     @property
     def done(self) -> bool:
         """Whether the last round is over and everything of this rank was reduced."""
-        return self._thread is None or (self._done and self._settled())
+        return self._thread is None or (self._state.done and self._settled())
 
     def run_id(self, deadline_s: float) -> str | None:
         """The run's id as rank 0 sent it, or None if it did not come in time."""
 
         def known() -> str | None:
-            return self._run_id or (self._rounds.run_id if self._rounds is not None else None)
+            rounds = self._state.rounds
+            return self._run_id or (None if rounds is None else rounds.run_id)
 
-        self._changed.wait_for(known, deadline_s, self._progress)
+        self._state.changed.wait_for(known, deadline_s, self._progress)
         return known()
 
     def silent_ranks(self) -> list[int] | None:
@@ -217,32 +196,13 @@ class Reducer:
     def flush(self, deadline_s: float, *, helping: bool = True) -> bool:
         """Wait until what was given so far is reduced and kept; returns whether that came in time.
 
-        On rank 0 the drain thread keeps it, so that being reduced is enough here. On other ranks it is kept once rank 0
-        has confirmed it or, after a break, once the spill file is on disk.
-
         Args:
             deadline_s: Monotonic time.
             helping: Whether the caller may move communication on: only the training thread may.
         """
         if self._thread is None:
             return True
-        token = object()
-        self._flushing[token] = None
-        given, step = self._given, self._begun + 1  # which has seen that this flush waits
-
-        def decided() -> bool:
-            if self._done or self._reduced[0] < given:
-                return self._done
-            return self._is_kept(step) is not None and not (helping and self._must_answer())
-
-        try:
-            if not decided():
-                self._wake.put(None)
-                self._changed.wait_for(decided, deadline_s, self._progress if helping else None)
-            reduced = self._reduced[0] >= given or (self._done and self._settled())
-            return reduced and self._is_kept(step) is True
-        finally:
-            self._flushing.pop(token, None)
+        return self._state.wait(deadline_s, wake=lambda: self._wake.put(None), settled=self._settled, helping=helping)
 
     def begin_close(self) -> None:
         """Close all rows and take part in the last rounds; `done` says when they are over.
@@ -252,28 +212,6 @@ class Reducer:
         self._buffer.close_all()
         self._closing = True
         self._wake.put(None)
-
-    def _is_kept(self, step: int) -> bool | None:
-        """Whether what is reduced is kept, None while that is not known.
-
-        Args:
-            step: After a break, the first step that counts.
-        """
-        rounds = self._rounds
-        given, number = self._reduced
-        if rounds is not None and rounds.failed:
-            return self._spill.synced if self._ended >= step or self._done else None
-        if self._place.is_main or not given:
-            return True
-        confirmed, refused = (rounds.agreed.confirmed, rounds.agreed.refused) if rounds is not None else (0, 0)
-        if confirmed >= number:
-            return True
-        return False if refused >= number or self._done else None
-
-    def _must_answer(self) -> bool:
-        """Whether another rank waits for rank 0's word, which this training thread has to move on."""
-        rounds = self._rounds
-        return self._progress is not None and rounds is not None and rounds.agreed.unanswered and not rounds.failed
 
     def _run_dir(self) -> Path | None:
         known = self.run_id(0.0)
@@ -293,8 +231,8 @@ class Reducer:
             severed = isinstance(world, SeveredWorld)
             if not severed:
                 rounds.post(self._greeting)
-            self._rounds = rounds
-            self._changed.changed()
+            self._state.rounds = rounds
+            self._state.changed.changed()
             if not (severed and self._settled() and self._closing):
                 self._meet(rounds, quiet=severed)
             if rounds.failed:
@@ -308,8 +246,7 @@ class Reducer:
             # the destructor of a group crashes it.
             if world is not None:
                 world.close()
-            self._done = True
-            self._changed.changed()
+            self._state.end()
 
     def _meet(self, rounds: Rounds, *, quiet: bool) -> None:
         pause_s = BUSY_S
@@ -332,27 +269,18 @@ class Reducer:
         self._step(rounds, timeout_s)
 
     def _step(self, rounds: Rounds, timeout_s: float) -> None:
-        self._begun += 1
-        given, waits = self._given, bool(self._flushing)
+        given = self._state.begin_step(rounds)
         while self._mail:
             rounds.post([self._mail[0]])
             self._mail.popleft()
         if self._closing:
             rounds.request_close()
-        reduced, number = self._reduced
-        asks = waits and not self._place.is_main
-        rounds.wanted = (number if reduced == given else rounds.number + 1) if asks else 0
         self._emit(rounds.step(timeout_s))
         self.handed_over = rounds.number
-        if rounds.failed and (waits or self._closing):
-            self._spill.sync()
-        if self._settled() and given > reduced:
-            self._reduced = (given, rounds.number)
+        self._state.end_step(rounds, given, settled=self._settled(), closing=self._closing)
         if self._place.is_main and rounds.agreed.unanswered and not rounds.failed and not self._sync_requested:
             self._sync_requested = True
             self._request_sync()
-        self._ended = self._begun
-        self._changed.changed()
 
     def _emit(self, records: Sequence[Record]) -> None:
         self._absent.learn_names(record for record in records if isinstance(record, RankFacts))
@@ -362,13 +290,11 @@ class Reducer:
 
     def _settled(self) -> bool:
         waiting = self._buffer.pending or bool(self._mail)
-        return not waiting and (self._rounds is None or not self._rounds.records_pending)
+        return not waiting and (self._state.rounds is None or not self._state.rounds.records_pending)
 
     def _pause(self, seconds: float) -> None:
         """Wait so long, or until something is to be done."""
-        try:
+        with suppress(Empty):
             self._wake.get(timeout=seconds)
             while True:
                 self._wake.get(block=False)
-        except Empty:
-            return

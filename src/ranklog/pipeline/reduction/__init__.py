@@ -1,0 +1,1 @@
+"""Reduction over the ranks of one run: the reducer thread and what it needs."""
