@@ -17,10 +17,10 @@ from ranklog.model.losses import DROPPED
 from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, End, Event, File, Item, Metrics, Record
 from ranklog.pipeline.backlog import size_of
-from ranklog.pipeline.disk import DiskCalls
 from ranklog.pipeline.inbox import Entry, Inbox
 from ranklog.pipeline.recorder import Recorder
 from ranklog.pipeline.records import RecordBuilder
+from ranklog.pipeline.waiting import DiskCalls
 from ranklog.process.blackbox import LastValues
 from ranklog.process.health import Health
 from ranklog.reduce.buffer import Buffer

@@ -19,12 +19,11 @@ from typing import TypeVar, cast
 
 from ranklog.model.losses import DROPPED
 from ranklog.model.record import Event, Record
-from ranklog.pipeline.disk import DiskCalls
 from ranklog.pipeline.inbox import Inbox
 from ranklog.pipeline.recorder import Recorder
 from ranklog.pipeline.records import RecordBuilder
 from ranklog.pipeline.reduction.reducer import Reducer
-from ranklog.pipeline.waiting import Reply
+from ranklog.pipeline.waiting import DiskCalls, Reply
 from ranklog.process.health import Health
 from ranklog.world.progress import Progress
 

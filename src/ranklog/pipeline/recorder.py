@@ -17,7 +17,7 @@ from ranklog.journal.writer import JournalWriter
 from ranklog.model.losses import DROPPED, LOST_AT_END, RECORD
 from ranklog.model.record import Attempt, Event, Record
 from ranklog.pipeline.backlog import Backlog, report_full
-from ranklog.pipeline.disk import DiskCalls
+from ranklog.pipeline.waiting import DiskCalls
 from ranklog.process.health import Health
 
 SLICE_RECORDS = 4096

@@ -19,7 +19,7 @@ from ranklog.model.record import Event, Status
 from ranklog.observe.sampler import NodeSamplers, follow_mlflow
 from ranklog.pipeline.backlog import buffer_bytes
 from ranklog.pipeline.closing import Closing
-from ranklog.pipeline.disk import ContentStore, DiskCalls
+from ranklog.pipeline.contents import ContentStore
 from ranklog.pipeline.drain import Drain
 from ranklog.pipeline.ending import RunEnd, ending_now
 from ranklog.pipeline.flushing import Flushing
@@ -31,6 +31,7 @@ from ranklog.pipeline.recorder import Recorder
 from ranklog.pipeline.records import RecordBuilder
 from ranklog.pipeline.reduction.reducer import Reducer
 from ranklog.pipeline.sink import SessionSink
+from ranklog.pipeline.waiting import DiskCalls
 from ranklog.process.blackbox import BlackBox
 from ranklog.process.health import Health
 from ranklog.world.progress import progress_of

@@ -18,6 +18,9 @@ from ranklog.world.progress import PAUSE_S, Progress
 
 T = TypeVar("T")
 
+STALLED_S = 1.0
+"""A single call that takes longer than this counts as stalled; healthy ones take milliseconds."""
+
 
 class Reply(Generic[T]):
     """The result of work that another thread does, given once."""
@@ -88,3 +91,22 @@ def _wait(lock: threading.Lock, deadline_s: float, progress: Progress | None) ->
         return lock.acquire(timeout=left_s)
     progress()
     return lock.acquire(timeout=min(left_s, PAUSE_S))
+
+
+class DiskCalls:
+    """Context manager around each disk call of one thread; `stalled` may be read by any."""
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None
+
+    def __enter__(self) -> None:
+        self._since_s = time.monotonic()
+
+    def __exit__(self, *error: object) -> None:
+        self._since_s = None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the present call has taken too long."""
+        since_s = self._since_s
+        return since_s is not None and time.monotonic() - since_s > STALLED_S

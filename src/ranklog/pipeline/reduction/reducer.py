@@ -115,8 +115,6 @@ class Reducer:
         self._thread.start()
         join_at_exit(self._thread)
 
-    # For the drain thread.
-
     def add(self, values: Mapping[str, float], *, step: int, op: str, to: int, time_ns: int, weight: float) -> None:
         """Add one sample of each name."""
         self._buffer.add(values, step=step, op=op, to=to, time_ns=time_ns, weight=weight)
@@ -133,8 +131,8 @@ class Reducer:
 
     def tick(self) -> list[Record]:
         """With one rank: reduce what is complete."""
-        rounds = self._state.rounds
-        return rounds.step(self._timeout_s) if self._thread is None and rounds is not None else []
+        alone = self._state.rounds if self._thread is None else None
+        return [] if alone is None else alone.step(self._timeout_s)
 
     def confirm(self, number: int, *, kept: bool) -> None:
         """On rank 0: the disk has, or has refused, what was handed over up to a round."""
@@ -157,8 +155,6 @@ class Reducer:
         """After `stop_waiting`, continue without the other ranks: this rank's own rows, with their coverage."""
         rounds = self._state.rounds or Rounds(SeveredWorld(self._place, ""), self._buffer)
         return rounds.abandon("the other ranks did not close in time")
-
-    # For any thread.
 
     @property
     def meeting(self) -> str | None:

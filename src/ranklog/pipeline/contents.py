@@ -1,8 +1,7 @@
-"""The disk as the drain thread uses it: stores the contents of items, and tells other threads when a call stalls."""
+"""Stores the contents of items: in the record itself, or in the run directory. For the drain thread."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,28 +9,7 @@ from ranklog.abc import Content
 from ranklog.journal import layout, store
 from ranklog.model.place import Place
 from ranklog.model.record import File
-
-STALLED_S = 1.0
-"""A single call that takes longer than this counts as stalled; healthy ones take milliseconds."""
-
-
-class DiskCalls:
-    """Context manager around each disk call of one thread; `stalled` may be read by any."""
-
-    def __init__(self) -> None:
-        self._since_s: float | None = None
-
-    def __enter__(self) -> None:
-        self._since_s = time.monotonic()
-
-    def __exit__(self, *error: object) -> None:
-        self._since_s = None
-
-    @property
-    def stalled(self) -> bool:
-        """Whether the present call has taken too long."""
-        since_s = self._since_s
-        return since_s is not None and time.monotonic() - since_s > STALLED_S
+from ranklog.pipeline.waiting import DiskCalls
 
 
 class ContentStore:
