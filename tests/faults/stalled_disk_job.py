@@ -125,11 +125,25 @@ def callback_case(savedir: Path, called: str) -> dict[str, object]:
     raise AssertionError("SIGTERM ends the process")
 
 
+def looping_case(savedir: Path) -> dict[str, object]:
+    """SIGTERM comes somewhere inside a flush, of which there are many, and the callback flushes as well."""
+    logger = JournalLogger(savedir, run_id="stalled")
+    logger.create_logger_context()
+    logger.on_preempt(logger.flush)
+    when_main_is_inside("flush", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    step = 0
+    while True:
+        logger.log(float(step), "loss", step=step)
+        logger.flush()
+        step += 1
+
+
 CASES: dict[str, Callable[[Path], dict[str, object]]] = {
     "flush": flush_case,
     "close": close_case,
     "interrupt": interrupt_case,
     "bounded": bounded_case,
+    "looping": looping_case,
     "callback_flushes": lambda savedir: callback_case(savedir, "flush"),
     "callback_closes": lambda savedir: callback_case(savedir, "destroy_logger_context"),
 }

@@ -97,6 +97,12 @@ def test_what_training_logs_while_the_disk_stalls_is_bounded_and_what_exceeds_it
     assert len([text for text in said["told"] if "RANKLOG_BUFFER_MIB" in text]) == 1
 
 
+def test_a_signal_anywhere_inside_flush_does_not_hang_a_callback_that_flushes(library: Path, tmp_path: Path) -> None:
+    done = run_job("looping", library, tmp_path)
+    assert done.returncode == -signal.SIGTERM, done.stdout + done.stderr
+    assert series(captured(run_dir(tmp_path)), "loss")[0] == 0.0
+
+
 @pytest.mark.parametrize(("case", "status"), [("callback_flushes", "KILLED"), ("callback_closes", "FINISHED")])
 def test_a_callback_that_calls_the_logger_inside_flush_does_not_hang(
     case: str, status: str, library: Path, tmp_path: Path

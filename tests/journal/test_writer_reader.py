@@ -21,7 +21,9 @@ from ranklog.journal.cursor import Cursor, save_cursor
 from ranklog.journal.frame import FRAME_BYTES, FRAME_RECORDS, Frame, FrameDamage, decode_frame, encode_frame
 from ranklog.journal.layout import segment_name, segments
 from ranklog.journal.reader import JournalReader, head_before, last_end, read_heads, read_run
-from ranklog.model.record import Attempt, End, File, Item, Metrics
+from ranklog.journal.writer import JournalWriter
+from ranklog.model.place import Place
+from ranklog.model.record import PROTOCOL, Attempt, End, File, Item, Metrics
 
 
 def metrics(*steps: int) -> list[Metrics]:
@@ -483,3 +485,25 @@ def test_records_of_two_writers_under_one_ordinal_are_both_read(start_attempt, t
     other = msgspec.structs.replace(attempt, pid=attempt.pid + 1)
     reader = write_segment(tmp_path / "run-a", encode_frame([other], 0) + encode_frame(metrics(7), 1), number=1)
     assert [entry.ordinal for entry in reader.poll()] == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("call", ["sync", "append", "touch"])
+def test_nothing_opens_the_journal_again_once_it_is_closed(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(number: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    more = [Metrics(1, 0, 1, {"a": 1.0})]
+    writer = JournalWriter(tmp_path, Attempt(PROTOCOL, "run", 0, Place(), "h", 1, 0, ()))
+    writer.append([Metrics(0, 0, 1, {"a": 1.0})])
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            writer.close()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    calls = {"sync": writer.sync, "append": lambda: writer.append(more), "touch": writer.touch}
+    with pytest.raises(OSError, match="closed"):
+        calls[call]()
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    writer.close()

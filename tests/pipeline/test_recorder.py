@@ -227,3 +227,20 @@ def test_the_newest_of_items_of_one_name_stays_the_newest_when_the_older_ones_ha
     shelf.full = False
     worker.run_once()
     assert [record.step for record in out if isinstance(record, Item) and record.name == "a"] == [0, 1, 3]
+
+
+def test_a_sync_after_closing_answers_whether_the_disk_has_everything_and_begins_no_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = recorder(tmp_path, 100 * METRIC_BYTES)
+    kept.write([metrics(0)])
+
+    def fails(writer: JournalWriter) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with told(), monkeypatch.context() as broken:
+        broken.setattr(JournalWriter, "sync", fails)
+        kept.close()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert not kept.sync()
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

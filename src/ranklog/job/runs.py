@@ -63,22 +63,16 @@ def _write_facts(run_dir: Path, facts: RunFacts) -> None:
     try:
         layout.write_facts(run_dir, facts)
     except BaseException:
-        remove_empty(run_dir)
+        unclaim_run(run_dir)
         raise
 
 
-def unclaim_run(run_dir: Path, attempt: Attempt) -> None:
-    """Undo `claim_run` when opening fails: remove a run directory that this attempt made, if nothing else is in it."""
-    if attempt.attempt == 0:
-        with suppress(OSError):
-            (run_dir / layout.FACTS).unlink()
-        remove_empty(run_dir)
-
-
-def remove_empty(directory: Path) -> None:
-    """Remove a directory if there is nothing in it."""
+def unclaim_run(run_dir: Path) -> None:
+    """Undo `claim_run` for a new run when opening fails: remove the run directory, if nothing else is in it."""
     with suppress(OSError):
-        directory.rmdir()
+        (run_dir / layout.FACTS).unlink()
+    with suppress(OSError):
+        run_dir.rmdir()
 
 
 def _refuse_if_written(run_dir: Path, last: Attempt) -> None:

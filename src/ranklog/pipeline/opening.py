@@ -18,6 +18,7 @@ from ranklog.abc import Strategy
 from ranklog.job.facts import job_facts
 from ranklog.job.requeue import RunChoice, choose_run_id, new_run_id
 from ranklog.job.runs import claim_run, unclaim_run
+from ranklog.journal.layout import FACTS
 from ranklog.model.config import SessionConfig
 from ranklog.model.place import Place
 from ranklog.model.record import Attempt
@@ -54,8 +55,10 @@ def claim(config: SessionConfig, place: Place, undo: ExitStack) -> ClaimedRun:
     """
     choice = _choose(config, place)
     run_dir = config.directory / choice.run_id
+    is_new = not (run_dir / FACTS).exists()
     attempt = claim_run(run_dir, experiment=config.experiment, resume=config.resume, place=place, specs=config.specs)
-    undo.callback(unclaim_run, run_dir, attempt)
+    if is_new:
+        undo.callback(unclaim_run, run_dir)
     return ClaimedRun(run_dir, attempt, choice.remember)
 
 

@@ -266,14 +266,15 @@ class Reducer:
 
     def _step(self, rounds: Rounds, timeout_s: float) -> None:
         given = self._state.begin_step(rounds)
+        closing = self._closing  # read first, so that everything posted before it is sent
         while self._mail:
             rounds.post([self._mail[0]])
             self._mail.popleft()
-        if self._closing:
+        if closing:
             rounds.request_close()
         self._emit(rounds.step(timeout_s))
         self.handed_over = rounds.number
-        self._state.end_step(rounds, given, settled=self._settled(), closing=self._closing)
+        self._state.end_step(rounds, given, settled=self._settled(), closing=closing)
         if self._place.is_main and rounds.agreed.unanswered and not rounds.failed and not self._sync_requested:
             self._sync_requested = True
             self._request_sync()
