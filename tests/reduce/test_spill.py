@@ -29,8 +29,8 @@ class Kept:
         self.items: list[SpillItem] = []
         self.ended = False
 
-    def write(self, meeting: str, packet: bytes) -> None:
-        assert meeting
+    def write(self, rendezvous: str, packet: bytes) -> None:
+        assert rendezvous
         self.items += unpack(packet)
 
     def end(self) -> None:
@@ -212,7 +212,7 @@ def test_without_rank_0_what_the_others_kept_is_all_there_is() -> None:
 
 def test_values_that_cannot_be_kept_are_counted_and_rank_0_reports_the_cause() -> None:
     class Full(Kept):
-        def write(self, meeting: str, packet: bytes) -> None:
+        def write(self, rendezvous: str, packet: bytes) -> None:
             raise OSError("no space left")
 
     job = Job(2, 1, 3, after=False)

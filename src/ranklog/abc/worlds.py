@@ -86,11 +86,11 @@ class Strategy(Protocol):
 class SpillStore(Protocol):
     """Where a rank keeps what it can no longer send to rank 0: its spill file."""
 
-    def write(self, meeting: str, packet: bytes) -> None:
+    def write(self, rendezvous: str, packet: bytes) -> None:
         """Append a packet; may raise any error if it cannot.
 
         Args:
-            meeting: Name of the connection between the ranks that broke; equal on all ranks.
+            rendezvous: Name of the connection between the ranks that broke; equal on all ranks.
             packet: Encoded values, opaque to the store.
         """
 

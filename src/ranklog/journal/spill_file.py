@@ -1,7 +1,7 @@
 """Spill files: each rank writes what it can no longer send to rank 0 to its own file in the run directory.
 
-``spill/<meeting>-rank-00003.rlj``, one per rank and meeting. A meeting is one connection between the ranks of a run;
-its name is random. The file's name ends in ``.open`` while its rank may still write.
+``spill/<rendezvous>-rank-00003.rlj``, one per rank and rendezvous. A rendezvous is one connection between the ranks of
+a run; its name is random. The file's name ends in ``.open`` while its rank may still write.
 
 In and out go packets, opaque bytes to this module, in the journal's frames. Each file has one writer and is opened with
 O_EXCL, 0600. A packet survives a kill of the process once `SpillWriter.append` has returned. It survives a crash of the
@@ -27,33 +27,35 @@ from ranklog.journal.layout import create_private, make_private_dir
 FOLDER = "spill"
 SYNC_EVERY_S = 1.0
 SYNC_BYTES = 1024 * 1024
-_NAME = re.compile(r"(?P<meeting>[0-9a-f]+)-rank-(?P<rank>\d{5,})\.rlj(?P<open>\.open)?")
+_NAME = re.compile(r"(?P<rendezvous>[0-9a-f]+)-rank-(?P<rank>\d{5,})\.rlj(?P<open>\.open)?")
 
 
 class SpillFile(msgspec.Struct, frozen=True, order=True):
     """One rank's spill file.
 
     Attributes:
-        meeting: Name of the connection between the ranks.
+        rendezvous: Name of the connection between the ranks.
         rank: Rank that wrote it.
         ended: Whether its rank closed its logger, so that it will not grow.
         path: Path of the file.
     """
 
-    meeting: str
+    rendezvous: str
     rank: int
     ended: bool
     path: Path
 
 
 def spill_files(run_dir: Path) -> list[SpillFile]:
-    """Return the spill files of a run, by meeting and rank."""
+    """Return the spill files of a run, by rendezvous and rank."""
     try:
         names = os.listdir(run_dir / FOLDER)  # noqa: PTH208 - one entry per rank
     except FileNotFoundError:
         return []
     found = [(m, name) for name in names if (m := _NAME.fullmatch(name))]
-    return sorted(SpillFile(m["meeting"], int(m["rank"]), not m["open"], run_dir / FOLDER / name) for m, name in found)
+    return sorted(
+        SpillFile(m["rendezvous"], int(m["rank"]), not m["open"], run_dir / FOLDER / name) for m, name in found
+    )
 
 
 class SpillWriter:
@@ -61,16 +63,16 @@ class SpillWriter:
 
     Args:
         run_dir: The run directory, which exists.
-        meeting: Lower-case hex digits, equal on every rank.
+        rendezvous: Lower-case hex digits, equal on every rank.
         rank: This rank.
 
     Raises:
         OSError: the file cannot be created, or exists.
     """
 
-    def __init__(self, run_dir: Path, meeting: str, rank: int) -> None:
+    def __init__(self, run_dir: Path, rendezvous: str, rank: int) -> None:
         make_private_dir(run_dir / FOLDER)
-        self._path = run_dir / FOLDER / f"{meeting}-rank-{rank:05d}.rlj.open"
+        self._path = run_dir / FOLDER / f"{rendezvous}-rank-{rank:05d}.rlj.open"
         self._fd = AppendFd(Descriptor(create_private(self._path, os.O_APPEND)))
         self._number = 0
         self._synced_s = time.monotonic()

@@ -15,7 +15,7 @@ from ranklog.model.errors import RanklogError
 from ranklog.model.losses import LOST, LOST_ITEMS, LOST_RECORDS
 from ranklog.model.record import End, Status
 from ranklog.pipeline.parts import Parts
-from ranklog.pipeline.reduction.merge import kept_bytes, merge_meeting, still_open
+from ranklog.pipeline.reduction.merge import kept_bytes, merge_rendezvous, still_open
 
 RANKS_SHARE = 0.7
 RANKS_AFTER_FAILURE_S = 3.0
@@ -129,7 +129,7 @@ class Closing:
         self._guard(self._samplers.close)
 
     def _note_cause(self, ending: Ending) -> None:
-        if ending.reason or self._reducer.meeting is not None:
+        if ending.reason or self._reducer.rendezvous is not None:
             self._drain.emit(self._black_box.items(ending.cause or "the ranks could no longer talk"))
         if not self._place.is_main:
             if ending.reason:
@@ -147,20 +147,20 @@ class Closing:
 
     def _merge(self, ending: Ending) -> None:
         """After a break: wait for what the other ranks kept, and put it together."""
-        if self._recorder is None or (meeting := self._reducer.meeting) is None:
+        if self._recorder is None or (rendezvous := self._reducer.rendezvous) is None:
             return
         run_dir = self._recorder.run_dir
 
         def complete() -> bool:
-            return not still_open(run_dir, meeting) and self._reducer.silent_ranks() is not None
+            return not still_open(run_dir, rendezvous) and self._reducer.silent_ranks() is not None
 
         self._drain.serve(lambda: complete() or time.monotonic() >= ending.ranks_deadline_s, ending.deadline_s)
         self._reducer.name_silent()
         try:
-            if still_open(run_dir, meeting) or kept_bytes(run_dir, meeting) > MERGE_AT_CLOSE_BYTES:
+            if still_open(run_dir, rendezvous) or kept_bytes(run_dir, rendezvous) > MERGE_AT_CLOSE_BYTES:
                 self._health.warn("spill", _not_merged(run_dir))
                 return
-            self._drain.emit(merge_meeting(run_dir, meeting))
+            self._drain.emit(merge_rendezvous(run_dir, rendezvous))
         except (OSError, RanklogError) as error:
             self._health.warn("spill", f"what other ranks kept in {run_dir} cannot be merged: {error}")
 

@@ -53,18 +53,18 @@ class Breakdown:
         self._merger = merger
         self._receivers = receivers
 
-    def begin(self, reason: str, *, meeting: str, unconfirmed: Sequence[Row] = (), in_flight: int = 0) -> None:
+    def begin(self, reason: str, *, rendezvous: str, unconfirmed: Sequence[Row] = (), in_flight: int = 0) -> None:
         """Start to keep values for a later merge, and report the failure on rank 0.
 
         Args:
             reason: Why the ranks can no longer communicate.
-            meeting: Name of the spill files; empty if the ranks never agreed on one, and then nothing can be kept.
+            rendezvous: Name of the spill files; empty if the ranks never agreed on one, and then nothing can be kept.
             unconfirmed: Rows that the previous round reduced, but that other ranks may not have finished.
             in_flight: How many rows at the head of the buffer the failed round may have reduced.
         """
         before = len(self._output.records)
         try:
-            self._keep_unfinished(reason, meeting, unconfirmed, in_flight)
+            self._keep_unfinished(reason, rendezvous, unconfirmed, in_flight)
             self.step()
         finally:
             if self._rank == 0:
@@ -72,8 +72,8 @@ class Breakdown:
                 code = "reduction_failed" if self._spill.working else UNSENT
                 self._output.records.insert(before, Event("warning", code, text, time.time_ns()))
 
-    def _keep_unfinished(self, reason: str, meeting: str, unconfirmed: Sequence[Row], in_flight: int) -> None:
-        self._spill.begin(meeting, reason, received=[receiver.received for receiver in self._receivers])
+    def _keep_unfinished(self, reason: str, rendezvous: str, unconfirmed: Sequence[Row], in_flight: int) -> None:
+        self._spill.begin(rendezvous, reason, received=[receiver.received for receiver in self._receivers])
         if not self._spill.working:
             return
         if self._rank == 0:

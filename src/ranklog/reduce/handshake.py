@@ -19,7 +19,7 @@ class Handshake(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         protocol: Version of the messages between ranks.
         run_id: The run, if this rank knows it.
-        meeting: Random name of this connection between the ranks; only rank 0's counts.
+        rendezvous: Random name of this connection between the ranks; only rank 0's counts.
         host: Host on which the rank runs.
         pid: Process id of the rank.
         rank: Its rank.
@@ -27,7 +27,7 @@ class Handshake(msgspec.Struct, frozen=True, array_like=True):
 
     protocol: int
     run_id: str
-    meeting: str
+    rendezvous: str
     host: str
     pid: int
     rank: int
@@ -36,13 +36,13 @@ class Handshake(msgspec.Struct, frozen=True, array_like=True):
 _decoder = msgspec.msgpack.Decoder(Handshake)
 
 
-def shake_hands(calls: Deadline, *, rank: int, run_id: str | None, meeting: str) -> Handshake:
+def shake_hands(calls: Deadline, *, rank: int, run_id: str | None, rendezvous: str) -> Handshake:
     """Exchange handshakes with all ranks; return that of rank 0.
 
     Raises:
         WorldError: the ranks run different versions, have opened different loggers, or cannot communicate.
     """
-    own = Handshake(PROTOCOL, run_id or "", meeting, socket.gethostname(), os.getpid(), rank)
+    own = Handshake(PROTOCOL, run_id or "", rendezvous, socket.gethostname(), os.getpid(), rank)
     received = [_decoder.decode(data) for data in calls.all_gather(msgspec.msgpack.encode(own))]
     first = received[0]
     for each in received:

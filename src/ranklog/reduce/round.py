@@ -80,8 +80,8 @@ class Rounds:
         self._memory = Memory.fresh(self._size)
         self._spill = SpillBuffer(self._rank, self._size, store)
         self._alone = self._breakdown(self._outgoing, self._output)
-        self._meeting = secrets.token_hex(4) if self._rank == 0 else ""
-        self._met_s = 0.0
+        self._rendezvous = secrets.token_hex(4) if self._rank == 0 else ""
+        self._connected_s = 0.0
         self._in_flight = 0  # rows at the head of the buffer that the current round may reduce
         self._unconfirmed: list[Row] = []  # reduced in the last round, which may have failed on another rank
         self._carrying = False
@@ -108,9 +108,9 @@ class Rounds:
         return self._output.lost + self._spill.lost
 
     @property
-    def meeting(self) -> str | None:
+    def rendezvous(self) -> str | None:
         """Name of the spill files that were begun; None if there are none."""
-        return self._spill.meeting
+        return self._spill.rendezvous
 
     @property
     def records_pending(self) -> bool:
@@ -167,7 +167,7 @@ class Rounds:
         self._carrying = True
         self._alone.begin(
             self.failed,
-            meeting=self._meeting if self._met_s else "",
+            rendezvous=self._rendezvous if self._connected_s else "",
             unconfirmed=self._unconfirmed,
             in_flight=self._in_flight,
         )
@@ -184,7 +184,7 @@ class Rounds:
         if self._size == 1:
             alone.step()
         else:
-            alone.begin(reason, meeting=self._meeting if self._met_s else "")
+            alone.begin(reason, rendezvous=self._rendezvous if self._connected_s else "")
         self.end()
         # The records that the hanging round had made before: their rows have left the buffer.
         return [*self._output.records, *output.take()]
@@ -194,8 +194,8 @@ class Rounds:
         self._spill.end()
 
     def _round(self, timeout_s: float) -> None:
-        if not self._met_s:
-            self._meet(Deadline(self._world, timeout_s))
+        if not self._connected_s:
+            self._connect(Deadline(self._world, timeout_s))
         closing = self._closing  # read first, so that everything logged before it is counted below
         self._carrying = True
         self._outgoing.collect()
@@ -237,11 +237,11 @@ class Rounds:
             self._transfer(calls)
         self.cost_s = time.monotonic() - together_s
 
-    def _meet(self, calls: Deadline) -> None:
-        first = shake_hands(calls, rank=self._rank, run_id=self.run_id, meeting=self._meeting)
+    def _connect(self, calls: Deadline) -> None:
+        first = shake_hands(calls, rank=self._rank, run_id=self.run_id, rendezvous=self._rendezvous)
         self.run_id = first.run_id or self.run_id
-        self._meeting = first.meeting
-        self._met_s = time.monotonic()
+        self._rendezvous = first.rendezvous
+        self._connected_s = time.monotonic()
 
     def _fused(self, rows: list[Row], calls: Deadline) -> None:
         lengths = [len(row.names) for row in rows]
@@ -260,7 +260,7 @@ class Rounds:
             self._size,
             closing=self._closing,
             patience_s=self._patience_s,
-            since_s=self._met_s,
+            since_s=self._connected_s,
             widen=self._widen,
         )
         self._in_flight = len(rows)

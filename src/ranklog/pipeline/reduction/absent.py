@@ -43,21 +43,26 @@ class AbsentRanks:
         """The ranks can no longer talk, from the first call on."""
         self._failed_s = self._failed_s or time.monotonic()
 
-    def silent(self, meeting: str | None) -> list[int] | None:
+    def silent(self, rendezvous: str | None) -> list[int] | None:
         """Ranks that have kept nothing in the time they have for it, None while it runs."""
         run_dir = self._run_dir()
-        if run_dir is None or meeting is None:
+        if run_dir is None or rendezvous is None:
             return []
         try:
-            silent = silent_ranks(run_dir, meeting, self._place.world_size)
+            silent = silent_ranks(run_dir, rendezvous, self._place.world_size)
         except OSError:  # a disk that refuses tells nothing
             return None
         waited = time.monotonic() - (self._failed_s or 0.0) >= self._timeout_s + NOTICE_S
         return silent if waited or not silent else None
 
-    def report(self, meeting: str | None) -> None:
+    def report(self, rendezvous: str | None) -> None:
         """Report once which ranks are gone."""
-        if self._reported or meeting is None or not self._place.is_main or (silent := self.silent(meeting)) is None:
+        if (
+            self._reported
+            or rendezvous is None
+            or not self._place.is_main
+            or (silent := self.silent(rendezvous)) is None
+        ):
             return
         self._reported = True
         if silent:

@@ -1,8 +1,8 @@
 """The spill files of a run: what writes this rank's, and what merges all of them into records.
 
 In: items from the rounds of a rank that can no longer reach the others. Out: its file in the run directory; later, on
-rank 0 when it closes or in ``ranklog sync``, records for the journal. Merging reads all files of a meeting each time,
-so that a file which came late corrects what was merged without it.
+rank 0 when it closes or in ``ranklog sync``, records for the journal. Merging reads all files of a rendezvous each
+time, so that a file which came late corrects what was merged without it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SpillSink:
         self._writer: SpillWriter | None = None
         self.synced = True
 
-    def write(self, meeting: str, packet: bytes) -> None:
+    def write(self, rendezvous: str, packet: bytes) -> None:
         """Append a packet.
 
         Raises:
@@ -56,7 +56,7 @@ class SpillSink:
                     f"{self._place}: the run directory {run_dir} is not there, so nothing can be kept: put savedir"
                     " on a file system that all ranks share"
                 )
-            self._writer = SpillWriter(run_dir, meeting, self._place.rank)
+            self._writer = SpillWriter(run_dir, rendezvous, self._place.rank)
         self.synced = False
         self._writer.append(packet)
 
@@ -78,30 +78,30 @@ class SpillSink:
 
 
 def unmerged(run_dir: Path, journal: Iterable[Record]) -> list[str]:
-    """Meetings of which a file is new, or has grown, since the journal says that they were merged."""
-    meetings = {file.meeting for file in spill_files(run_dir) if file.rank}
-    if not meetings:
+    """Rendezvous of which a file is new, or has grown, since the journal says that they were merged."""
+    rendezvous_names = {file.rendezvous for file in spill_files(run_dir) if file.rank}
+    if not rendezvous_names:
         return []
     merged = {record.text for record in journal if isinstance(record, Event) and record.code == MERGED}
-    return sorted(m for m in meetings if _merged_text(m, _files(run_dir, m)) not in merged)
+    return sorted(name for name in rendezvous_names if _merged_text(name, _files(run_dir, name)) not in merged)
 
 
-def merge_meeting(run_dir: Path, meeting: str) -> list[Record]:
-    """Records of the spill files of one meeting, and an event that says that they were merged.
+def merge_rendezvous(run_dir: Path, rendezvous: str) -> list[Record]:
+    """Records of the spill files of one rendezvous, and an event that says that they were merged.
 
     Raises:
         RanklogError: a file holds what cannot be read.
         OSError: a file cannot be read.
     """
-    files = _files(run_dir, meeting)
-    event = Event("info", MERGED, _merged_text(meeting, files), time.time_ns())
+    files = _files(run_dir, rendezvous)
+    event = Event("info", MERGED, _merged_text(rendezvous, files), time.time_ns())
     items = {file.rank: [item for packet in read_spill(file.path) for item in unpack(packet)] for file in files}
     spills = Spills(items, {file.rank for file in files if file.ended})
     return [*spills.records(_journal(run_dir)), event]
 
 
-def _files(run_dir: Path, meeting: str) -> list[SpillFile]:
-    return [file for file in spill_files(run_dir) if file.meeting == meeting]
+def _files(run_dir: Path, rendezvous: str) -> list[SpillFile]:
+    return [file for file in spill_files(run_dir) if file.rendezvous == rendezvous]
 
 
 def _journal(run_dir: Path) -> Iterator[Record]:
@@ -109,9 +109,9 @@ def _journal(run_dir: Path) -> Iterator[Record]:
         yield entry.record
 
 
-def _merged_text(meeting: str, files: Sequence[SpillFile]) -> str:
+def _merged_text(rendezvous: str, files: Sequence[SpillFile]) -> str:
     size = sum(file.path.stat().st_size for file in files)
-    return f"merged {len(files)} files of {FOLDER}/{meeting}, {size} bytes"
+    return f"merged {len(files)} files of {FOLDER}/{rendezvous}, {size} bytes"
 
 
 def append_merged(run_dir: Path) -> int:
@@ -124,8 +124,8 @@ def append_merged(run_dir: Path) -> int:
         OSError: the disk refuses.
     """
     heads = read_heads(run_dir)
-    meetings = unmerged(run_dir, _journal(run_dir)) if heads else []
-    records = [record for meeting in meetings for record in merge_meeting(run_dir, meeting)]
+    rendezvous_names = unmerged(run_dir, _journal(run_dir)) if heads else []
+    records = [record for name in rendezvous_names for record in merge_rendezvous(run_dir, name)]
     if not records:
         return 0
     end = last_end(run_dir) or End("KILLED", time.time_ns(), "the run had no end when its ranks' files were merged")
@@ -137,17 +137,17 @@ def append_merged(run_dir: Path) -> int:
     return len(records)
 
 
-def kept_bytes(run_dir: Path, meeting: str) -> int:
-    """Size of the files of a meeting."""
-    return sum(file.path.stat().st_size for file in _files(run_dir, meeting))
+def kept_bytes(run_dir: Path, rendezvous: str) -> int:
+    """Size of the files of a rendezvous."""
+    return sum(file.path.stat().st_size for file in _files(run_dir, rendezvous))
 
 
-def silent_ranks(run_dir: Path, meeting: str, world_size: int) -> list[int]:
+def silent_ranks(run_dir: Path, rendezvous: str, world_size: int) -> list[int]:
     """Ranks of which there is no file: they ended, or hang, without having kept anything."""
-    seen = {file.rank for file in _files(run_dir, meeting)}
+    seen = {file.rank for file in _files(run_dir, rendezvous)}
     return sorted(set(range(1, world_size)) - seen)
 
 
-def still_open(run_dir: Path, meeting: str) -> bool:
+def still_open(run_dir: Path, rendezvous: str) -> bool:
     """Whether a rank may still write its file."""
-    return any(not file.ended for file in _files(run_dir, meeting) if file.rank)
+    return any(not file.ended for file in _files(run_dir, rendezvous) if file.rank)

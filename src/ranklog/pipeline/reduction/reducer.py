@@ -157,9 +157,9 @@ class Reducer:
         return rounds.abandon("the other ranks did not close in time")
 
     @property
-    def meeting(self) -> str | None:
+    def rendezvous(self) -> str | None:
         """Name of the spill files that were begun, None where there are none."""
-        return None if self._state.rounds is None else self._state.rounds.meeting
+        return None if self._state.rounds is None else self._state.rounds.rendezvous
 
     @property
     def lost(self) -> int:
@@ -183,11 +183,11 @@ class Reducer:
 
     def silent_ranks(self) -> list[int] | None:
         """After a break, on rank 0: ranks that have kept nothing in the time they have, None while it runs."""
-        return self._absent.silent(self.meeting)
+        return self._absent.silent(self.rendezvous)
 
     def name_silent(self) -> None:
         """After a break, on rank 0: report once which ranks left no sign."""
-        self._absent.report(self.meeting)
+        self._absent.report(self.rendezvous)
 
     def flush(self, deadline_s: float, *, helping: bool = True) -> bool:
         """Wait until what was given so far is reduced and kept; returns whether that came in time.

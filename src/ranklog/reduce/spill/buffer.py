@@ -28,7 +28,7 @@ class SpillBuffer:
         store: Writes packets; None if there is nothing to write to.
 
     Attributes:
-        meeting: Name under which a file was begun; None if there is none.
+        rendezvous: Name under which a file was begun; None if there is none.
         lost: Values and records that could not be kept and that no other rank has.
         error: First error that prevented keeping a value.
     """
@@ -38,19 +38,19 @@ class SpillBuffer:
         self._size = size
         self._store = store
         self._ended = False
-        self.meeting: str | None = None
+        self.rendezvous: str | None = None
         self.lost = 0
         self.error: Exception | None = None
 
     @property
     def working(self) -> bool:
         """Whether there is a file and it has taken everything so far."""
-        return self.meeting is not None and self.error is None
+        return self.rendezvous is not None and self.error is None
 
-    def begin(self, meeting: str, reason: str, *, received: Sequence[int]) -> None:
-        """Begin a file, because the ranks can no longer communicate. Without a meeting's name nothing can be kept."""
-        if meeting and self._store is not None:
-            self.meeting = meeting
+    def begin(self, rendezvous: str, reason: str, *, received: Sequence[int]) -> None:
+        """Begin a file, because the ranks can no longer communicate. With an empty name, nothing can be kept."""
+        if rendezvous and self._store is not None:
+            self.rendezvous = rendezvous
             self._write([SpillHead(self._rank, self._size, reason, time.time_ns(), tuple(received))])
 
     def rows(self, rows: Sequence[Row], *, in_doubt: bool = False, written: bool = False) -> None:
@@ -82,17 +82,17 @@ class SpillBuffer:
 
     def end(self) -> None:
         """Close the file: the rank has closed its logger."""
-        if self.meeting is not None and self._store is not None and not self._ended:
+        if self.rendezvous is not None and self._store is not None and not self._ended:
             self._ended = True
             self._store.end()
 
     def _write(self, items: Sequence[SpillItem]) -> bool:
-        if self.meeting is None or self._store is None or self._ended:
+        if self.rendezvous is None or self._store is None or self._ended:
             return False
         if not items:
             return True
         try:
-            self._store.write(self.meeting, pack(items))
+            self._store.write(self.rendezvous, pack(items))
         except Exception as error:  # a full disk, or a run directory that is not there
             self.error = self.error or error
             return False

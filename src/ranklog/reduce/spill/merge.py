@@ -21,7 +21,7 @@ from ranklog.reduce.transfer import decode_record, encode_record
 
 
 class Spills:
-    """The items of all spill files of one meeting.
+    """The items of all spill files of one rendezvous.
 
     Args:
         files: Items of each file, by rank.
