@@ -1,9 +1,9 @@
 """Append whole pieces to a file, and keep those that the disk has not confirmed.
 
 In: pieces of bytes. Guarantees: a piece is in the file as a whole, or `AppendFd.cut` can remove it. `unsynced` holds
-the pieces since the last good sync. After a failed call, no later sync through the same descriptor counts, because the
-kernel may have dropped data and report the next sync as good. The owner then writes `unsynced` again through another
-descriptor. Not thread-safe.
+the pieces since the last good sync. After a failed call, no later sync through the same descriptor counts: the kernel
+may have dropped data and still report success. The owner then writes `unsynced` again through another descriptor. Not
+thread-safe.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In: metrics in the order of the journal, with the attempt that logged them. Out: for each name, the step from which an
 attempt replaces the earlier ones. The rule is that of TensorBoard's ``purge_step``, per name. When an attempt logs a
-name for the first time, at step s, all points of that name from s on of earlier attempts are superseded. This includes
+name for the first time, at step s, it supersedes all points of that name from s on in earlier attempts. This includes
 points that the new attempt never reaches again, because the training that made them was undone.
 """
 

@@ -1,7 +1,7 @@
 """Canonical encodings of items: their media types, and the structure of their JSON.
 
-Training writes them, backends and views read them. If an item consists of several files (a list of items, an
-embedding, a saved model), its media type is `FOLDER`, and its kind determines the files:
+Training writes them, backends and views read them. Some items consist of several files: a list of items, an embedding,
+a saved model. Their media type is `FOLDER`, and their kind determines the files:
 
 - a list of images, figures, audio, videos or HTML: files ``000.png``, ``001.png``, …; the caption of the n-th is in the
   meta ``caption.<n>``;

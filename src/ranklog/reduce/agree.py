@@ -6,7 +6,7 @@ it has answered or is no longer waited for. A rank that lacks a key has answered
 
 - it is closing and its report contains everything that it still holds; or
 - it has closed a row that comes after the key, or in the same run of one step, in the program of a rank that holds the
-  key (program order, not step numbers, because train steps and epochs are different counters); or
+  key. Program order counts, not step numbers, because train steps and epochs are different counters; or
 - it has never shared a key with those ranks and is past the key's step (pipeline stages with their own metrics). The
   steps of its report count; if that is all it has closed, earlier steps count too; or
 - it takes part but has never had anything to reduce, and the key is older than a short grace period.

@@ -1,9 +1,9 @@
 """Reduce equally long tables of states over all ranks with few all_reduces. Pure but for the collectives.
 
 Every rank must pass the same names in the same order with the same reductions; `agree_on` checks this. Only the fields
-that the reductions need travel: sums always, squared deviations for std and stats, extremes for all except mean, sum
-and std, ranks for stats, and the first rank with a NaN only if there is one. For median and p99, the ranks agree on the
-span of the bins and then sum all counts within it. The reductions and agreed numbers alone decide which calls are
+that the reductions need travel. Sums always do, squared deviations for std and stats, extremes for all except mean, sum
+and std, ranks for stats. The first rank with a NaN only travels if there is one. For median and p99, the ranks agree on
+the span of the bins and then sum all counts within it. The reductions and agreed numbers alone decide which calls are
 made, so all ranks make the same.
 """
 

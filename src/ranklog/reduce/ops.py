@@ -37,9 +37,12 @@ WEIGHTED_OPS = frozenset({"mean", "std", "stats"})
 class States:
     """States of many names: a table with one row per field and one column per name.
 
-    Fields: COUNT finite samples, WEIGHT the sum of their weights, TOTAL the weighted sum, M2 the weighted squared
-    deviations from the mean, LOW/HIGH with LOW_RANK/HIGH_RANK the extremes and the lowest rank that had each, NONFINITE
-    the number of NaN and infinite samples, NONFINITE_RANK the lowest rank that had one.
+    Fields:
+
+    - COUNT: number of finite samples; WEIGHT: sum of their weights; TOTAL: their weighted sum;
+    - M2: weighted squared deviations from the mean;
+    - LOW, HIGH: the extremes; LOW_RANK, HIGH_RANK: the lowest rank that had each;
+    - NONFINITE: number of NaN and infinite samples; NONFINITE_RANK: the lowest rank that had one.
 
     Attributes:
         table: The fields.

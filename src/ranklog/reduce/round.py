@@ -1,12 +1,12 @@
 """Run rounds: every rank's reducer thread takes part, and rank 0 receives the records.
 
 In: a `Buffer` and a `World`. Out: records, on rank 0. In each round the ranks first agree on a small header. If all
-ranks hold the same rows, they take the fused path; otherwise the gathered path. Then ready-made records travel to
-rank 0. Only agreed numbers decide which of these run, so all ranks run the same. The first error ends the rounds for
-good, and each rank continues alone (see `ranklog.reduce.breakdown`).
+ranks hold the same rows, they take the fused path; otherwise the gathered path. Then ready-made records travel to rank
+0. Only agreed numbers decide which of these run, so all ranks run the same. The first error ends the rounds for good,
+and each rank continues alone (see `ranklog.reduce.breakdown`).
 
-`step` never raises. It waits for the other ranks for at most about its time limit, and as long again for the calls of
-the round once all ranks are here. Only the reducer thread calls `step`; any thread may call the other methods.
+`step` never raises. It waits for the other ranks for at most about its time limit. Once all are here, the calls of the
+round may take as long again. Only the reducer thread calls `step`; any thread may call the other methods.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Send ready-made records from every rank to rank 0, as bounded chunks of one byte stream per rank.
 
-A record travels as its length followed by its msgpack. A chunk holds as many bytes of the next records as fit, so a
-record of any size takes many rounds but never one large message. `SendQueue` is the sending side: any thread may call
+A record travels as its length followed by its msgpack. A chunk holds as many bytes of the next records as fit. A large
+record therefore takes many rounds, but never one large message. `SendQueue` is the sending side: any thread may call
 `post`, only the reducer thread calls the rest. `Receiver` reassembles the chunks of one rank. Records keep their order.
 """
 

@@ -1,10 +1,9 @@
 """Agree that all ranks create a private communicator now, or none does.
 
-Creating one takes all ranks and blocks. If another thread of the process calls ``Comm.Split`` or ``Comm.Dup`` at the
-same time, it even deadlocks (Open MPI 5.0 and MPICH 5.0, by group and with sessions). It is therefore only created
-while the main thread of every rank is known to be here and to stay until all have the same answer. A rank may leave
-until it is asked to stay. Rank 0 asks when all have arrived; it answers "go" when all have replied, or "off" when one
-has left.
+Creating one takes all ranks and blocks. It even deadlocks if another thread of the process calls ``Comm.Split`` or
+``Comm.Dup`` at the same time. Open MPI 5.0 and MPICH 5.0 both do, by group and with sessions. It is therefore only
+created while the main thread of every rank is here, and stays until all have the same answer. A rank may leave until it
+is asked to stay. Rank 0 asks when all have arrived; it answers "go" when all have replied, or "off" when one has left.
 
 In: connections to this rank's neighbours. Out: whether to go, equal on every rank that waits for it.
 """

@@ -1,8 +1,8 @@
 """A world over MPI: ranks join a channel, then combine vectors and bytes up and down a binomial tree.
 
 In: a communicator. Out: a `World` per channel. A parent adds its children's values to its own in rank order, and rank
-0's total comes down again, so a sum is equal on every rank to the last bit, with any MPI. Nothing here blocks; see
-`ranklog.world.mpi.executor`.
+0's total comes down again. A sum is therefore equal on every rank to the last bit, with any MPI. Nothing here blocks;
+see `ranklog.world.mpi.executor`.
 """
 
 from __future__ import annotations

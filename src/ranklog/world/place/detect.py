@@ -134,8 +134,8 @@ def _incomplete_launchers(environ: Environ) -> Iterator[str]:
 def _place_in(launcher: Launcher, environ: Environ, alone: Place) -> Place:
     """Build the place from one launcher's variables; derive what it does not set from what it does.
 
-    Assumes that nodes hold equally many ranks, in blocks (0 1 2 3, 4 5 6 7), and that a launcher without node
-    variables runs on one node.
+    Assumes that nodes hold equally many ranks, in blocks (0 1 2 3, 4 5 6 7). A launcher without node variables is
+    assumed to run on one node.
     """
     rank = number(environ, launcher.rank) or 0
     size = number(environ, launcher.world_size or "") or 0
