@@ -20,10 +20,11 @@ from ranklog.journal.store import read_file, store_bytes, store_file
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, Metrics
-from ranklog.pipeline.recorder import Recorder
+from ranklog.pipeline.recorder import DiskCalls, Recorder
 from ranklog.process.health import Health
 
 ATTEMPT = Attempt(PROTOCOL, "run", 0, Place(), "host", 1, 0, ())
+LIMIT_BYTES = 64 * 1024 * 1024
 FATES: tuple[Fate, ...] = ("good", "fails", "loses", "short", "late")
 
 Op = tuple[str, int]
@@ -61,7 +62,9 @@ class Journal:
         self.run_dir = folder / "run"
         self.disk = FaultyDisk(self.run_dir, folder / "own", script)
         with self.disk.mounted():
-            self.recorder = Recorder(self.run_dir, ATTEMPT, lambda: None, Health())
+            self.recorder = Recorder(
+                self.run_dir, ATTEMPT, wake=lambda: None, health=Health(), limit_bytes=LIMIT_BYTES, disk=DiskCalls()
+            )
         self.recorder._writer._segment_bytes = 400
         self.reader = JournalReader(self.run_dir)
         self.seen: list[object] = []

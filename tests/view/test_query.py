@@ -19,7 +19,6 @@ from ranklog.journal.store import store_bytes
 from ranklog.model.as_json import to_json, to_plain
 from ranklog.model.errors import InvalidArgumentError, RunNotFoundError
 from ranklog.model.record import Coverage, End, Event, Item, Metrics, Params
-from ranklog.pipeline import session
 from ranklog.view.export import metric_rows
 from ranklog.view.find import find_run
 from ranklog.view.query import RunView
@@ -136,7 +135,7 @@ def test_without_an_end_a_run_is_running_killed_or_unknown_as_its_process_is(sta
 
 
 def test_a_live_run_gives_a_sign_of_life_while_it_logs_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(session, "BEAT_EVERY_S", 0.05)
+    monkeypatch.setattr("ranklog.pipeline.drain.TOUCH_EVERY_S", 0.05)
     logger = JournalLogger(tmp_path)
     with logger.start_logging():
         segment = logger.run_dir / segment_name(0)
