@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranklog import JournalLogger
-from ranklog.job.requeue import Opened, job_key, next_run
+from ranklog.job.requeue import OpenedRuns, job_key, next_run
 from ranklog.journal.liveness import this_host
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.place import Place
@@ -24,7 +24,7 @@ from ranklog.view.query import RunView
 
 def opened_by(lives: list[list[int]]) -> list[list[str]]:
     """The runs that programs open, which start anew with each attempt; each int is an attempt's number of runs."""
-    state: Opened | None = None
+    state: OpenedRuns | None = None
     out: list[list[str]] = []
     count = 0
     for life in lives:

@@ -20,7 +20,7 @@ from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
 from ranklog.pipeline.reduction.merge import unmerged
 from ranklog.view.query import RunView
-from ranklog.view.summary import OVER, RunSummary
+from ranklog.view.summary import ENDED, RunSummary
 from ranklog.view.units import age, count, size_text
 
 _DAY_S = 86400.0
@@ -101,7 +101,7 @@ def _check(run_dir: Path, older_than_days: float) -> Candidate:
 def _reason(view: RunView, older_than_days: float) -> str | None:
     """Return the reason to keep a run, or None."""
     run = view.summary
-    if run.status not in OVER:
+    if run.status not in ENDED:
         return f"it is {run.status}"
     if (time.time() - run.last_ns / 1e9) < older_than_days * _DAY_S:
         return f"its last record is {age(run.last_ns)}"

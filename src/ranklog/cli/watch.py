@@ -23,7 +23,7 @@ from ranklog.view.efficiency import efficiency, efficiency_text
 from ranklog.view.find import find_run
 from ranklog.view.outlook import outlook
 from ranklog.view.query import MetricRow, RunView
-from ranklog.view.summary import OVER
+from ranklog.view.summary import ENDED
 from ranklog.view.units import age, number
 
 _PAUSE_FACTOR = 10.0
@@ -58,7 +58,7 @@ def _updates(run_dir: Path, every_s: float) -> Iterator[RunView]:
         began_s = time.monotonic()
         view = RunView(run_dir)
         yield view
-        if view.summary.status in OVER:
+        if view.summary.status in ENDED:
             return
         time.sleep(max(every_s, _PAUSE_FACTOR * (time.monotonic() - began_s)))
 
@@ -92,11 +92,11 @@ def screen(view: RunView, height: int) -> RenderableType:
 def _job_lines(view: RunView) -> list[Text]:
     found = outlook(view)
     lines = []
-    if view.summary.status in OVER:
+    if view.summary.status in ENDED:
         lines.append(Text(efficiency_text(efficiency(view))))
     elif found.ends_ns is not None:
         lines.append(Text("job ends ").append(ends_text(found.ends_ns)))
-    if view.summary.status not in OVER and (text := outlook_text(found)) is not None:
+    if view.summary.status not in ENDED and (text := outlook_text(found)) is not None:
         lines.append(text)
     return lines
 
@@ -116,7 +116,7 @@ def _lines(console: Console, updates: Iterator[RunView]) -> str:
     for view in updates:
         run = view.summary
         status = run.status
-        if run.records == seen and status not in OVER:
+        if run.records == seen and status not in ENDED:
             continue
         seen = run.records
         rows = sorted(view.metrics(), key=lambda row: (-row.last_step, row.name))[:_NEWEST]

@@ -41,7 +41,7 @@ STOP_S = 20.0
 CLEAN_UP_S = 5.0
 LEFT = 3
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
-_OVER = b"\0"
+_ENDED = b"\0"
 _ALL, _ENOUGH, _EFFICIENCY = b"ASE"
 DELIVERED = b"delivered\n"
 
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
     wants_efficiency = _serve(thread, signals[0])
     if thread.delivered:
         _answer(report, run_dir, efficiency=wants_efficiency)
-    if thread.over:
+    if thread.ended:
         _clean_up()
     if thread.delivered:
         return 0
@@ -122,17 +122,17 @@ def _report_end(thread: ForwardThread, writer: int) -> None:
 
     def report() -> None:
         thread.join()
-        os.write(writer, _OVER)
+        os.write(writer, _ENDED)
 
     threading.Thread(target=report, name="ranklog-end", daemon=True).start()
 
 
 def _serve(thread: ForwardThread, signals: int) -> bool:
     """Act on messages until the run is over, then wait for delivery; returns whether efficiency was asked for."""
-    terminated = terminated_alone = over = wants_efficiency = False
+    terminated = terminated_again = run_ended = wants_efficiency = False
     inputs = [signals, 0]
     deadline_s = math.inf
-    while not (thread.over and over):
+    while not (thread.ended and run_ended):
         left_s = None if deadline_s == math.inf else max(0.0, deadline_s - time.monotonic())
         readable, _, _ = select.select(inputs, [], [], left_s)
         if not readable:
@@ -146,19 +146,19 @@ def _serve(thread: ForwardThread, signals: int) -> bool:
             thread.wake()
             if not messages:
                 inputs.remove(0)
-            if not over and (not messages or _ALL in messages):
-                over = True
+            if not run_ended and (not messages or _ALL in messages):
+                run_ended = True
                 thread.end("KILLED")
                 deadline_s = time.monotonic() + (STOP_S if terminated else _linger_s())
         if signals in readable and os.read(signals, 4096).count(signal.SIGTERM):
             terminated = True
-            if over:
+            if run_ended:
                 deadline_s = min(deadline_s, time.monotonic() + STOP_S)
             if 0 not in inputs:
-                if terminated_alone:
+                if terminated_again:
                     thread.stop(STOP_S)
                     break
-                terminated_alone = True
+                terminated_again = True
     return wants_efficiency
 
 

@@ -148,7 +148,7 @@ class Feed:
             note(self._run_dir, f"{target.label}: the place is new, so the whole run goes there: {self._place}")
             self.cursor = Cursor(backend=target.label, id=identity)
         self._delivery = BatchDelivery(self._run_dir, target.label, self.cursor.stuck, self._clock)
-        self._high = self.cursor.next_ordinal
+        self._highest = self.cursor.next_ordinal
         self._seek(self.cursor.next_ordinal)
 
     def _seek(self, ordinal: int) -> None:
@@ -162,7 +162,7 @@ class Feed:
 
     def _is_set_aside(self, ordinal: int) -> bool:
         """Whether a record was set aside. One that was only a suspect when a process died is tried again."""
-        return ordinal < self._high and str(ordinal) in self.cursor.refused
+        return ordinal < self._highest and str(ordinal) in self.cursor.refused
 
     def _deliver_batch(self, finish: Finish | None) -> bool:
         """Deliver a batch or the end of the run; returns whether there was one."""
@@ -198,7 +198,7 @@ class Feed:
         batches = self._batches
         read_to = batches.read_to - (batches.closing is not None)
         self.cursor.next_ordinal = batches.batch[0].ordinal if batches.batch else read_to
-        self._high = max(self._high, self.cursor.next_ordinal)
+        self._highest = max(self._highest, self.cursor.next_ordinal)
         self._save()
 
     def _record_damage(self, damage: list[Damage]) -> bool:

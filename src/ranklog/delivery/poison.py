@@ -22,9 +22,9 @@ from ranklog.model.record import Entry
 MISSING_TRIES = 3
 SEARCH_AFTER: dict[Trouble, int] = {"record": 3, "unclear": 8}
 """Failures in a row for one batch after which the search for a poisonous record begins."""
-END_AFTER = 20
+BLAME_LAST_AFTER = 20
 PAUSE_S: dict[Trouble, float] = {"record": 0.0, "unclear": 1.0}
-FRESH_S = 5.0
+SUSPECT_AGE_S = 5.0
 """Suspects older than this are tried again first. Doubles each time, for backends that take long to open."""
 
 
@@ -48,7 +48,7 @@ class BatchDelivery:
         self._clock = clock
         self._last: BaseException = RuntimeError()
         self._suspected_s = 0.0
-        self._fresh_s = FRESH_S
+        self._suspect_age_s = SUSPECT_AGE_S
 
     @property
     def searching(self) -> bool:
@@ -78,10 +78,10 @@ class BatchDelivery:
             BaseException: from the backend, when no record is to blame so far.
         """
         self._set_aside_missing(batches, cursor)
-        if self._search.suspects and self._clock() - self._suspected_s > self._fresh_s:
+        if self._search.suspects and self._clock() - self._suspected_s > self._suspect_age_s:
             self._drop_suspects(cursor)
             self._search.retry_suspects()
-            self._fresh_s *= 2
+            self._suspect_age_s *= 2
         part = self._search.part(batches.batch)
         if not part and self._search.suspects:
             self._blame_the_last(batches, cursor, last=last)
@@ -116,7 +116,7 @@ class BatchDelivery:
             self._failures = self._failures if self._search.active else 0
         blamed = self._search.accepted(part)
         if blamed:
-            self._fresh_s = FRESH_S
+            self._suspect_age_s = SUSPECT_AGE_S
         for ordinal, reason in blamed.items():
             note(self._run_dir, f"{self._label}: record {ordinal} was set aside: {reason}")
         _remove(batches, {entry.ordinal for entry in part} | blamed.keys())
@@ -148,12 +148,12 @@ class BatchDelivery:
         """Set aside the last records of a run, when each of them failed alone.
 
         No later record can show that the backend works. So a single record is to blame at once, and several only after
-        `END_AFTER` failures, because the backend may be the reason.
+        `BLAME_LAST_AFTER` failures, because the backend may be the reason.
 
         Raises:
             BaseException: the last error, when the records are not to blame yet.
         """
-        certain = len(batches.batch) == 1 or self._failures >= END_AFTER
+        certain = len(batches.batch) == 1 or self._failures >= BLAME_LAST_AFTER
         if not (certain and last and cursor.next_ordinal > 0 and trouble_of(self._last) == "record"):
             raise self._last
         self._accepted([], batches, cursor)

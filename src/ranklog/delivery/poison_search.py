@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from ranklog.backends.shared.trouble import Trouble
 from ranklog.model.record import Entry
 
-ALONE: dict[Trouble, int] = {"record": 2, "unclear": 4}
+FAILURES_ALONE: dict[Trouble, int] = {"record": 2, "unclear": 4}
 """How often the first record must fail alone to become a suspect. Records behind it are tried only once."""
-MOST_SUSPECTS: dict[Trouble, int] = {"record": 16, "unclear": 4}
+MAX_SUSPECTS: dict[Trouble, int] = {"record": 16, "unclear": 4}
 """Limit of suspects: a backend that recovers during the search would make good records look guilty."""
 
 
@@ -52,7 +52,7 @@ class PoisonSearch:
     def retry_suspects(self) -> None:
         """Try the suspects once more: so much time has passed that the backend may have recovered."""
         self.suspects = {}
-        self._alone = max(ALONE.values())
+        self._alone = max(FAILURES_ALONE.values())
 
     def part(self, batch: Sequence[Entry]) -> list[Entry]:
         """Return the records to try next, from the beginning of a batch; empty when each one failed alone."""
@@ -91,11 +91,11 @@ class PoisonSearch:
             self._end = part[-1].ordinal + 1
             return True
         self._alone += 1
-        if self.suspects or self._alone >= ALONE[kind]:
+        if self.suspects or self._alone >= FAILURES_ALONE[kind]:
             self.suspects[part[0].ordinal] = reason
             self._start = min(self.suspects)
             self._alone = 0
-        if len(self.suspects) <= MOST_SUSPECTS[kind] * self._times:
+        if len(self.suspects) <= MAX_SUSPECTS[kind] * self._times:
             return True
         self._times *= 2  # there may be that many bad records: the next search allows more
         return False

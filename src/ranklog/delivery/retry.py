@@ -10,10 +10,10 @@ import random
 import re
 from collections.abc import Callable
 
-FIRST_S = 0.5
-LONGEST_S = 60.0
-RARELY_S = 600.0
-MOST_ASKED_S = 900.0
+FIRST_PAUSE_S = 0.5
+MAX_PAUSE_S = 60.0
+RARE_PAUSE_S = 600.0
+MAX_RETRY_AFTER_S = 900.0
 _TOO_MANY = re.compile(r"\b429\b|REQUEST_LIMIT_EXCEEDED|Too Many Requests")
 
 
@@ -41,13 +41,13 @@ class Retry:
 
     def failed(self, now_s: float, *, rarely: bool = False) -> None:
         """Count a failure and set the time of the next try."""
-        longest_s = RARELY_S if rarely else min(LONGEST_S, FIRST_S * 2.0 ** min(self.failures, 20))
+        longest_s = RARE_PAUSE_S if rarely else min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self.failures, 20))
         self.failures += 1
         self.due_s = now_s + longest_s * (0.5 + 0.5 * self._jitter())
 
     def slow_down(self, now_s: float, asked_s: float | None = None) -> None:
         """Pause for as long as the server asked, or as after a failure if it gave no time."""
-        own_s = min(LONGEST_S, FIRST_S * 2.0 ** min(self.throttled, 20))
+        own_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self.throttled, 20))
         self.throttled += 1
         # Never shorter than asked, and not all clients at the same moment.
         self.due_s = now_s + (own_s if asked_s is None else asked_s) + own_s * 0.5 * self._jitter()
@@ -75,9 +75,9 @@ def is_throttled(error: BaseException) -> bool:
 
 
 def asked_wait(error: BaseException) -> float | None:
-    """Return the seconds in ``Retry-After``, at most `MOST_ASKED_S`; None if it is missing or is not a number."""
+    """Return the seconds in ``Retry-After``, at most `MAX_RETRY_AFTER_S`; None if it is missing or is not a number."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
-        return min(max(float(headers["Retry-After"]), 0.0), MOST_ASKED_S)
+        return min(max(float(headers["Retry-After"]), 0.0), MAX_RETRY_AFTER_S)
     except (KeyError, ValueError, TypeError):
         return None

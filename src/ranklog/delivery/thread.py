@@ -84,21 +84,21 @@ class ForwardThread:
         self._leader.join(timeout_s)
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """Whether all threads have ended."""
         return not self._leader.is_alive()
 
     @property
     def delivered(self) -> bool:
         """Whether everything is delivered and the backends are closed."""
-        return self.over and self._left == 0
+        return self.ended and self._left == 0
 
     def stop(self, timeout_s: float) -> bool:
         """Finish the current batches and leave the rest; returns whether that was done in time."""
         self._stopping = True
         self.wake()
         self.join(timeout_s)
-        return self.over
+        return self.ended
 
     def _wait(self, seen: int, timeout_s: float | None) -> None:
         with self._news:

@@ -94,7 +94,7 @@ class _ForwarderThread:
         self._thread.wake()
 
     def is_gone(self) -> bool:
-        return bool(self._thread.over)
+        return bool(self._thread.ended)
 
     def ask_efficiency(self) -> None:
         self._wants_line = True

@@ -29,10 +29,10 @@ from ranklog.world.ray import in_ray_worker
 FOLDER = ".jobs"
 _named = 0
 """Runs of this process that ``RANKLOG_RUN_ID`` named."""
-_NO_STEP = 0xFFFFFFF0  # Slurm's numbers from here on are the batch script and the like
+_SPECIAL_STEPS = 0xFFFFFFF0  # Slurm's numbers from here on are the batch script and the like
 
 
-class Opened(msgspec.Struct, frozen=True):
+class OpenedRuns(msgspec.Struct, frozen=True):
     """The runs of one job, in the order in which a program opens them.
 
     Attributes:
@@ -58,13 +58,13 @@ class RunChoice(msgspec.Struct, frozen=True):
     remember: Callable[[], None]
 
 
-def next_run(opened: Opened | None, attempt: int, fresh: str) -> tuple[str, Opened]:
+def next_run(opened: OpenedRuns | None, attempt: int, new_id: str) -> tuple[str, OpenedRuns]:
     """Return the run that an attempt opens next, and the new state of the file. Pure.
 
     Args:
         opened: State of the file; None for a job that opens its first run.
         attempt: Number of this attempt of the job.
-        fresh: Id to use for a new run.
+        new_id: Id to use for a new run.
 
     Example:
         >>> run, opened = next_run(None, 0, "a")
@@ -72,11 +72,11 @@ def next_run(opened: Opened | None, attempt: int, fresh: str) -> tuple[str, Open
         ('a', 'b')
     """
     if opened is None or attempt < opened.attempt:  # a new job with the id of an old one
-        opened = Opened(attempt, 0, ())
+        opened = OpenedRuns(attempt, 0, ())
     position = opened.position if attempt == opened.attempt else 0
     known = attempt > 0 and position < len(opened.runs)
-    runs = opened.runs if known else (*opened.runs[:position], fresh, *opened.runs[position + 1 :])
-    return runs[position], Opened(attempt, position + 1, runs)
+    runs = opened.runs if known else (*opened.runs[:position], new_id, *opened.runs[position + 1 :])
+    return runs[position], OpenedRuns(attempt, position + 1, runs)
 
 
 def job_key(environ: Mapping[str, str], place: Place, parent: str) -> str | None:
@@ -89,7 +89,7 @@ def job_key(environ: Mapping[str, str], place: Place, parent: str) -> str | None
     """
     if job := environ.get("SLURM_JOB_ID"):
         step = environ.get("SLURM_STEP_ID", "")
-        real = step.isdecimal() and int(step) < _NO_STEP
+        real = step.isdecimal() and int(step) < _SPECIAL_STEPS
         alone = real and place.world_size == 1
         return "|".join(["slurm", job, step if real else "batch", environ.get("SLURM_PROCID", "") if alone else ""])
     if elastic := environ.get("TORCHELASTIC_RUN_ID"):
@@ -115,21 +115,21 @@ def choose_run_id(directory: Path, place: Place, program: str) -> RunChoice:
     Raises:
         InvalidArgumentError: ``RANKLOG_RUN_ID`` cannot name a directory.
     """
-    fresh = new_run_id()
+    new_id = new_run_id()
     if named := check_run_id(os.environ.get("RANKLOG_RUN_ID") or None):
         number = _named + 1
         return RunChoice(named if number == 1 else f"{named}-{number}", lambda: _use_name(number))
     # Ray starts workers in any order, so nothing connects a worker with one of the attempt before.
     key = None if in_ray_worker() else job_key(os.environ, place, _parent())
     if key is None:
-        return RunChoice(fresh, lambda: None)
+        return RunChoice(new_id, lambda: None)
     digest = hashlib.sha256(mask_text(f"{key}|{program}").encode(errors="replace")).hexdigest()[:16]
     path = directory / FOLDER / f"{digest}.json"
-    run_id, opened = next_run(_load(path), place.attempt, fresh)
-    if run_id != fresh and not _can_resume(directory / run_id):
+    run_id, opened = next_run(_load(path), place.attempt, new_id)
+    if run_id != new_id and not _can_resume(directory / run_id):
         run_id, opened = (
-            fresh,
-            msgspec.structs.replace(opened, runs=tuple(fresh if each == run_id else each for each in opened.runs)),
+            new_id,
+            msgspec.structs.replace(opened, runs=tuple(new_id if each == run_id else each for each in opened.runs)),
         )
     remembered = opened
     return RunChoice(run_id, lambda: _remember(path, remembered))
@@ -140,7 +140,7 @@ def _use_name(number: int) -> None:
     _named = number
 
 
-def _remember(path: Path, opened: Opened) -> None:
+def _remember(path: Path, opened: OpenedRuns) -> None:
     try:
         make_private_dir(path.parent)
         write_private(path, msgspec.json.encode(opened))
@@ -167,9 +167,9 @@ def _parent() -> str:
     return f"{this_host()}|{pid}|{start}"
 
 
-def _load(path: Path) -> Opened | None:
+def _load(path: Path) -> OpenedRuns | None:
     try:
-        opened = msgspec.json.decode(path.read_bytes(), type=Opened)
+        opened = msgspec.json.decode(path.read_bytes(), type=OpenedRuns)
         for run in opened.runs:
             check_run_id(run)
     except (OSError, msgspec.MsgspecError, InvalidArgumentError):

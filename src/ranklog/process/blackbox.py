@@ -25,9 +25,9 @@ from ranklog.model.text import storable
 from ranklog.process import forks
 
 SIZE_CHARS = 16_000
-WORLD_CHARS = 4_000_000
-LEAST_CHARS = 500
-PIECES = 600
+MAX_WORLD_CHARS = 4_000_000
+MIN_CHARS = 500
+MAX_PIECES = 600
 _PIECE_CHARS = 2000
 _METRICS = 50
 _SECRET_CHARS = 6
@@ -40,7 +40,7 @@ class Listener:
     """Records output on the standard streams of this process. Start and stop it in the main thread."""
 
     def __init__(self) -> None:
-        self._pieces: deque[str] = deque(maxlen=PIECES)
+        self._pieces: deque[str] = deque(maxlen=MAX_PIECES)
         self._replaced: list[tuple[TextIO, Callable[[str], int], Callable[[str], int] | None]] = []
         for stream in (sys.stdout, sys.stderr):
             self._listen(stream)
@@ -188,7 +188,7 @@ def share_chars(world_size: int) -> int:
         >>> share_chars(8), share_chars(1000), share_chars(100_000)
         (16000, 4000, 500)
     """
-    return max(LEAST_CHARS, min(SIZE_CHARS, WORLD_CHARS // world_size))
+    return max(MIN_CHARS, min(SIZE_CHARS, MAX_WORLD_CHARS // world_size))
 
 
 def compose(

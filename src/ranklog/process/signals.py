@@ -46,7 +46,7 @@ Secure = Callable[[Event, float], object]
 
 _secure_callbacks: list[Secure] = []
 _watch: SignalWatch | None = None
-_kept: list[SignalWatch] = []
+_stopped_watches: list[SignalWatch] = []
 """Stopped watches whose wake-up descriptor another library may still put back."""
 
 
@@ -130,7 +130,7 @@ def check_signals(names: Iterable[str]) -> tuple[signal.Signals, ...]:
     return found
 
 
-def _pass(number: int, frame: FrameType | None) -> None:
+def _do_nothing(number: int, frame: FrameType | None) -> None:
     """Do nothing. Unlike SIG_IGN, child programs do not inherit this."""
 
 
@@ -268,7 +268,7 @@ class SignalWatch:
             self._reader.close()
             self._writer.close()
         else:
-            _kept.append(self)
+            _stopped_watches.append(self)
             self._writer.setblocking(False)
 
     def leave_in_child(self) -> None:
@@ -292,4 +292,4 @@ class SignalWatch:
         """Return the handler of a signal once it is not watched, or in a child."""
         before = self._before[number]
         asked_for = number in self._callbacks and number != signal.SIGTERM
-        return _pass if asked_for and not callable(before) else before
+        return _do_nothing if asked_for and not callable(before) else before

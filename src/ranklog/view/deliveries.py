@@ -54,10 +54,10 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 def deliveries_of(run_dir: Path) -> tuple[Delivery, ...]:
     """Return the exact state of each backend; reads the whole journal."""
-    progress = Progress(run_dir, [head.attempt for head in read_heads(run_dir)])
+    counter = DeliveryCounter(run_dir, [head.attempt for head in read_heads(run_dir)])
     for entry in JournalReader(run_dir).poll():
-        progress.count(entry)
-    return progress.deliveries()
+        counter.count(entry)
+    return counter.deliveries()
 
 
 class _Tally:
@@ -69,7 +69,7 @@ class _Tally:
         self.waiting = 0
 
 
-class Progress:
+class DeliveryCounter:
     """Counts, entry by entry, the records that each backend has and lacks.
 
     Args:

@@ -13,8 +13,8 @@ import msgspec
 
 from ranklog.view.query import Point, RunView
 
-_LEAST_POINTS = 3
-_NEWEST = 10
+_MIN_POINTS = 3
+_NEWEST_POINTS = 10
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,8 +44,8 @@ def outlook(view: RunView) -> Outlook:
     ends_ns = None if job is None else job.ends_ns
     slowest: tuple[float, str, Point] | None = None
     for name in view.names:
-        points = [point for point in view.series(name) if point.attempt == attempt][-_NEWEST - 1 :]
-        if len(points) < _LEAST_POINTS:
+        points = [point for point in view.series(name) if point.attempt == attempt][-_NEWEST_POINTS - 1 :]
+        if len(points) < _MIN_POINTS:
             continue
         gaps = [(b.time_ns - a.time_ns) / 1e9 for a, b in itertools.pairwise(points)]
         interval_s = statistics.median(gaps)

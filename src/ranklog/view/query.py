@@ -20,7 +20,7 @@ from ranklog.journal.superseded import Rewinds
 from ranklog.model.facts import JobFacts, RankFacts
 from ranklog.model.record import LAST_LINES, Attempt, Coverage, End, Entry, Event, Item, Metrics, Params
 from ranklog.model.spec import Scalar
-from ranklog.view.deliveries import Progress
+from ranklog.view.deliveries import DeliveryCounter
 from ranklog.view.summary import RunSummary, attempts_of, losses_of, silent_s, status_of
 
 
@@ -126,15 +126,15 @@ class RunView:
         self._superseded: dict[str, list[Point]] = {}
         self._rewinds = Rewinds()
         self._attempt = 0
-        progress = Progress(run_dir, self.attempts)
+        counter = DeliveryCounter(run_dir, self.attempts)
         reader = JournalReader(run_dir)
         last_ns, total = facts.created_ns, 0
         for entry in reader.poll():
             self._take(entry)
-            progress.count(entry)
+            counter.count(entry)
             last_ns, total = max(last_ns, entry.record.time_ns), entry.ordinal + 1
         self.damage: list[Damage] = [*reader.damage, *([reader.tail] if reader.tail else [])]
-        deliveries = progress.deliveries()
+        deliveries = counter.deliveries()
         self.summary = RunSummary(
             run_dir=str(run_dir),
             facts=facts,

@@ -20,13 +20,13 @@ from ranklog.journal.liveness import is_alive
 from ranklog.journal.reader import Head, JournalReader, Position, head_before, read_heads
 from ranklog.model.losses import LOSSES
 from ranklog.model.record import Attempt, End, Event, Record, RunFacts
-from ranklog.view.deliveries import Delivery, Progress
+from ranklog.view.deliveries import Delivery, DeliveryCounter
 
-FRESH_S = 180.0
-LOST_S = 900.0
+RUNNING_SILENCE_S = 180.0
+KILLED_SILENCE_S = 900.0
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED", "RUNNING", "UNKNOWN"]
-OVER: tuple[RunStatus, ...] = ("FINISHED", "FAILED", "KILLED")
+ENDED: tuple[RunStatus, ...] = ("FINISHED", "FAILED", "KILLED")
 """Statuses of a run that has ended."""
 
 
@@ -70,17 +70,17 @@ def summarise(run_dir: Path) -> RunSummary:
     heads = read_heads(run_dir)
     last_ns, end, total = facts.created_ns, None, 0
     attempts = attempts_of(heads)
-    progress = Progress(run_dir, attempts)
+    counter = DeliveryCounter(run_dir, attempts)
     events: list[Record] = []
-    for entry in JournalReader(run_dir, _start(heads, progress.lowest)).poll():
+    for entry in JournalReader(run_dir, _start(heads, counter.lowest)).poll():
         record = entry.record
         last_ns, total = max(last_ns, record.time_ns), entry.ordinal + 1
         if isinstance(record, (End, Attempt)):
             end = record if isinstance(record, End) else None
         elif isinstance(record, Event):
             events.append(record)
-        progress.count(entry)
-    deliveries = progress.deliveries()
+        counter.count(entry)
+    deliveries = counter.deliveries()
     return RunSummary(
         run_dir=str(run_dir),
         facts=facts,
@@ -135,6 +135,6 @@ def status_of(
         return "RUNNING" if alive else "KILLED"
     if any(d.status == "KILLED" and d.waiting == 0 for d in deliveries):
         return "KILLED"
-    if silent_s <= FRESH_S:
+    if silent_s <= RUNNING_SILENCE_S:
         return "RUNNING"
-    return "KILLED" if silent_s > LOST_S else "UNKNOWN"
+    return "KILLED" if silent_s > KILLED_SILENCE_S else "UNKNOWN"

@@ -57,7 +57,7 @@ def doctor(
 
     Exit status: 0 nothing is BAD; 1 something is, including ranks that cannot communicate.
     """
-    from ranklog.cli.doctor.ranks import APART, join_ranks, launcher_place, remove_address_file
+    from ranklog.cli.doctor.ranks import NOT_JOINED, join_ranks, launcher_place, remove_address_file
 
     place = launcher_place()
     where = directory or runs_directory()
@@ -93,14 +93,14 @@ def doctor(
     apart = False
     if place.world_size > 1:
         together = TimedProbe(
-            APART,
+            NOT_JOINED,
             lambda: join_ranks(place, where, own, strategy, timeout),
             joining_s,
             "run this command on every rank",
         )
         answer = together.result()
         # It failed, so this rank shows only its own findings.
-        apart = any(check.name == APART for check in answer)
+        apart = any(check.name == NOT_JOINED for check in answer)
         checks = [*own, *answer] if apart else answer
         remove_address_file(place, where)
     finish(checks, at_once=apart or any(probe.hangs for probe in probes))

@@ -30,7 +30,7 @@ _CLIENTS = {
 }
 """Package of the client library, per backend."""
 _KEYS = {"mlflow": ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME"), "wandb": ("WANDB_API_KEY",)}
-_MOST_BYTES = 1_000_000
+_ANSWER_BYTES = 1_000_000
 _BUILT_IN = ("console", "csv", JOURNAL, "memory")
 
 
@@ -140,6 +140,6 @@ def _ask(url: str) -> _Answer:
         raise ValueError(f"{url} is not an HTTP address")
     try:
         with urllib.request.urlopen(request, timeout=ASK_S) as answer:  # noqa: S310  # nosec B310 - http or https only
-            return _Answer(int(answer.status), answer.read(_MOST_BYTES).decode("utf-8", "replace"))
+            return _Answer(int(answer.status), answer.read(_ANSWER_BYTES).decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
-        return _Answer(error.code, error.read(_MOST_BYTES).decode("utf-8", "replace"))
+        return _Answer(error.code, error.read(_ANSWER_BYTES).decode("utf-8", "replace"))

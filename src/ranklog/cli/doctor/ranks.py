@@ -30,7 +30,7 @@ from ranklog.world.place.containers import checked_place
 from ranklog.world.strategies import resolve_strategy
 from ranklog.world.torch.hierarchy import HierarchicalWorld
 
-APART = "communicator"
+NOT_JOINED = "communicator"
 _BY_TORCH = ("torchrun", "lightning")
 _BY_MPI = ("openmpi", "mvapich", "hydra", "pals", "pmi")
 _ROUNDS = 20
@@ -45,7 +45,7 @@ def join_ranks(place: Place, directory: Path, own: Sequence[Check], strategy: st
     """Join the ranks and merge their findings. Every rank calls this; each collective waits for at most the limit.
 
     Returns:
-        The findings of all ranks, or one finding named `APART` with the reason why they could not be joined.
+        The findings of all ranks, or one finding named `NOT_JOINED` with the reason why they could not be joined.
     """
     end_s = time.monotonic() + timeout_s
     try:
@@ -71,7 +71,7 @@ def _not_joined(place: Place, error: Exception) -> Check:
         "run this command on every rank, and check that the nodes can reach each other (GLOO_SOCKET_IFNAME selects the"
     )
     cure += f" network interface). If this process is a training of its own, set RANKLOG_STRATEGY=single ({place})"
-    return Check(name=APART, level="bad", text=f"the ranks cannot communicate: {text}", cure=cure)
+    return Check(name=NOT_JOINED, level="bad", text=f"the ranks cannot communicate: {text}", cure=cure)
 
 
 def _initialise(place: Place, directory: Path, strategy: str, timeout_s: float) -> Strategy:

@@ -36,9 +36,9 @@ NETWORK = frozenset(
         "wekafs",
     )
 )
-PASSING = frozenset(("overlay", "squashfs", "tmpfs", "ramfs", "rootfs"))
-_LITTLE_BYTES = 1 << 30
-_NO_BYTES = 64 << 20
+TEMPORARY = frozenset(("overlay", "squashfs", "tmpfs", "ramfs", "rootfs"))
+_LOW_BYTES = 1 << 30
+_FULL_BYTES = 64 << 20
 _FEW_INODES = 10_000
 _SLOW_SYNC_S = 0.5
 _SKEW_S = 30.0
@@ -69,15 +69,15 @@ def mount_of(path: str, table: str) -> tuple[str, str]:
 
 def storage_checks(directory: Path) -> Sequence[Check]:
     """Check the directory of the runs, or its first existing parent."""
-    there = directory.resolve()
-    while not there.exists():
-        there = there.parent
-    found = [_kind(directory, there)]
-    if not os.access(there, os.W_OK | os.X_OK):
+    existing = directory.resolve()
+    while not existing.exists():
+        existing = existing.parent
+    found = [_kind(directory, existing)]
+    if not os.access(existing, os.W_OK | os.X_OK):
         cure = "set RANKLOG_DIR or savedir= to a folder that you own"
-        return [*found, Check(name="writing", level="bad", text=f"{there} is not writable", cure=cure)]
-    found.append(_space(there))
-    folder = there / f".ranklog-doctor-{this_host()}-{os.getpid()}"
+        return [*found, Check(name="writing", level="bad", text=f"{existing} is not writable", cure=cure)]
+    found.append(_space(existing))
+    folder = existing / f".ranklog-doctor-{this_host()}-{os.getpid()}"
     make_private_dir(folder)
     try:
         found += [_sync(folder), _exclusive(folder), _clock(folder)]
@@ -86,34 +86,34 @@ def storage_checks(directory: Path) -> Sequence[Check]:
     return found
 
 
-def _kind(directory: Path, there: Path) -> Check:
+def _kind(directory: Path, existing: Path) -> Check:
     try:
         table = Path("/proc/self/mountinfo").read_text()
     except OSError:
         table = ""
-    point, kind = mount_of(str(there), table)
-    where = "" if there == directory.resolve() else f" (does not exist yet, in {there})"
+    point, kind = mount_of(str(existing), table)
+    where = "" if existing == directory.resolve() else f" (does not exist yet, in {existing})"
     text = f"{directory}{where} is on {kind} at {point or '/'}"
     if kind in NETWORK or (kind.startswith("fuse") and kind != "fuseblk"):
         return Check(name="run directory", level="ok", text=f"{text}, a network file system")
-    if kind in PASSING:
+    if kind in TEMPORARY:
         cure = "set RANKLOG_DIR to a folder that survives the job; in a container, bind it: --bind $RANKLOG_DIR"
         text = f"{text}, which is deleted with the container or the node"
         return Check(name="run directory", level="warn", text=text, cure=cure)
     return Check(name="run directory", level="ok", text=f"{text}, a local file system")
 
 
-def _space(there: Path) -> Check:
-    stat = os.statvfs(there)
+def _space(existing: Path) -> Check:
+    stat = os.statvfs(existing)
     free = stat.f_bavail * stat.f_frsize
     few = stat.f_files > 0 and stat.f_favail < _FEW_INODES
     # Rounded, because ranks see slightly different values and equal findings are merged.
-    text = f"{size_text(free).partition('.')[0]} GiB free" if free >= _LITTLE_BYTES else f"{size_text(free)} free"
+    text = f"{size_text(free).partition('.')[0]} GiB free" if free >= _LOW_BYTES else f"{size_text(free)} free"
     text += f", but only {stat.f_favail:,} inodes" if few else ""
     cure = "free space or quota, or set RANKLOG_DIR to another file system"
-    if free < _NO_BYTES:
+    if free < _FULL_BYTES:
         return Check(name="space", level="bad", text=text, cure=cure)
-    if free < _LITTLE_BYTES or few:
+    if free < _LOW_BYTES or few:
         return Check(name="space", level="warn", text=text, cure=cure)
     return Check(name="space", level="ok", text=text)
 

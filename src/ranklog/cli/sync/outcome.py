@@ -12,7 +12,7 @@ from ranklog.journal.targets import Target
 from ranklog.model.errors import RanklogError
 from ranklog.pipeline.reduction.merge import append_merged
 from ranklog.view.deliveries import Delivery, deliveries_of
-from ranklog.view.summary import OVER, RunStatus, RunSummary
+from ranklog.view.summary import ENDED, RunStatus, RunSummary
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ def labels_of(targets: Sequence[Target] | None) -> set[str] | None:
 
 def merge_spills(run_dir: Path, before: RunSummary) -> str | None:
     """Merge the spill files of a run that has ended into its journal; returns a problem or None."""
-    if before.status not in OVER:
+    if before.status not in ENDED:
         return None  # the run's own process may still write
     try:
         append_merged(run_dir)

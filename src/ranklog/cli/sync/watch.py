@@ -23,7 +23,7 @@ from ranklog.delivery.pump import Pump
 from ranklog.delivery.step import Finish
 from ranklog.journal.spill_file import FOLDER
 from ranklog.model.errors import RunNotFoundError
-from ranklog.view.summary import OVER, RunStatus, summarise
+from ranklog.view.summary import ENDED, RunStatus, summarise
 
 CHECKS_PER_STATUS = 10
 STATUS_EVERY_S = 60.0
@@ -84,7 +84,7 @@ class WatchedRun:
             self._pump = Pump(self.run_dir, targets=targets, console=self._console)
         if refresh:
             self._merge_problem = merge_spills(self.run_dir, before)
-        over = self._status in OVER
+        over = self._status in ENDED
         finish = Finish("KILLED" if self._status == "KILLED" else None) if over else None
         left = list(self._pump.feeds)
         for _ in range(STEPS_PER_CHECK):  # limited, because other runs wait
