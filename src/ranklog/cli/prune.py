@@ -114,7 +114,7 @@ def _lacking(run: RunSummary) -> str | None:
     own = [delivery for delivery in run.deliveries if not delivery.extra]
     if not run.deliveries:
         return "it has no backend"
-    # A run without backends of its own counts as delivered once another place has all of it.
+    # A run without backends of its own counts as delivered once another destination has all of it.
     for delivery in own or run.deliveries:
         if not delivery.has_all or delivery.status is None:
             return f"{delivery.backend} does not have all records: run `ranklog sync`"

@@ -110,12 +110,12 @@ def _print_head(console: Console, view: RunView) -> None:
 
 
 def _where(delivery: Delivery, deliveries: Sequence[Delivery]) -> str:
-    """Return the run's address in a backend, or the place if one backend has several."""
+    """Return the run's address in a backend, or its destination if one backend has several."""
     own = [_NUMBER.sub("", each.backend) for each in deliveries if not each.extra]
     alone = own.count(_NUMBER.sub("", delivery.backend)) < 2
     known = delivery.known.get("url") or delivery.known.get("run_id", "")
-    place = ", ".join(value for value in delivery.place.values() if value)
-    return known if alone or "url" in delivery.known or delivery.extra else place
+    destination = ", ".join(value for value in delivery.place.values() if value)
+    return known if alone or "url" in delivery.known or delivery.extra else destination
 
 
 def _add_job(head: Table, view: RunView) -> None:

@@ -1,19 +1,20 @@
 """The forwarder process: ``python -m ranklog.delivery RUN_DIR [--console-fd FD]``, started by rank 0.
 
-Standard input is a pipe from the trainer with one-byte messages: ``.`` the journal has grown, ``E`` the trainer wants
-the efficiency line, ``A`` the run is closed, ``S`` the trainer stops waiting. End of file means that the trainer is
-gone. After ``A`` or end of file, the forwarder delivers the rest of the journal. It then closes the run in its backends
-with the status in the journal, or as KILLED when there is none. After ``S`` it finishes the current batch and ends.
+Standard input is a pipe from the training process with one-byte messages: ``.`` the journal has grown, ``E`` the
+efficiency line is wanted, ``A`` the run is closed, ``S`` stop now. End of file means that the training process is gone.
+After ``A`` or end of file, the forwarder delivers the rest of the journal. It then closes the run in its backends with
+the status in the journal, or as KILLED when there is none. After ``S`` it finishes the current batch and ends.
 
 Standard output gets ``delivered`` when every backend has everything, then the efficiency line if it was asked for.
 Output of client libraries goes to ``delivery.log`` in the run directory.
 
 Exit status: 0 everything is delivered; 2 wrong arguments; 3 something is left for ``ranklog sync``.
 
-Schedulers, launchers and terminals send signals to every process of a job. While the trainer lives, none of them ends
-the forwarder. It ignores SIGHUP, SIGINT, SIGUSR1, SIGUSR2 and SIGXCPU. After SIGTERM, it has `STOP_S` seconds from the
-end of the run, so that backends do not show the run as running forever. Once the trainer is gone, a second SIGTERM ends
-the forwarder after the current batch. Child processes of backends inherit the ignored signals and have SIGTERM blocked.
+Schedulers, launchers and terminals send signals to every process of a job. During training, none of them ends the
+forwarder. It ignores SIGHUP, SIGINT, SIGUSR1, SIGUSR2 and SIGXCPU. After SIGTERM, it has `STOP_S` seconds from the end
+of the run, so that backends do not show the run as running forever. Once the training process is gone, a second SIGTERM
+ends the forwarder after the current batch. Child processes of backends inherit the ignored signals and have SIGTERM
+blocked.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def main(argv: list[str]) -> int:
 
 
 def _answer(report: int, run_dir: Path, *, efficiency: bool) -> None:
-    """Tell the trainer that everything is delivered, before anything that takes time."""
-    with suppress(OSError):  # the trainer is gone
+    """Report that everything is delivered, before anything that takes time."""
+    with suppress(OSError):  # the training process is gone
         os.write(report, DELIVERED)
         if efficiency:
             os.write(report, efficiency_line(run_dir).encode())

@@ -4,8 +4,8 @@
 batch is retried after a pause. Guarantees: records go in order. The cursor moves only after the backend accepted them.
 An `End` that no later attempt follows closes the backend with its status, and only then does the cursor pass it. No
 record blocks the rest: poisonous records are set aside (`ranklog.delivery.poison`), and damage in the journal is noted
-in the cursor. A cursor of another place is ignored, so the whole run goes to the new place. Each feed is driven by one
-thread.
+in the cursor. A cursor of another destination is ignored, so the whole run goes to the new one. Each feed is driven by
+one thread.
 """
 
 from __future__ import annotations
@@ -138,14 +138,14 @@ class Feed:
         self._epoch = epoch
 
     def _load(self) -> None:
-        """Load the cursor; start a new one if it belongs to another place."""
+        """Load the cursor; start a new one if it belongs to another destination."""
         target = self.target
         identity = target.own.spec.id if target.own else ""
         self.cursor = load_cursor(self._run_dir, target.index, target.label, identity)
         self._spec = keep_place(target.spec, self.cursor.place)
         self._place = place_of(self._spec, os.environ)
         if self.cursor.place and has_moved(self.cursor.place, self._place):
-            note(self._run_dir, f"{target.label}: the place is new, so the whole run goes there: {self._place}")
+            note(self._run_dir, f"{target.label}: the destination is new, so the whole run goes there: {self._place}")
             self.cursor = Cursor(backend=target.label, id=identity)
         self._delivery = BatchDelivery(self._run_dir, target.label, self.cursor.stuck, self._clock)
         self._highest = self.cursor.next_ordinal

@@ -1,6 +1,6 @@
 """Delivers a run while it is written: a leading thread, and one thread per backend.
 
-Used by the trainer itself (``forward="thread"``) and by the forwarder process (`ranklog.delivery.__main__`).
+Used by the training process itself (``forward="thread"``) and by the forwarder process (`ranklog.delivery.__main__`).
 Guarantees: no method raises. Threads sleep without polling until the journal grows or a retry is due. A backend that
 hangs blocks only itself. While another process delivers the run, such as the forwarder of the previous attempt or a
 ``ranklog sync``, this one waits.
@@ -137,7 +137,7 @@ class ForwardThread:
             seen = self._version
             begun = bool(read_heads(self._run_dir))
             if not begun and self._finish:
-                return None  # the trainer died before its first record
+                return None  # training ended before its first record
             try:
                 if begun:
                     return Pump(self._run_dir, console=self._console, create=self._create)

@@ -2,7 +2,7 @@
 
 The child process is started by module name, so the training process imports no backend. It gets a pipe with one-byte
 messages: the journal has grown (`MORE`), efficiency is wanted (`EFFICIENCY`), the run is closed (`ALL`), stop now
-(`ENOUGH`). End of file means that the trainer is gone. On its standard output it answers `DELIVERED`, then the
+(`ENOUGH`). End of file means that the training process is gone. On its standard output it answers `DELIVERED`, then the
 efficiency line. It has its own session and the lowest priority. It starts with signals blocked, because schedulers send
 them to every process of a job, and unblocks them once it can handle them.
 """

@@ -21,7 +21,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         backend: Its name, or the name of an extra cursor of ``ranklog sync --to``. Numbered from the second one of a
             name on.
-        place: Where it stores data, as far as that is known.
+        place: Its destination, as far as that is known.
         extra: Whether the backend comes from ``ranklog sync --to`` and not from the run.
         accepted: Number of its records that it has, including refused ones.
         waiting: Number of its records that it does not have yet.

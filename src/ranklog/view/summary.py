@@ -109,7 +109,7 @@ def attempts_of(heads: Sequence[Head]) -> list[Attempt]:
 
 
 def silent_s(run_dir: Path) -> float:
-    """Return seconds since the journal was modified. A live trainer touches it at least each minute."""
+    """Return seconds since the journal was modified. A live training process touches it at least each minute."""
     listing = segments(run_dir)
     try:
         return time.time() - listing[-1][1].stat().st_mtime if listing else math.inf

@@ -36,7 +36,7 @@ def sync(
         list[str] | None,
         typer.Option(
             metavar="BACKEND=VALUE",
-            help="Deliver to this place instead: mlflow=URI, tensorboard=DIR, wandb=PROJECT, prov=DIR or console=DIR. "
+            help="Deliver there instead: mlflow=URI, tensorboard=DIR, wandb=PROJECT, prov=DIR or console=DIR. "
             "May be repeated.",
             show_default=False,
         ),

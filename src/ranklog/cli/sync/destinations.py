@@ -24,7 +24,7 @@ _MAIN_OPTION = {
     "wandb": ("PROJECT", "project_name"),
     "prov": ("DIR", "savedir"),
 }
-# Ids in the place where the run was logged first. They mean nothing in another place.
+# Ids at the original destination. They mean nothing at another one.
 _LOCAL_OPTIONS = ("run_id", "parent_run_id")
 
 
