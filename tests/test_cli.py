@@ -1,4 +1,4 @@
-"""The command line as a user meets it: what it prints, where, and its exit status."""
+"""The command line: output, streams and exit status."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_every_command_explains_itself_with_an_example_and_its_exit_status(cli, 
     assert "Exit status: 0" in shown.out
 
 
-def test_ls_lists_runs_with_status_and_what_their_backends_lack(cli, runs):
+def test_ls_lists_runs_with_their_status_and_the_state_of_their_backends(cli, runs):
     shown = cli("ls")
     assert shown.status == 0
     lines = shown.out.splitlines()
@@ -89,7 +89,7 @@ def test_ls_lists_runs_with_status_and_what_their_backends_lack(cli, runs):
     assert "run-b" in lines[2] and "FAILED" in lines[2]
 
 
-def test_ls_and_show_tell_what_a_backend_warns_of(cli, runs):
+def test_ls_and_show_print_warnings_of_a_backend(cli, runs):
     save_cursor(runs / "run-a", 0, Cursor(backend="console", known={"warning": "a sync [1] did not end"}))
     for shown in (cli("ls"), cli("show", "run-a")):
         assert "run-a, console: a sync [1] did not end" in shown.out
@@ -111,7 +111,7 @@ def test_the_directory_of_runs_comes_from_the_environment(cli, runs, monkeypatch
     assert "loss" in cli("show", "run-a").out
 
 
-def test_show_tells_coverage_and_why_a_run_failed(cli, runs):
+def test_show_prints_coverage_and_the_reason_of_a_failure(cli, runs):
     shown = cli("show", "run-a").out
     lines = shown.splitlines()
     first = next(index for index, line in enumerate(lines) if line.startswith("loss"))
@@ -129,7 +129,7 @@ def test_show_as_json_has_everything(cli, runs):
     assert run["metrics"][0]["coverage"] == {"answered": 1, "world_size": 2, "contributed": 1}
 
 
-def test_text_from_a_run_cannot_steer_the_terminal_or_the_layout(cli, start_attempt, tmp_path):
+def test_text_from_a_run_cannot_control_the_terminal_or_the_layout(cli, start_attempt, tmp_path):
     writer = start_attempt("mllogs/run-a", backends=())
     writer.append([Params(0, -1, {"\x1b[31mx": "\x1b]0;title\x07[bold]y[/bold]"}), End("FINISHED", 0)])
     shown = cli("show", "run-a").out
@@ -137,7 +137,7 @@ def test_text_from_a_run_cannot_steer_the_terminal_or_the_layout(cli, start_atte
     assert "[bold]y[/bold]" in shown
 
 
-def test_metrics_that_no_rank_reduced_have_their_names_whole_in_80_columns(cli, start_attempt, tmp_path, monkeypatch):
+def test_names_of_unreduced_metrics_fit_in_80_columns(cli, start_attempt, tmp_path, monkeypatch):
     journal = start_attempt("run-plain")
     name = "system/system_memory_usage_megabytes"
     journal.append([Metrics(step, 1, -1, {name: 12345.6 + step}) for step in range(2)])
@@ -147,7 +147,7 @@ def test_metrics_that_no_rank_reduced_have_their_names_whole_in_80_columns(cli, 
     assert name in shown and "COVERAGE" not in shown
 
 
-def test_of_a_very_long_command_the_beginning_is_shown(cli, start_attempt, tmp_path):
+def test_only_the_beginning_of_a_very_long_command_is_shown(cli, start_attempt, tmp_path):
     start_attempt("run-long").close()
     facts = read_facts(tmp_path / "run-long")
     write_facts(tmp_path / "run-long", msgspec.structs.replace(facts, command=("train.py", *["--x"] * 1000)))
@@ -167,7 +167,7 @@ def test_a_number_is_never_broken_over_two_lines(cli, start_attempt, tmp_path, m
     assert shown.count("-1.23457e-10") == 2, "the last and the minimum"
 
 
-def test_sync_delivers_what_is_left_says_what_is_not_and_remembers(cli, runs, tmp_path):
+def test_sync_delivers_the_rest_reports_failures_and_saves_its_position(cli, runs, tmp_path):
     first = cli("sync", "run-a")
     assert first.status == 0
     assert "loss 2" in first.out and "console complete (5 of 5 records)" in first.out
@@ -179,14 +179,14 @@ def test_sync_delivers_what_is_left_says_what_is_not_and_remembers(cli, runs, tm
     assert "backend 'nope' is not installed" in both.out
 
 
-def test_sync_as_json_keeps_the_console_backend_out_of_it(cli, runs):
+def test_sync_as_json_is_not_mixed_with_output_of_the_console_backend(cli, runs):
     result = cli("sync", runs / "run-a", "--json")
     (outcome,) = json.loads(result.out)
     assert (outcome["status"], outcome["trouble"], outcome["deliveries"][0]["waiting"]) == ("FINISHED", None, 0)
     assert "loss 2" in result.err
 
 
-def test_sync_to_another_place_leaves_the_runs_own_delivery_alone(cli, runs, tmp_path):
+def test_sync_to_another_destination_does_not_change_the_runs_own_delivery(cli, runs, tmp_path):
     other = tmp_path / "other"
     assert cli("sync", "run-a", "run-b", "--to", f"console={other}").status == 0
     assert [(index, cursor.status) for index, cursor in load_cursors(runs / "run-a")] == [(1000, "FINISHED")]
@@ -197,7 +197,7 @@ def test_sync_to_another_place_leaves_the_runs_own_delivery_alone(cli, runs, tmp
     assert "loss 2" in twice.out
 
 
-def test_sync_of_a_run_that_somebody_else_delivers_says_who(cli, runs):
+def test_sync_of_a_run_that_another_process_delivers_names_it(cli, runs):
     lock = DeliveryLock(runs / "run-a")
     lock.ensure()
     result = cli("sync", "run-a")
@@ -217,7 +217,7 @@ def test_a_password_in_a_uri_goes_to_the_environment_only(monkeypatch, runs):
 
 
 @pytest.mark.parametrize("to", ["mlflow", "mlflow=", "nope=1", "=x", ""])
-def test_a_wrong_destination_lists_what_there_is(cli, runs, to):
+def test_a_wrong_destination_lists_the_allowed_ones(cli, runs, to):
     result = cli("sync", "--to", to)
     assert result.status == 2
     assert "console=DIR, mlflow=URI, tensorboard=DIR, wandb=PROJECT" in result.err
@@ -240,7 +240,7 @@ def test_export_writes_metrics_as_a_long_table(cli, runs, tmp_path):
     ]
 
 
-def test_export_writes_parquet_where_pyarrow_is(cli, runs, tmp_path):
+def test_export_writes_parquet_if_pyarrow_is_installed(cli, runs, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     assert cli("export", "run-a", "--format", "parquet", "-o", tmp_path / "m.parquet").status == 0
     table = parquet.read_table(tmp_path / "m.parquet").to_pydict()
@@ -250,7 +250,7 @@ def test_export_writes_parquet_where_pyarrow_is(cli, runs, tmp_path):
     assert cli("export", "run-a", "--format", "parquet").status == 2
 
 
-def test_verify_says_whole_or_where_the_damage_is(cli, runs):
+def test_verify_reports_whole_or_the_location_of_damage(cli, runs):
     whole = cli("verify", "run-a")
     assert (whole.status, whole.out) == (0, "run-a: whole (5 records, 1 segment, 0 files)\n")
     with (runs / "run-a" / segment_name(0)).open("r+b") as file:
@@ -295,7 +295,7 @@ def test_a_users_mistake_is_one_line_on_standard_error(cli, runs, args):
 
 
 @pytest.mark.parametrize("args", [("show",), ("nope",), ("export", "run-a", "--format", "xml"), ("ls", "--nope")])
-def test_a_call_that_is_no_command_is_refused(cli, args):
+def test_an_unknown_command_is_refused(cli, args):
     assert cli(*args).status == 2
 
 
@@ -313,7 +313,7 @@ def test_starting_the_command_line_loads_no_framework_and_no_backend():
 
 
 @pytest.mark.slow
-def test_importing_ranklog_loads_neither_numpy_nor_what_only_an_open_logger_needs():
+def test_importing_ranklog_loads_neither_numpy_nor_modules_of_open_loggers():
     loaded = modules_after("import ranklog, ranklog.loggers")
     assert "ranklog.loggers" in loaded
     assert not loaded & {"numpy", "ranklog.pipeline.session", "ranklog.pipeline.reduction.reducer"}
@@ -326,7 +326,7 @@ def test_a_reader_that_stops_early_is_no_error(runs):
     assert done.stdout.startswith('{"type": "run"') and "Traceback" not in done.stderr
 
 
-def test_a_reader_that_has_enough_is_no_error(runs):
+def test_a_reader_that_closes_the_pipe_of_json_is_no_error(runs):
     command = [sys.executable, "-c", "from ranklog.cli import main; main()", "show", "--json", str(runs / "run-a")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()

@@ -1,4 +1,4 @@
-"""A training that logs as long as it is told: each line on standard input is one more step; see `test_sync`."""
+"""A training that logs one step per line on standard input; see `test_sync`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`ranklog prune` deletes only what is elsewhere too, after asking."""
+"""`ranklog prune` deletes only fully delivered runs, after asking."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def runs(tmp_path: Path, start_attempt: Start) -> Path:
     return tmp_path
 
 
-def test_it_deletes_what_all_backends_have_and_says_why_the_rest_stays(runs: Path) -> None:
+def test_it_deletes_fully_delivered_runs_and_says_why_it_keeps_the_others(runs: Path) -> None:
     done = prune(runs, "--json", "--yes")
     found = {each["run_id"]: each for each in json.loads(done.stdout)}
     assert done.returncode == 0
@@ -93,7 +93,7 @@ def test_without_a_yes_nothing_is_deleted(runs: Path) -> None:
     assert "delivered" in prune(runs).stdout
 
 
-def test_a_run_that_another_process_delivers_stays(runs: Path) -> None:
+def test_a_run_that_another_process_delivers_is_kept(runs: Path) -> None:
     lock = DeliveryLock(runs / "delivered")
     lock.ensure()
     done = prune(runs, "--yes", "--json")
@@ -104,6 +104,6 @@ def test_a_run_that_another_process_delivers_stays(runs: Path) -> None:
     assert (runs / "delivered").is_dir()
 
 
-def test_an_age_of_nothing_and_no_directory(runs: Path) -> None:
+def test_without_old_runs_nothing_is_deleted_and_without_a_directory_it_fails(runs: Path) -> None:
     assert prune(runs / "missing").returncode == 2
     assert prune(runs, "--older-than", "-1").returncode == 2

@@ -1,4 +1,4 @@
-"""`ranklog sync` in real processes: to several places, watching, killed in the middle, twice at once, throttled."""
+"""`ranklog sync` in real processes: several destinations, watching, kills, two at once, throttling."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def start(savedir: Path) -> Iterator[Callable[[str], Training]]:
         training.process.kill()
 
 
-def test_watching_delivers_what_comes_also_of_runs_that_begin_later_and_ends_when_interrupted(
+def test_watching_delivers_new_records_of_old_and_new_runs_until_interrupted(
     savedir: Path, start: Callable[[str], Training]
 ) -> None:
     first = start("first")
@@ -150,7 +150,7 @@ def test_watching_delivers_what_comes_also_of_runs_that_begin_later_and_ends_whe
     assert "first: FINISHED, delivered" in err
 
 
-def test_several_destinations_get_everything_each(savedir: Path, tmp_path: Path) -> None:
+def test_each_of_several_destinations_gets_everything(savedir: Path, tmp_path: Path) -> None:
     logger = JournalLogger(savedir, run_id="plain")
     with logger.start_logging():
         for step in range(20):
@@ -169,7 +169,7 @@ def test_several_destinations_get_everything_each(savedir: Path, tmp_path: Path)
     assert twice.returncode == 2
 
 
-def test_a_sync_that_is_killed_again_and_again_gets_everything_there_once(savedir: Path) -> None:
+def test_a_sync_that_is_killed_repeatedly_delivers_everything_once(savedir: Path) -> None:
     run_dir = train(savedir, 6000)
     for pause_s in (0.0, 0.3, 0.6):
         killed = sync(run_dir)

@@ -1,4 +1,4 @@
-"""The forwarder as a real process, fed by a fake trainer, with a backend that appends what it gets to a file."""
+"""The forwarder as a real process, with a test that plays the training process and a backend that appends to a file."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_finished_run_is_delivered_and_closed_with_its_status(start_attempt, f
     assert not (forwarder.run_dir / LOCK).exists()
 
 
-def test_sigkill_of_the_trainer_loses_nothing_and_the_run_is_killed(tmp_path, forwarder):
+def test_sigkill_of_the_training_process_loses_nothing_and_closes_the_run_as_killed(tmp_path, forwarder):
     trainer = subprocess.Popen(
         [sys.executable, "-c", TRAINER, str(forwarder.run_dir)], stdout=subprocess.PIPE, env=forwarder.environ
     )
@@ -231,7 +231,9 @@ def test_output_of_client_libraries_goes_to_the_private_log_and_the_console_back
     assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_backend_that_stays_down_is_left_for_sync_after_the_linger_time(start_attempt, forwarder, tmp_path):
+def test_records_for_a_backend_that_stays_down_are_left_for_sync_after_the_linger_time(
+    start_attempt, forwarder, tmp_path
+):
     start_attempt(backends=("appending",)).append([*metrics(0), End("FAILED", 0)])
     (tmp_path / "down").touch()
     forwarder.start(RANKLOG_LINGER_S="1")
@@ -244,7 +246,7 @@ def test_a_backend_that_stays_down_is_left_for_sync_after_the_linger_time(start_
     assert "ranklog sync" in log and "secret" not in log
 
 
-def test_a_sigterm_that_a_cluster_sends_to_trainer_and_forwarder_leaves_no_run_open(start_attempt, forwarder):
+def test_a_sigterm_to_training_and_forwarder_leaves_no_run_open(start_attempt, forwarder):
     writer = start_attempt(backends=("appending",))
     process = forwarder.start()
     until(lambda: forwarder.lines("open") == [0], "opened")
@@ -256,7 +258,7 @@ def test_a_sigterm_that_a_cluster_sends_to_trainer_and_forwarder_leaves_no_run_o
     assert forwarder.lines("close") == ["KILLED"]
 
 
-def test_a_sigterm_just_after_the_trainer_died_of_it_leaves_no_run_open(start_attempt, forwarder):
+def test_a_sigterm_just_after_training_ended_leaves_no_run_open(start_attempt, forwarder):
     start_attempt(backends=("appending",)).append(metrics(0))
     process = forwarder.start(SLOW_S="0.5")
     until(lambda: forwarder.lines("open") == [0], "opened")
@@ -269,7 +271,7 @@ def test_a_sigterm_just_after_the_trainer_died_of_it_leaves_no_run_open(start_at
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["a second SIGTERM alone", "the trainer waits no longer"])
-def test_the_batch_in_hand_is_saved_and_the_run_left_open(start_attempt, forwarder, alone):
+def test_the_current_batch_is_finished_and_the_run_stays_open(start_attempt, forwarder, alone):
     writer = start_attempt(backends=("appending",))
     writer.append([*metrics(*range(BATCH_ENTRIES)), End("FINISHED", 0)])
     process = forwarder.start(SLOW_S="1")
@@ -289,7 +291,7 @@ def test_the_batch_in_hand_is_saved_and_the_run_left_open(start_attempt, forward
     assert forwarder.lines("close") == [None]
 
 
-def test_a_trainer_that_waits_is_not_kept_waiting_once_all_is_delivered(start_attempt, forwarder):
+def test_the_forwarder_ends_once_everything_is_delivered_while_training_waits(start_attempt, forwarder):
     start_attempt(backends=("appending",)).append([*metrics(0), End("FINISHED", 0)])
     process = forwarder.start()
     forwarder.say(ALL)
@@ -299,7 +301,7 @@ def test_a_trainer_that_waits_is_not_kept_waiting_once_all_is_delivered(start_at
 
 @pytest.mark.parametrize("number", sorted(SENT_TO_ALL))
 @pytest.mark.parametrize("closed", [False, True], ids=["while training goes on", "while the trainer waits"])
-def test_no_signal_that_comes_to_every_process_ends_it_or_its_helpers(start_attempt, forwarder, number, closed):
+def test_no_signal_to_every_process_ends_the_forwarder_or_its_helpers(start_attempt, forwarder, number, closed):
     writer = start_attempt(backends=("appending",))
     process = forwarder.start(SLOW_S="0.2")
     until(lambda: forwarder.lines("open") == [0], "opened")
@@ -319,7 +321,7 @@ def test_no_signal_that_comes_to_every_process_ends_it_or_its_helpers(start_atte
     assert forwarder.lines("helped") == [0]
 
 
-def test_no_signal_ends_it_while_it_starts(start_attempt, forwarder):
+def test_no_signal_ends_the_forwarder_while_it_starts(start_attempt, forwarder):
     writer = start_attempt(backends=("appending",))
     child = start_forwarder(
         "process", forwarder.run_dir, secrets={"PYTHONPATH": forwarder.environ["PYTHONPATH"]}, console=False,
@@ -336,7 +338,7 @@ def test_no_signal_ends_it_while_it_starts(start_attempt, forwarder):
     assert not SENT_TO_ALL & signal.pthread_sigmask(signal.SIG_BLOCK, ()), "the trainer takes signals as before"
 
 
-def test_an_idle_forwarder_spends_no_processor_time(start_attempt, forwarder):
+def test_an_idle_forwarder_uses_no_cpu_time(start_attempt, forwarder):
     start_attempt(backends=("appending",))
     process = forwarder.start()
     until(lambda: load_cursor(forwarder.run_dir, 0, "appending").next_ordinal == 1, "caught up")
@@ -383,7 +385,7 @@ def test_a_second_forwarder_of_a_run_waits_until_the_first_is_gone(start_attempt
     assert forwarder.lines("ordinal") == [0, 1]
 
 
-def test_both_sides_agree_on_what_is_said_and_done():
+def test_both_sides_agree_on_messages_and_signals():
     assert [ord(each) for each in (ALL, ENOUGH, EFFICIENCY)] == [
         forwarder_main._ALL,
         forwarder_main._ENOUGH,
@@ -393,14 +395,14 @@ def test_both_sides_agree_on_what_is_said_and_done():
     assert {*forwarder_main.IGNORED, signal.SIGTERM} == SENT_TO_ALL
 
 
-def test_it_runs_at_the_lowest_priority(start_attempt, forwarder):
+def test_the_forwarder_runs_at_the_lowest_priority(start_attempt, forwarder):
     start_attempt(backends=("appending",))
     process = forwarder.start()
     until(lambda: forwarder.lines("ordinal") == [0], "delivers")
     assert os.getpriority(os.PRIO_PROCESS, process.pid) == 19
 
 
-def test_a_log_that_cannot_be_written_does_not_keep_it_from_delivering(start_attempt, forwarder):
+def test_a_log_that_cannot_be_written_does_not_stop_delivery(start_attempt, forwarder):
     start_attempt(backends=("appending",)).append([End("FINISHED", 0)])
     (forwarder.run_dir / LOG).mkdir()  # as a full disk refuses it
     forwarder.start()

@@ -1,4 +1,4 @@
-"""Which backend is which, over attempts: each place has its whole run, whatever is reordered, added or removed."""
+"""Identity of backends over attempts: each destination has its whole run after reordering, adding and removing."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def identity(spec: BackendSpec, **environ: str) -> str:
         ),
     ],
 )
-def test_one_place_is_one_identity_however_it_is_said(
+def test_one_destination_is_one_identity_however_it_is_given(
     one: BackendSpec, other: BackendSpec, environ: dict[str, str], tmp_path: Path
 ) -> None:
     def here(value: Scalar) -> Scalar:
@@ -95,12 +95,12 @@ def test_one_place_is_one_identity_however_it_is_said(
         (front("of-others", host="a"), front("of-others", host="b")),
     ],
 )
-def test_two_places_are_two_identities(one: BackendSpec, other: BackendSpec) -> None:
+def test_two_destinations_are_two_identities(one: BackendSpec, other: BackendSpec) -> None:
     assert identity(one) != identity(other)
     assert identity_of(one) != identity_of(other)
 
 
-def test_two_backends_at_one_place_are_refused(tmp_path: Path) -> None:
+def test_two_backends_with_one_destination_are_refused(tmp_path: Path) -> None:
     each = [BackendLogger("csv", {"savedir": folder}, savedir=tmp_path) for folder in ("a", str(tmp_path / "a"))]
     with pytest.raises(InvalidArgumentError, match=r"two csv backends .*savedir='.*/a'.*give each its own"):
         LoggersCollection(each).create_logger_context()
@@ -127,7 +127,9 @@ WHOLE = {"one": [0, 2], "two": [0, 1, 2], "three": [0, 1], "four": [0, 1, 2]}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("forward", ["process", "thread", "later"])
-def test_twins_reordered_added_and_removed_over_three_attempts(tmp_path: Path, forward: Any) -> None:
+def test_backends_of_one_kind_can_be_reordered_added_and_removed_over_three_attempts(
+    tmp_path: Path, forward: Any
+) -> None:
     for step, names in enumerate(LISTS):
         each = [
             BackendLogger("csv", {"savedir": str(tmp_path / name)}, savedir=tmp_path, run_id="r", forward=forward)
@@ -150,7 +152,7 @@ def test_twins_reordered_added_and_removed_over_three_attempts(tmp_path: Path, f
 
 
 @pytest.mark.slow
-def test_prune_does_not_count_a_twin_that_got_nothing(tmp_path: Path) -> None:
+def test_prune_keeps_a_run_that_a_second_backend_of_one_kind_lacks(tmp_path: Path) -> None:
     each = [
         BackendLogger("csv", {"savedir": str(tmp_path / name)}, savedir=tmp_path, run_id="r", forward="later")
         for name in ("one", "two")
@@ -171,7 +173,7 @@ def test_prune_does_not_count_a_twin_that_got_nothing(tmp_path: Path) -> None:
     assert not logger.run_dir.exists() and logged(tmp_path / "two") == [0]
 
 
-def test_a_backend_that_a_later_attempt_leaves_out_is_closed_there(tmp_path: Path, start_attempt: Any) -> None:
+def test_a_backend_that_a_later_attempt_does_not_use_is_closed(tmp_path: Path, start_attempt: Any) -> None:
     one, two = front("csv", savedir=str(tmp_path / "one")), front("csv", savedir=str(tmp_path / "two"))
     start_attempt(backends=(one,)).append([Metrics(0, 0, -1, {"loss": 1.0})])  # and is killed
     start_attempt(backends=(two,), attempt=1).append([Metrics(1, 1, -1, {"loss": 1.0}), End("FINISHED", 1)])
@@ -205,7 +207,7 @@ class TestOlderVersions:
         path.write_text(json.dumps(old))
         return path
 
-    def test_a_cursor_is_taken_over_wherever_the_backend_stood_in_the_list(
+    def test_a_cursor_is_adopted_whatever_the_backends_position_in_the_list(
         self, tmp_path: Path, start_attempt: Any
     ) -> None:
         board = front("console", savedir=str(tmp_path / "board"))
@@ -223,7 +225,7 @@ class TestOlderVersions:
         assert [(index, c.backend, bool(c.id)) for index, c in found] == [(0, "console", True), (1, "csv", True)]
         assert found[1][1].status == "FINISHED"
 
-    def test_nothing_is_taken_from_cursors_of_twins_which_were_mixed_up(
+    def test_ambiguous_cursors_of_backends_of_one_kind_are_not_adopted(
         self, tmp_path: Path, start_attempt: Any
     ) -> None:
         run_dir = tmp_path / "run-a"
@@ -237,7 +239,7 @@ class TestOlderVersions:
         assert (logged(tmp_path / "one"), logged(tmp_path / "two")) == ([0], [0])
         assert [c.backend for _, c in load_cursors(run_dir)] == ["csv", "csv-2"]
 
-    def test_a_place_that_was_changed_gets_the_whole_run_and_the_old_cursor_stays_with_the_first(
+    def test_a_changed_destination_gets_the_whole_run_and_the_old_cursor_stays(
         self, tmp_path: Path, start_attempt: Any
     ) -> None:
         run_dir = tmp_path / "run-a"
@@ -263,7 +265,7 @@ class TestMlflow:
         return [m.step for run in runs for m in client.get_metric_history(run.info.run_id, "loss")]
 
     @pytest.mark.parametrize("how", ["argument", "environment"])
-    def test_a_run_resumed_with_another_server_goes_there_as_a_whole_and_ids_are_of_the_new_one(
+    def test_a_run_resumed_with_another_server_goes_there_completely_with_ids_of_the_new_server(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
     ) -> None:
         ids = []
@@ -297,7 +299,7 @@ class TestMlflow:
             assert each[0].run_id != each[1].run_id
         assert (self.steps(tmp_path, "a"), self.steps(tmp_path, "b")) == ([7], [7])
 
-    def test_the_place_of_a_first_sync_is_kept_by_those_that_follow(
+    def test_later_syncs_keep_the_destination_of_the_first_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         logger = MLFlowLogger(tmp_path, run_id="r", forward="later")
@@ -312,7 +314,7 @@ class TestMlflow:
         assert sync(logger.run_dir) == 0
         assert self.steps(tmp_path, "a") == [0, 1]
 
-    def test_a_user_in_the_environments_address_is_nowhere_on_disk(
+    def test_a_user_in_an_address_of_the_environment_is_not_written_to_disk(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:c4n4ry@127.0.0.1:9")
@@ -326,7 +328,7 @@ class TestMlflow:
         assert os.environ["MLFLOW_TRACKING_URI"]
 
 
-def test_weights_and_biases_online_after_offline_is_another_place_for_the_same_backend(
+def test_weights_and_biases_online_after_offline_is_another_destination_of_the_same_backend(
     tmp_path: Path, start_attempt: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from test_poison import Store

@@ -1,4 +1,4 @@
-"""The delivery lock: one holder; the dead do not hold it for ever."""
+"""The delivery lock has one holder, and processes that are gone do not hold it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def put(tmp_path, holder: Holder | None, silent_s: float = 0.0):
     os.utime(path, (time.time() - silent_s,) * 2)
 
 
-def test_only_one_holds_it_and_gives_it_back(tmp_path):
+def test_only_one_process_holds_the_lock_until_it_releases_it(tmp_path):
     first, second = DeliveryLock(tmp_path), DeliveryLock(tmp_path)
     assert first.ensure() == first.ensure()
     with pytest.raises(LockedError, match=f"process {os.getpid()} on {this_host()}"):
@@ -36,7 +36,7 @@ def test_only_one_holds_it_and_gives_it_back(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
-def test_losing_and_taking_it_again_shows_in_the_number(tmp_path):
+def test_the_returned_number_changes_when_the_lock_is_lost_and_taken_again(tmp_path):
     lock = DeliveryLock(tmp_path)
     before = lock.ensure()
     (tmp_path / LOCK).unlink()
@@ -50,13 +50,13 @@ def test_the_lock_of_a_process_that_is_gone_is_taken_over(tmp_path):
     DeliveryLock(tmp_path).ensure()
 
 
-def test_a_pid_that_was_given_to_another_process_since_does_not_hold_it(tmp_path):
+def test_a_reused_pid_does_not_hold_the_lock(tmp_path):
     put(tmp_path, Holder(this_host(), os.getpid(), time.time_ns() - 10**9 * 86400 * 365 * 5, "x", this_machine()))
     DeliveryLock(tmp_path).ensure()
 
 
 @pytest.mark.parametrize(("silent_s", "held"), [(0.0, True), (LEASE_S - 60, True), (LEASE_S + 60, False)])
-def test_another_host_holds_it_as_long_as_it_shows_life(tmp_path, silent_s, held):
+def test_another_host_holds_the_lock_while_it_renews_the_lease(tmp_path, silent_s, held):
     put(tmp_path, Holder("another-host", 1, time.time_ns(), "x"), silent_s)
     lock = DeliveryLock(tmp_path)
     if held:
@@ -66,7 +66,7 @@ def test_another_host_holds_it_as_long_as_it_shows_life(tmp_path, silent_s, held
         lock.ensure()
 
 
-def test_a_machine_of_the_same_name_with_another_boot_or_pid_namespace_is_another_one(tmp_path):
+def test_the_same_host_name_with_another_boot_id_or_pid_namespace_is_another_machine(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait(120)
     put(tmp_path, Holder(this_host(), gone.pid, time.time_ns(), "x", "another boot"))
@@ -84,7 +84,7 @@ def test_a_clock_that_differs_from_the_file_servers_does_not_matter(tmp_path, mo
         DeliveryLock(tmp_path).ensure()
 
 
-def test_a_holder_renews_its_lease_while_it_does_nothing_else_and_no_longer(tmp_path, monkeypatch):
+def test_a_holder_renews_its_lease_until_it_releases_the_lock(tmp_path, monkeypatch):
     monkeypatch.setattr(lock_module, "RENEW_S", 0.01)
     before = threading.active_count()
     lock = DeliveryLock(tmp_path)
@@ -110,7 +110,7 @@ def test_a_lock_that_was_taken_over_is_not_renewed_by_its_old_holder(tmp_path, m
     assert (tmp_path / LOCK).exists(), "it is another one's"
 
 
-def test_many_that_find_a_stale_lock_at_once_end_with_one_holder(tmp_path):
+def test_many_processes_that_find_a_stale_lock_end_with_one_holder(tmp_path):
     for _ in range(20):
         put(tmp_path, Holder("another-host", 1, time.time_ns(), "x"), LEASE_S + 60)
         locks = [DeliveryLock(tmp_path) for _ in range(8)]
@@ -144,7 +144,7 @@ def test_many_that_find_a_stale_lock_at_once_end_with_one_holder(tmp_path):
 
 
 @pytest.mark.parametrize(("silent_s", "held"), [(0.0, True), (60.0, False)])
-def test_a_lock_file_without_content_is_being_written_or_left_by_a_crash(tmp_path, silent_s, held):
+def test_an_empty_lock_file_is_in_use_at_first_and_stale_later(tmp_path, silent_s, held):
     put(tmp_path, None, silent_s)
     if held:
         with pytest.raises(LockedError, match="another process"):
@@ -167,7 +167,7 @@ def test_a_zombie_is_not_alive_and_another_host_is_unknown():
 
 
 @pytest.mark.parametrize("call", ["fsync", "fchmod"])
-def test_a_lock_that_the_disk_refused_is_in_nobodys_way(call, tmp_path, monkeypatch):
+def test_a_lock_that_could_not_be_written_blocks_no_other_process(call, tmp_path, monkeypatch):
     def refuse(*args: object) -> None:
         raise OSError(errno.EIO, "refused")
 

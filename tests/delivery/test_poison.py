@@ -1,4 +1,4 @@
-"""Records for which a backend fails: they are found and set aside, everything else arrives once and in order."""
+"""Records that make a backend fail are found and set aside. All others arrive once and in order."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def _same_waits() -> None:
     crashes=st.lists(st.integers(1, 12), max_size=6),
     unclear=st.booleans(),
 )
-def test_whatever_is_poisonous_everything_else_arrives_once_and_in_order(
+def test_all_other_records_arrive_once_and_in_order_whichever_are_poisonous(
     kind: str, records: int, poison: set[int], batch: int, crashes: list[int], unclear: bool
 ) -> None:
     # What is unclear is blamed only where a later entry shows that the backend works.
@@ -208,7 +208,7 @@ def test_whatever_is_poisonous_everything_else_arrives_once_and_in_order(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_third_failure_begins_the_search_and_the_reason_is_on_record_short_and_without_secrets(
+def test_the_third_failure_starts_the_search_and_the_recorded_reason_is_short_and_without_secrets(
     deliver: Callable[..., Delivery], kind: str
 ) -> None:
     long = "http://ada:c4n4ry@host/ " + "x" * 10_000
@@ -237,7 +237,7 @@ def test_the_third_failure_begins_the_search_and_the_reason_is_on_record_short_a
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_a_client_raises_for_one_record_the_rest_arrives(
+def test_the_rest_arrives_whatever_a_client_raises_for_one_record(
     deliver: Callable[..., Delivery], error: BaseException
 ) -> None:
     delivery = deliver(Store("cut", {4: error}))
@@ -247,7 +247,7 @@ def test_whatever_a_client_raises_for_one_record_the_rest_arrives(
     assert list(delivery.cursor.refused) == ["4"]
 
 
-def test_ctrl_c_is_not_taken_for_trouble(deliver: Callable[..., Delivery]) -> None:
+def test_ctrl_c_is_not_a_failure_of_the_backend(deliver: Callable[..., Delivery]) -> None:
     delivery = deliver(Store("cut", {4: KeyboardInterrupt()}))
     for _ in range(5):
         with pytest.raises(KeyboardInterrupt):
@@ -266,7 +266,7 @@ def test_ctrl_c_is_not_taken_for_trouble(deliver: Callable[..., Delivery]) -> No
     ids=lambda error: type(error).__name__,
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_backend_that_takes_nothing_loses_nothing(
+def test_a_backend_that_accepts_nothing_loses_nothing(
     deliver: Callable[..., Delivery], down: BaseException, kind: str
 ) -> None:
     store = Store(kind, {})
@@ -293,7 +293,7 @@ class TakesNothing(StoringBackend):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("down", [ValueError("?"), MemoryError()], ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("down_s", [0.5, 10.0, 100.0, 1000.0])
-def test_one_that_opens_but_takes_nothing_loses_nothing_when_it_is_back(
+def test_a_backend_that_opens_but_accepts_nothing_gets_everything_when_it_recovers(
     tmp_path: Path, kind: str, down: BaseException, down_s: float
 ) -> None:
     store = Store(kind, {-1: down, 20: ValueError("this one is to blame")})
@@ -307,7 +307,7 @@ def test_one_that_opens_but_takes_nothing_loses_nothing_when_it_is_back(
     assert delivery.refused == {20}
 
 
-def test_suspicion_fades_when_a_search_rests_in_the_middle(tmp_path: Path) -> None:
+def test_old_suspects_are_retried_after_a_pause_of_the_search(tmp_path: Path) -> None:
     store = Store("cut", {-1: ValueError("?")})
     store.create = lambda _: TakesNothing(store)  # type: ignore[method-assign]
     store.up_at_s = float("inf")
@@ -323,7 +323,7 @@ def test_suspicion_fades_when_a_search_rests_in_the_middle(tmp_path: Path) -> No
     assert (store.kept, delivery.cursor.refused) == (list(range(11)), {})
 
 
-def test_what_is_unclear_is_waited_for_and_then_found_also_over_many_short_processes(
+def test_a_record_with_unclear_errors_is_found_later_even_over_many_short_processes(
     deliver: Callable[..., Delivery],
 ) -> None:
     delivery = deliver(Store("cut", {4: MemoryError()}))
@@ -346,7 +346,9 @@ def test_what_is_unclear_is_waited_for_and_then_found_also_over_many_short_proce
     ],
     ids=["unclear", "unclear last", "unclear first", "many"],
 )
-def test_any_number_in_a_row_is_found(deliver: Callable[..., Delivery], errors: list[BaseException]) -> None:
+def test_any_number_of_poisonous_records_in_a_row_is_found(
+    deliver: Callable[..., Delivery], errors: list[BaseException]
+) -> None:
     poison = dict(enumerate(errors, 10))
     delivery = deliver(Store("cut", poison), 60)
     delivery.end()
@@ -354,7 +356,7 @@ def test_any_number_in_a_row_is_found(deliver: Callable[..., Delivery], errors: 
     assert delivery.refused == set(poison)
 
 
-def test_a_poisonous_record_at_the_very_end_waits_for_the_next_or_for_the_end_of_the_run(
+def test_a_poisonous_last_record_is_set_aside_after_the_next_record_or_the_end_of_the_run(
     deliver: Callable[..., Delivery],
 ) -> None:
     delivery = deliver(Store("cut", {10: ValueError("?")}))
@@ -367,13 +369,15 @@ def test_a_poisonous_record_at_the_very_end_waits_for_the_next_or_for_the_end_of
     assert (delivery.cursor.next_ordinal, delivery.refused) == (12, {10})
 
 
-def test_a_poisonous_last_record_of_a_run_that_was_killed_is_set_aside(deliver: Callable[..., Delivery]) -> None:
+def test_a_poisonous_last_record_of_a_killed_run_is_set_aside(deliver: Callable[..., Delivery]) -> None:
     delivery = deliver(Store("cut", {10: ValueError("?")}))
     delivery.to_the_end()
     assert (delivery.refused, delivery.cursor.status) == ({10}, "KILLED")
 
 
-def test_several_at_the_very_end_of_a_run_are_set_aside_after_many_tries(deliver: Callable[..., Delivery]) -> None:
+def test_several_poisonous_records_at_the_end_of_a_run_are_set_aside_after_many_tries(
+    deliver: Callable[..., Delivery],
+) -> None:
     delivery = deliver(Store("cut", dict.fromkeys((8, 9, 10, 11), ValueError("?"))))
     delivery.end()
     for _ in range(30):
@@ -383,7 +387,7 @@ def test_several_at_the_very_end_of_a_run_are_set_aside_after_many_tries(deliver
     assert (delivery.refused, delivery.cursor.status) == ({8, 9, 10, 11}, "FINISHED")
 
 
-def test_trouble_of_opening_and_closing_is_the_backends_own(deliver: Callable[..., Delivery]) -> None:
+def test_errors_of_open_and_close_set_no_record_aside(deliver: Callable[..., Delivery]) -> None:
     store = Store("cut", {})
     delivery = deliver(store)
     store.down = ValueError("cannot open")
@@ -439,7 +443,7 @@ def deliver_for_real(run: Run) -> tuple[Cursor, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
-def test_odd_contents_hold_up_no_backend(tmp_path: Path, name: str) -> None:
+def test_odd_contents_block_no_backend(tmp_path: Path, name: str) -> None:
     run = Run(tmp_path / "run", BackendSpec(backend=name, options={"savedir": str(tmp_path / "s"), **OPTIONS[name]}))
     odd = contents_that_no_encoder_made(run)
     run.add(metrics(0, {"loss": 0.5}), *odd, metrics(1, {"loss": 0.25}), End("FINISHED", 0))
@@ -451,7 +455,7 @@ def test_odd_contents_hold_up_no_backend(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_image_of_180_megapixels_does_not_hold_up_mlflow(tmp_path: Path) -> None:
+def test_an_image_of_180_megapixels_does_not_block_mlflow(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     image = pytest.importorskip("PIL.Image")
     content = io.BytesIO()
@@ -466,7 +470,7 @@ def test_an_image_of_180_megapixels_does_not_hold_up_mlflow(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_what_was_set_aside_is_shown_and_counted_and_in_the_exit_status(tmp_path: Path) -> None:
+def test_records_set_aside_are_shown_counted_and_change_the_exit_status(tmp_path: Path) -> None:
     options: dict[str, Scalar] = {"savedir": str(tmp_path / "csv")}
     run = Run(tmp_path / "runs" / "run-1", BackendSpec(backend="csv", options=options))
     run.add(metrics(0, {"loss": 0.5}), contents_that_no_encoder_made(run)[0], End("FINISHED", 0))

@@ -1,4 +1,4 @@
-"""Delivery of one run in this process: who gets what, once, in order, and what trouble does."""
+"""Delivery of one run in this process: each backend gets its records once and in order, also after errors."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_live_run_is_delivered_as_it_grows_and_closed_at_its_end(start_attempt
     assert len(backends["recording"].contexts) == 1
 
 
-def test_each_backend_gets_what_is_addressed_to_it_and_what_is_addressed_to_nobody(start_attempt, pump, backends):
+def test_each_backend_gets_its_own_records_and_those_for_all_backends(start_attempt, pump, backends):
     writer = start_attempt(backends=("a", "b"))
     writer.append([*metrics(1, to=0b01), *metrics(2, to=0b10), *metrics(3, to=0b11), *metrics(4, to=0), *metrics(5)])
     writer.append([Event("info", "x", "y", 0), End("FINISHED", 0)])
@@ -158,7 +158,7 @@ def test_each_backend_gets_what_is_addressed_to_it_and_what_is_addressed_to_nobo
         assert others == [Attempt, Event, End]
 
 
-def test_the_context_tells_a_backend_what_it_told_before_and_where_it_is(start_attempt, pump, backends):
+def test_the_context_gives_a_backend_its_known_facts_and_its_position(start_attempt, pump, backends):
     writer = start_attempt()
     backends["recording"].answer = {"run_id": "r-9", "url": "http://x"}
     deliver_all(pump())
@@ -169,7 +169,7 @@ def test_the_context_tells_a_backend_what_it_told_before_and_where_it_is(start_a
     assert (second.known, second.resumed_at) == ({"run_id": "r-9", "url": "http://x"}, 1)
 
 
-def test_entries_come_once_each_over_restarts_and_in_batches_after_each_of_which_the_cursor_moves(
+def test_each_record_arrives_once_over_restarts_and_the_cursor_moves_after_each_batch(
     start_attempt, pump, backends, run_dir
 ):
     writer = start_attempt()
@@ -184,7 +184,7 @@ def test_entries_come_once_each_over_restarts_and_in_batches_after_each_of_which
     assert max(len(batch) for batch in backend.batches) == BATCH_ENTRIES
 
 
-def test_one_backends_trouble_is_its_own_and_is_tried_again_with_growing_waits(
+def test_errors_of_one_backend_do_not_affect_others_and_are_retried_with_growing_pauses(
     start_attempt, pump, backends, run_dir, clock
 ):
     writer = start_attempt(backends=("down", "up"))
@@ -215,7 +215,9 @@ def test_one_backends_trouble_is_its_own_and_is_tried_again_with_growing_waits(
     assert "Traceback" in log and "c4n4ry" not in log
 
 
-def test_refused_entries_are_set_aside_with_the_reason_and_the_rest_goes_on(start_attempt, pump, backends, run_dir):
+def test_refused_records_are_set_aside_with_the_reason_and_the_rest_is_delivered(
+    start_attempt, pump, backends, run_dir
+):
     writer = start_attempt()
     writer.append([*metrics(0, 1, 2), End("FINISHED", 0)])
     backends["recording"].errors = [Refused("name\ntoo long", [2]), Refused("", [1, 3])]
@@ -226,14 +228,14 @@ def test_refused_entries_are_set_aside_with_the_reason_and_the_rest_goes_on(star
     assert refused == {"2": "name too long", "1": "no reason given", "3": "no reason given"}
 
 
-def test_a_backend_that_refuses_what_it_was_not_given_counts_as_failing(start_attempt, pump, backends, run_dir):
+def test_a_backend_that_refuses_records_it_did_not_get_counts_as_failing(start_attempt, pump, backends, run_dir):
     start_attempt()
     backends["recording"].errors = [Refused("what?", [77])]
     assert pump().run_once()[0].failed
     assert "not given" in str(load_cursor(run_dir, 0, "recording").error)
 
 
-def test_a_backend_may_ask_for_everything_again_and_that_wish_is_not_remembered(start_attempt, pump, backends, run_dir):
+def test_a_backend_may_ask_for_everything_again_once(start_attempt, pump, backends, run_dir):
     writer = start_attempt(segment_bytes=400)
     for step in range(20):
         writer.append(metrics(step))
@@ -248,7 +250,7 @@ def test_a_backend_may_ask_for_everything_again_and_that_wish_is_not_remembered(
     assert load_cursor(run_dir, 0, "recording").known == {"run_id": "r-1"}
 
 
-def test_everything_again_after_a_resumed_run_does_not_close_at_the_end_of_the_first_attempt(
+def test_a_repeated_delivery_of_a_resumed_run_does_not_close_at_the_end_of_the_first_attempt(
     start_attempt, pump, backends
 ):
     start_attempt().append([*metrics(0), End("FAILED", 0)])
@@ -263,7 +265,7 @@ def test_everything_again_after_a_resumed_run_does_not_close_at_the_end_of_the_f
     assert backend.closed == ["FAILED", "FINISHED"]
 
 
-def test_a_run_that_goes_on_after_its_end_is_opened_again(start_attempt, pump, backends, run_dir):
+def test_a_run_that_resumes_after_its_end_is_opened_again(start_attempt, pump, backends, run_dir):
     start_attempt().append([*metrics(0), End("FAILED", 0)])
     live = pump()
     deliver_all(live)
@@ -277,7 +279,7 @@ def test_a_run_that_goes_on_after_its_end_is_opened_again(start_attempt, pump, b
     assert backends["recording"].ordinals == [0, 1, 2, 3, 4]
 
 
-def test_a_run_without_an_end_is_closed_with_the_status_given_once_over_restarts(
+def test_a_run_without_an_end_is_closed_once_over_restarts_with_the_given_status(
     start_attempt, pump, backends, run_dir
 ):
     start_attempt().append(metrics(0))
@@ -287,14 +289,14 @@ def test_a_run_without_an_end_is_closed_with_the_status_given_once_over_restarts
     assert load_cursor(run_dir, 0, "recording").status == "KILLED"
 
 
-def test_a_run_that_may_go_on_is_left_open(start_attempt, pump, backends, run_dir):
+def test_a_run_that_may_resume_is_left_open(start_attempt, pump, backends, run_dir):
     start_attempt().append(metrics(0))
     deliver_all(pump(), Finish(None))
     assert backends["recording"].closed == [None]
     assert load_cursor(run_dir, 0, "recording").status is None
 
 
-def test_an_end_that_the_backend_did_not_take_is_tried_again_also_by_another_process(
+def test_an_end_that_the_backend_did_not_accept_is_retried_also_by_another_process(
     start_attempt, pump, backends, run_dir, clock
 ):
     start_attempt().append([*metrics(0), End("FINISHED", 0)])
@@ -318,7 +320,7 @@ def test_an_end_that_the_backend_did_not_take_is_tried_again_also_by_another_pro
         (MissingExtraError("mlflow is missing: pip install 'ranklog[mlflow]'"), "mlflow is missing"),
     ],
 )
-def test_a_missing_package_names_what_to_install_and_is_tried_rarely(
+def test_a_missing_package_is_named_with_its_extra_and_retried_rarely(
     start_attempt, run_dir, backends, clock, error, shown
 ):
     start_attempt(backends=("mlflow", "up")).append([End("FINISHED", 0)])
@@ -337,7 +339,7 @@ def test_a_missing_package_names_what_to_install_and_is_tried_rarely(
     pump.close()
 
 
-def test_a_backend_that_nobody_installed_says_what_there_is(start_attempt, run_dir):
+def test_an_unknown_backend_is_reported_with_the_known_ones(start_attempt, run_dir):
     start_attempt(backends=("nope",)).append([End("FINISHED", 0)])
     pump = Pump(run_dir, console=io.StringIO())
     assert pump.run_once()[0].hopeless
@@ -345,7 +347,7 @@ def test_a_backend_that_nobody_installed_says_what_there_is(start_attempt, run_d
     assert "'nope' is not installed: choose one of" in str(load_cursor(run_dir, 0, "nope").error)
 
 
-def test_a_cursor_that_cannot_be_saved_stops_nothing_and_is_saved_later(
+def test_a_cursor_that_cannot_be_saved_stops_no_delivery_and_is_saved_later(
     start_attempt, pump, backends, run_dir, clock, monkeypatch
 ):
     writer = start_attempt()
@@ -389,14 +391,14 @@ def test_segments_repeat_their_attempt_but_a_backend_sees_it_once(start_attempt,
     assert backends["recording"].steps == list(range(20))
 
 
-def test_a_second_deliverer_of_a_run_is_turned_away_and_told_who_delivers(start_attempt, pump, run_dir):
+def test_a_second_process_that_delivers_a_run_is_refused_with_the_name_of_the_first(start_attempt, pump, run_dir):
     start_attempt()
     pump()
     with pytest.raises(LockedError, match=r"process \d+ on .* delivers this run already.*delete .*delivery.lock"):
         Pump(run_dir)
 
 
-def test_a_deliverer_that_lost_its_lock_stops_and_starts_from_the_disk_when_it_has_it_again(
+def test_a_process_that_lost_its_lock_stops_and_later_continues_from_the_cursor_on_disk(
     start_attempt, pump, backends, run_dir, clock
 ):
     writer = start_attempt()
@@ -415,7 +417,7 @@ def test_a_deliverer_that_lost_its_lock_stops_and_starts_from_the_disk_when_it_h
 
 
 class TestForwardThread:
-    def test_delivers_live_and_says_that_all_is_done(self, start_attempt, run_dir, backends):
+    def test_it_delivers_live_and_reports_that_everything_is_done(self, start_attempt, run_dir, backends):
         writer = start_attempt()
         thread = ForwardThread(run_dir, io.StringIO(), create=backends.create)
         writer.append([*metrics(0, 1), End("FINISHED", 0)])
@@ -425,7 +427,7 @@ class TestForwardThread:
         assert backends["recording"].closed == ["FINISHED"]
         assert not (run_dir / LOCK).exists()
 
-    def test_a_backend_that_hangs_holds_up_itself_only(self, start_attempt, run_dir, backends):
+    def test_a_backend_that_hangs_blocks_only_itself(self, start_attempt, run_dir, backends):
         writer = start_attempt(backends=("hangs", "up"))
         backends["hangs"].hang = threading.Event()
         thread = ForwardThread(run_dir, io.StringIO(), create=backends.create)
@@ -441,7 +443,7 @@ class TestForwardThread:
         assert thread.close(20)
         assert backends["hangs"].closed == ["FINISHED"]
 
-    def test_what_fails_for_good_is_left_and_said(self, start_attempt, run_dir, backends):
+    def test_a_backend_that_cannot_work_is_left_and_reported(self, start_attempt, run_dir, backends):
         start_attempt(backends=("up", "nope")).append([End("FINISHED", 0)])
 
         def create(name: str) -> Backend:
@@ -463,7 +465,7 @@ class TestForwardThread:
     def test_a_run_that_never_began_has_nothing_to_deliver(self, tmp_path):
         assert ForwardThread(tmp_path).close(20)
 
-    def test_after_the_trainer_is_gone_a_later_attempt_brings_its_own_forwarder(self, start_attempt, run_dir, backends):
+    def test_a_later_attempt_has_its_own_forwarder(self, start_attempt, run_dir, backends):
         start_attempt()
         backends["recording"].hang = threading.Event()
         old = ForwardThread(run_dir, io.StringIO(), create=backends.create)
@@ -493,7 +495,7 @@ def image(run_dir: Path, name: str) -> tuple[Item, Path]:
         (lambda path: os.truncate(path, 10), "its content 'lost.png' has 10 bytes instead of 200000"),
     ],
 )
-def test_an_item_whose_content_is_lost_is_set_aside_at_the_third_try_and_the_rest_goes_on(
+def test_an_item_without_content_is_set_aside_at_the_third_try_and_the_rest_is_delivered(
     start_attempt, pump, backends, run_dir, clock, spoil, reason
 ):
     writer = start_attempt()
@@ -512,7 +514,7 @@ def test_an_item_whose_content_is_lost_is_set_aside_at_the_third_try_and_the_res
     assert (cursor.refused, cursor.error, cursor.next_ordinal) == ({"2": reason}, None, 6)
 
 
-def test_a_content_that_comes_late_is_delivered(start_attempt, pump, backends, run_dir, clock):
+def test_content_that_appears_late_is_delivered(start_attempt, pump, backends, run_dir, clock):
     item, path = image(run_dir, "late")
     start_attempt().append([item])
     content = path.read_bytes()
@@ -526,9 +528,7 @@ def test_a_content_that_comes_late_is_delivered(start_attempt, pump, backends, r
     assert load_cursor(run_dir, 0, "recording").refused == {}
 
 
-def test_a_backend_that_is_not_meant_keeps_up_on_disk_and_writes_only_when_it_moved(
-    start_attempt, pump, run_dir, monkeypatch
-):
+def test_a_backend_without_records_saves_its_cursor_only_when_it_moves(start_attempt, pump, run_dir, monkeypatch):
     writer = start_attempt(backends=("a", "b"))
     live = pump()
     deliver_all(live)
@@ -557,9 +557,7 @@ def damage_second_record(run_dir: Path, writer: JournalWriter) -> None:
         file.write(b"\xff\xff")
 
 
-def test_what_damage_hides_is_told_and_kept_in_the_cursor_while_later_segments_are_delivered(
-    start_attempt, pump, backends, run_dir
-):
+def test_damage_is_noted_in_the_cursor_and_later_segments_are_delivered(start_attempt, pump, backends, run_dir):
     writer = start_attempt()
     writer.append(metrics(0))
     damage_second_record(run_dir, writer)
@@ -575,7 +573,9 @@ def test_what_damage_hides_is_told_and_kept_in_the_cursor_while_later_segments_a
     assert load_cursor(run_dir, 0, "recording").damage == damage
 
 
-def test_what_the_next_segment_repeats_is_delivered_once_and_is_no_damage(start_attempt, pump, backends, run_dir):
+def test_records_that_the_next_segment_repeats_are_delivered_once_and_are_no_damage(
+    start_attempt, pump, backends, run_dir
+):
     writer = start_attempt()
     writer.append(metrics(0))
     live = pump()
@@ -594,7 +594,7 @@ def test_what_the_next_segment_repeats_is_delivered_once_and_is_no_damage(start_
     assert backends["recording"].steps == [0, 77, 78, 79]
 
 
-def test_damage_that_was_repaired_before_delivery_passed_it_is_forgotten(start_attempt, pump, backends, run_dir):
+def test_damage_that_is_repaired_before_delivery_reaches_it_is_forgotten(start_attempt, pump, backends, run_dir):
     writer = start_attempt()
     damage_second_record(run_dir, writer)
     deliver_all(pump())
@@ -609,7 +609,7 @@ def test_damage_that_was_repaired_before_delivery_passed_it_is_forgotten(start_a
     assert load_cursor(run_dir, 0, "recording").damage == {}
 
 
-def test_a_damaged_length_at_the_end_of_a_run_that_is_over_is_damage(start_attempt, pump, run_dir):
+def test_a_damaged_length_at_the_end_of_an_ended_run_is_damage(start_attempt, pump, run_dir):
     writer = start_attempt()
     path = run_dir / segment_name(0)
     place = path.stat().st_size
@@ -625,7 +625,7 @@ def test_a_damaged_length_at_the_end_of_a_run_that_is_over_is_damage(start_attem
     assert "damaged length" in load_cursor(run_dir, 0, "recording").damage[segment_name(0)]
 
 
-def test_a_thread_does_not_call_a_damaged_run_delivered(start_attempt, run_dir, backends):
+def test_a_damaged_run_does_not_count_as_delivered(start_attempt, run_dir, backends):
     writer = start_attempt()
     damage_second_record(run_dir, writer)
     writer.close()

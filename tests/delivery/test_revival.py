@@ -1,4 +1,4 @@
-"""A forwarder that is killed while training goes on is followed by another one."""
+"""A forwarder that is killed during training is replaced."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def forwarders() -> list[psutil.Process]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ranklog.model.errors.RanklogWarning")
-def test_what_was_logged_before_and_after_it_was_killed_is_delivered_once(
+def test_records_logged_before_and_after_a_kill_are_delivered_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "CHECK_EVERY_S", 0.1)
@@ -56,9 +56,7 @@ def test_what_was_logged_before_and_after_it_was_killed_is_delivered_once(
 
 
 @pytest.mark.slow
-def test_one_that_dies_again_and_again_is_not_started_without_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forwarder_that_keeps_dying_is_not_restarted_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "CHECK_EVERY_S", 0.05)
     logger = TensorBoardLogger(tmp_path)
     with pytest.warns(RanklogWarning, match="restarting it"), logger.start_logging(exit_timeout=5):
@@ -75,7 +73,7 @@ def test_one_that_dies_again_and_again_is_not_started_without_end(
 
 
 @pytest.mark.slow
-def test_one_that_died_just_before_closing_is_followed_by_another_that_delivers(tmp_path: Path) -> None:
+def test_a_forwarder_that_died_before_close_is_replaced_by_one_that_delivers(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     with pytest.warns(RanklogWarning, match="another one delivers the rest"), logger.start_logging(exit_timeout=60):
         run_dir = logger.run_dir
@@ -107,7 +105,7 @@ class Dying:
 
 
 @pytest.mark.slow
-def test_closing_says_why_it_starts_no_third_one(
+def test_close_reports_why_it_starts_no_third_forwarder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     packages = tmp_path / "packages"

@@ -1,4 +1,4 @@
-"""The doctor says what is so, names the cure for what is not, and never hangs."""
+"""The doctor reports findings with cures and never hangs."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_half_a_launcher_is_red_with_the_cure(tmp_path):
     assert "apptainer exec without --cleanenv" in place["cure"]
 
 
-def test_launchers_that_do_not_count_are_shown_with_what_they_tell():
+def test_ignored_launchers_are_shown_with_their_variables():
     environ = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
     environ |= {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "7"}
     place, others = process.place_checks(environ)
@@ -94,7 +94,7 @@ def test_launchers_that_do_not_count_are_shown_with_what_they_tell():
     assert (others.level, "slurm says rank 1/2 (SLURM_PROCID=1" in others.text) == ("ok", True)
 
 
-def test_secrets_are_told_by_name_only(tmp_path):
+def test_secrets_are_reported_by_name_only(tmp_path):
     canary = "canary-77ab"
     extra = {"WANDB_API_KEY": canary, "MLFLOW_TRACKING_PASSWORD": canary}
     extra["MLFLOW_TRACKING_URI"] = f"http://ada:{canary}@127.0.0.1:9"
@@ -133,7 +133,7 @@ def test_a_page_in_place_of_mlflows_api_is_yellow():
     assert found.level == "warn" and "proxy" in found.cure
 
 
-def test_a_server_that_wants_a_login_is_green_once_there_is_a_key_for_it():
+def test_a_server_that_requires_a_login_is_green_once_a_key_is_set():
     with answering(401, b"who are you") as url:
         without = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": url})[-1]
         having = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": url, "MLFLOW_TRACKING_TOKEN": "t"})[-1]
@@ -148,7 +148,7 @@ def test_a_server_that_cannot_be_reached_is_yellow_unless_delivery_is_later():
 
 
 @pytest.mark.slow
-def test_a_server_that_accepts_and_never_answers_does_not_hold_it_up(tmp_path):
+def test_a_server_that_never_answers_does_not_block_the_doctor(tmp_path):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -158,7 +158,7 @@ def test_a_server_that_accepts_and_never_answers_does_not_hold_it_up(tmp_path):
     assert "timed out" in one(found["server of mlflow"])["text"]
 
 
-def test_a_backend_that_is_wanted_and_not_there_is_red(tmp_path):
+def test_a_required_backend_that_is_not_installed_is_red(tmp_path):
     status, found, _ = doctor("--backends", "console,nonsense", cwd=tmp_path)
     assert (status, one(found["backend nonsense"])["level"]) == (1, "bad")
 
@@ -184,7 +184,7 @@ def test_the_innermost_mount_counts():
     assert mount_of("/proc/self", table) == ("/proc", "proc")
 
 
-def test_a_full_disk_and_one_without_inodes_are_told(tmp_path, monkeypatch):
+def test_a_full_disk_and_one_without_inodes_are_reported(tmp_path, monkeypatch):
     class Told:
         f_frsize, f_bavail, f_files, f_favail = 4096, 10, 100, 3
 
@@ -193,7 +193,7 @@ def test_a_full_disk_and_one_without_inodes_are_told(tmp_path, monkeypatch):
     assert (space.level, space.text) == ("bad", "40.0 KiB free, but only 3 inodes")
 
 
-def test_an_ignored_sigterm_is_told(tmp_path):
+def test_an_ignored_sigterm_is_reported(tmp_path):
     status, found, _ = doctor(cwd=tmp_path)
     assert one(found["signals"])["level"] == "ok"
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -204,7 +204,7 @@ def test_an_ignored_sigterm_is_told(tmp_path):
     assert (status, one(found["signals"])["level"]) == (0, "warn")
 
 
-def test_a_probe_that_hangs_is_told_and_left_behind():
+def test_a_probe_that_hangs_is_reported_and_abandoned():
     never = threading.Event()
 
     def hang() -> list[Check]:
@@ -217,7 +217,7 @@ def test_a_probe_that_hangs_is_told_and_left_behind():
     never.set()
 
 
-def test_a_probe_that_raises_is_told():
+def test_a_probe_that_raises_is_reported():
     def probe():
         raise OSError("gone")
 
@@ -225,7 +225,7 @@ def test_a_probe_that_raises_is_told():
 
 
 @pytest.mark.slow
-def test_under_torchrun_one_screen_tells_of_all_ranks(tmp_path):
+def test_under_torchrun_one_screen_shows_all_ranks(tmp_path):
     job = torchrun(3, f"import sys; sys.argv[1:] = ['doctor', '--json']\n{COMMAND}", cwd=tmp_path)
     assert job.code == 0, job.output
     found = by_name(job.output[job.output.index("{\n") :])
@@ -236,7 +236,7 @@ def test_under_torchrun_one_screen_tells_of_all_ranks(tmp_path):
 
 
 @pytest.mark.slow
-def test_under_mpirun_the_ranks_meet_by_mpi(tmp_path):
+def test_under_mpirun_the_ranks_communicate_with_mpi(tmp_path):
     command = [*MPIRUN, "-n", "2", RANKLOG, "doctor", "--json", "--backends", "console"]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False, timeout=100
@@ -246,7 +246,7 @@ def test_under_mpirun_the_ranks_meet_by_mpi(tmp_path):
 
 
 @pytest.mark.slow
-def test_where_a_rank_never_comes_the_others_end_in_time_and_say_so(tmp_path):
+def test_when_a_rank_never_starts_the_others_end_in_time_and_report_it(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(
         "import os, sys, time\n"
@@ -264,7 +264,7 @@ def test_where_a_rank_never_comes_the_others_end_in_time_and_say_so(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_rank_of_mpi_that_never_comes_holds_up_neither_the_others_nor_their_end(tmp_path):
+def test_when_a_rank_of_mpi_never_starts_the_others_end_in_time(tmp_path):
     script = tmp_path / "rank.py"
     script.write_text(
         "import os, sys, time\n"

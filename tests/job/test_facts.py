@@ -1,4 +1,4 @@
-"""What a run notes about ranks, job and code is what is there, once, without a secret."""
+"""Facts about ranks, job and code are recorded once, correctly, and without secrets."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def logged(folder: Path) -> RunView:
     return RunView(run_dir)
 
 
-def test_a_run_knows_its_commit_and_whether_the_code_was_changed(repository, monkeypatch, tmp_path):
+def test_a_run_records_its_commit_and_whether_the_code_was_changed(repository, monkeypatch, tmp_path):
     monkeypatch.chdir(repository)
     commit = git(repository, "rev-parse", "HEAD")
     (repository / "result.txt").write_text("git does not know this file\n")
@@ -59,20 +59,20 @@ def test_a_run_knows_its_commit_and_whether_the_code_was_changed(repository, mon
         ("https://[git.example/lab", ""),
     ],
 )
-def test_a_run_knows_where_its_code_comes_from_and_no_secret_of_that(given, noted, repository, monkeypatch, tmp_path):
+def test_a_run_records_the_remote_of_its_code_without_secrets(given, noted, repository, monkeypatch, tmp_path):
     monkeypatch.chdir(repository)
     git(repository, "config", "remote.origin.url", given)
     assert logged(tmp_path / "logs").jobs[0].git.remote == noted
     assert b"s3cret" not in b"".join(path.read_bytes() for path in (tmp_path / "logs").rglob("*") if path.is_file())
 
 
-def test_outside_of_a_repository_and_without_git_there_is_no_commit(monkeypatch, tmp_path):
+def test_without_a_repository_or_git_there_is_no_commit(monkeypatch, tmp_path):
     assert logged(tmp_path / "logs").jobs[0].git is None
     monkeypatch.setenv("PATH", "")
     assert logged(tmp_path / "logs").jobs[0].git is None
 
 
-def test_a_git_that_hangs_costs_the_commit_and_not_the_training(repository, monkeypatch, tmp_path):
+def test_a_git_command_that_hangs_does_not_stop_training(repository, monkeypatch, tmp_path):
     monkeypatch.chdir(repository)
     monkeypatch.setattr(facts, "GIT_S", 0.2)
     stub = tmp_path / "bin" / "git"
@@ -84,7 +84,7 @@ def test_a_git_that_hangs_costs_the_commit_and_not_the_training(repository, monk
     assert view.summary.status == "FINISHED" and view.jobs[0].git is None
 
 
-def test_the_rank_knows_its_host_process_and_machine(tmp_path):
+def test_a_rank_records_its_host_process_and_machine(tmp_path):
     view = logged(tmp_path)
     me = view.ranks[0]
     assert (me.rank, me.host, me.pid) == (0, os.uname().nodename, os.getpid())
@@ -94,9 +94,7 @@ def test_the_rank_knows_its_host_process_and_machine(tmp_path):
     assert view.jobs[0].versions["python"] == sys.version.split()[0]
 
 
-def test_the_scheduler_tells_partition_account_nodes_and_restarts_and_no_secret_of_the_command_is_kept(
-    monkeypatch, tmp_path
-):
+def test_facts_of_the_scheduler_are_recorded_and_secrets_in_the_command_are_masked(monkeypatch, tmp_path):
     told = {
         "SLURM_JOB_ID": "41",
         "SLURM_JOB_PARTITION": "gpu",
@@ -118,7 +116,7 @@ def test_the_scheduler_tells_partition_account_nodes_and_restarts_and_no_secret_
     assert all(b"canary-1f7" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
-def test_the_gpu_is_torchs_current_one_once_cuda_is_initialised_else_the_local_ranks(monkeypatch):
+def test_the_device_is_torchs_current_gpu_once_cuda_is_initialised_else_that_of_the_local_rank(monkeypatch):
     class Cuda:
         ready = False
 
@@ -142,7 +140,7 @@ def test_the_gpu_is_torchs_current_one_once_cuda_is_initialised_else_the_local_r
 
 
 @pytest.mark.parametrize("answer", ["", "\n", "slurm_load_jobs error", "|||||", "UNLIMITED|N/A|NONE"])
-def test_an_answer_of_squeue_that_tells_nothing_is_no_trouble(answer):
+def test_output_of_squeue_without_times_is_accepted(answer):
     times = parse_times(answer)
     assert (times.submitted_s, times.started_s, times.ends_s) == (None, None, None)
 
@@ -166,7 +164,7 @@ def in_a_slurm_job(monkeypatch: pytest.MonkeyPatch) -> None:
     _interpreters.clear()
 
 
-def test_at_the_end_of_a_schedulers_job_one_line_tells_what_it_cost_and_not_for_each_of_many_short_runs(
+def test_a_schedulers_job_ends_with_one_efficiency_line_even_with_many_short_runs(
     in_a_slurm_job, monkeypatch, tmp_path, capsys
 ):
     with monkeypatch.context() as outside:
@@ -183,7 +181,7 @@ def test_at_the_end_of_a_schedulers_job_one_line_tells_what_it_cost_and_not_for_
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("forward", "interpreters"), [("process", 1), ("thread", 0)])
-def test_the_line_on_what_a_job_cost_needs_no_interpreter_beside_the_forwarder(
+def test_the_efficiency_line_starts_no_interpreter_besides_the_forwarder(
     forward, interpreters, in_a_slurm_job, tmp_path, capsys
 ):
     logger = CSVLogger(tmp_path, forward=forward)
@@ -196,7 +194,7 @@ def test_the_line_on_what_a_job_cost_needs_no_interpreter_beside_the_forwarder(
     assert len(_interpreters) == interpreters, _interpreters
 
 
-def test_a_run_that_failed_ends_without_a_line_on_what_it_cost(in_a_slurm_job, tmp_path, capsys):
+def test_a_failed_run_ends_without_an_efficiency_line(in_a_slurm_job, tmp_path, capsys):
     logger = JournalLogger(tmp_path)
     with pytest.raises(ZeroDivisionError), logger.start_logging():
         raise ZeroDivisionError
@@ -204,7 +202,7 @@ def test_a_run_that_failed_ends_without_a_line_on_what_it_cost(in_a_slurm_job, t
 
 
 @pytest.mark.slow
-def test_the_script_is_what_python_runs_whatever_stands_before_it(tmp_path):
+def test_the_script_is_found_behind_options_of_the_interpreter(tmp_path):
     script = tmp_path / "train.py"
     script.write_text("import os\nfrom ranklog.job.facts import job_facts\nprint(job_facts(os.environ).script)\n")
     command = [sys.executable, "-W", "ignore", "train.py", "--lr", "0.1"]

@@ -1,4 +1,4 @@
-"""A job that is requeued, or restarted by torchrun, goes on with its run; another job makes its own."""
+"""A requeued job, or one restarted by torchrun, resumes its run. Other jobs make new runs."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def opened_by(lives: list[list[int]]) -> list[list[str]]:
     return out
 
 
-def test_each_attempt_opens_the_same_runs_in_the_same_order_and_goes_on_to_new_ones() -> None:
+def test_each_attempt_opens_the_same_runs_in_the_same_order_and_then_new_ones() -> None:
     assert opened_by([[2, 1, 3]]) == [["new-0", "new-1"], ["new-0"], ["new-0", "new-1", "new-5"]]
 
 
-def test_a_new_job_with_the_name_of_an_old_one_makes_new_runs() -> None:
+def test_a_new_job_with_the_id_of_an_old_one_makes_new_runs() -> None:
     first, second, third, fourth = opened_by([[1, 1], [1, 1]])
     assert first == second
     assert third == fourth
@@ -50,7 +50,7 @@ def test_a_new_job_with_the_name_of_an_old_one_makes_new_runs() -> None:
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6))
-def test_no_attempt_opens_a_run_twice_and_none_opens_another_one_at_the_same_place(life: list[int]) -> None:
+def test_no_attempt_opens_a_run_twice_or_a_different_run_at_the_same_position(life: list[int]) -> None:
     attempts = opened_by([life])
     for runs in attempts:
         assert len(set(runs)) == len(runs)
@@ -70,7 +70,9 @@ def test_no_attempt_opens_a_run_twice_and_none_opens_another_one_at_the_same_pla
         ({"TORCHELASTIC_RUN_ID": "mine"}, Place(), "elastic|mine|"),
     ],
 )
-def test_what_tells_jobs_apart(environ: dict[str, str], place: Place, expected: str | None) -> None:
+def test_keys_distinguish_jobs_and_are_equal_for_attempts_of_one(
+    environ: dict[str, str], place: Place, expected: str | None
+) -> None:
     assert job_key(environ, place, "agent") == expected
 
 
@@ -96,7 +98,7 @@ def train(savedir: Path, first: int, last: int) -> str:
         return logger.ranklog_run_id
 
 
-def test_a_job_requeued_three_times_that_goes_back_each_time_is_one_run_with_one_continuous_series(
+def test_a_job_requeued_three_times_from_earlier_checkpoints_is_one_run_with_one_continuous_series(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
@@ -114,7 +116,7 @@ def test_a_job_requeued_three_times_that_goes_back_each_time_is_one_run_with_one
     ]
 
 
-def test_the_next_program_of_the_same_attempt_and_another_job_make_runs_of_their_own(
+def test_another_program_of_the_attempt_and_another_job_make_new_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "1")
@@ -142,7 +144,7 @@ def test_a_resumed_run_says_once_that_metrics_without_a_step_count_anew(tmp_path
         assert [str(each.message).count("give step=") for each in told] == [1] * attempt
 
 
-def test_a_run_that_another_process_still_writes_is_left_to_it(
+def test_a_run_that_another_process_still_writes_is_not_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_other: Callable[[Path], None]
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "5")

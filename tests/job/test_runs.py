@@ -1,4 +1,4 @@
-"""A run directory is claimed by one writer at a time; an attempt after one that is gone goes on."""
+"""A run directory has one writer at a time. A run whose writer is gone can be resumed."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_a_run_that_another_process_writes_is_refused_with_host_pid_and_cure(sta
         claim()
 
 
-def test_a_run_that_was_ended_may_be_continued_while_its_process_lives(start_attempt, claim, other):
+def test_a_run_with_an_end_can_be_resumed_while_its_process_lives(start_attempt, claim, other):
     start_attempt(pid=other.pid).append([End("FINISHED", 0)])
     assert claim().attempt == 1
 
 
-def test_a_run_whose_process_is_gone_is_continued_without_an_end(start_attempt, claim, other):
+def test_a_run_without_an_end_can_be_resumed_when_its_process_is_gone(start_attempt, claim, other):
     start_attempt(pid=other.pid)
     other.kill()
     other.wait(120)
@@ -56,7 +56,7 @@ def test_a_run_whose_process_is_gone_is_continued_without_an_end(start_attempt, 
     assert claim().attempt == 2
 
 
-def test_a_run_of_this_process_or_of_another_host_is_continued(start_attempt, claim, other):
+def test_a_run_of_this_process_or_of_another_host_can_be_resumed(start_attempt, claim, other):
     start_attempt(pid=os.getpid())
     assert claim().attempt == 1
     start_attempt(attempt=1, pid=other.pid, host="another-host")

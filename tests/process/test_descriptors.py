@@ -1,4 +1,4 @@
-"""Pipes and locks whose owner closed them, or whose close failed: the program's next file keeps its bytes to itself."""
+"""Descriptors that were closed, or whose close failed, never write to the next file of the program."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def take(number: int, path: Path) -> int:
     return number
 
 
-def test_a_wake_up_after_the_pipe_was_closed_with_an_error_writes_nowhere(
+def test_a_wake_up_after_a_failed_close_of_the_pipe_writes_to_no_file(
     start_attempt: type[JournalWriter], tmp_path: Path, own: list[int]
 ) -> None:
     start_attempt().close()
@@ -61,9 +61,7 @@ def test_a_wake_up_after_the_pipe_was_closed_with_an_error_writes_nowhere(
     assert own == [number]
 
 
-def test_threads_that_wake_while_another_closes_never_write_to_what_is_opened_next(
-    tmp_path: Path, own: list[int]
-) -> None:
+def test_threads_that_wake_during_a_close_never_write_to_the_next_file(tmp_path: Path, own: list[int]) -> None:
     reader, writer = os.pipe2(os.O_NONBLOCK)
     held = Descriptor(writer)
     go = threading.Event()
@@ -104,7 +102,7 @@ def test_signals_do_not_reach_a_file_that_got_the_number_of_an_earlier_wake_up_d
     os.close(reader)
 
 
-def test_an_earlier_wake_up_descriptor_that_is_still_there_is_put_back() -> None:
+def test_an_earlier_wake_up_descriptor_that_still_exists_is_restored() -> None:
     reader, writer = os.pipe2(os.O_NONBLOCK)
     earlier = EarlierWakeup(writer)
     before = signal.set_wakeup_fd(-1)
@@ -115,7 +113,7 @@ def test_an_earlier_wake_up_descriptor_that_is_still_there_is_put_back() -> None
     os.close(writer)
 
 
-def test_in_a_forked_child_a_lock_that_another_thread_held_does_not_hold_up_the_close() -> None:
+def test_in_a_forked_child_close_does_not_wait_for_a_lock_of_a_parents_thread() -> None:
     reader, writer = os.pipe()
     held = Descriptor(writer)
     inside, leave = threading.Event(), threading.Event()
@@ -140,7 +138,7 @@ def test_in_a_forked_child_a_lock_that_another_thread_held_does_not_hold_up_the_
     assert status == 0
 
 
-def test_a_wakeup_descriptor_that_another_library_puts_back_later_means_no_file_of_the_program(tmp_path: Path) -> None:
+def test_a_wakeup_descriptor_that_another_library_restores_later_is_no_file_of_the_program(tmp_path: Path) -> None:
     before = signal.set_wakeup_fd(-1)
     watch = SignalWatch(lambda number: None)
     watch.add(signal.SIGUSR1, lambda: None)

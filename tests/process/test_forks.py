@@ -24,7 +24,7 @@ def in_a_child(question: Callable[[], bytes]) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_callback_runs_in_the_child_and_not_in_the_parent_also_after_one_that_raises() -> None:
+def test_a_callback_runs_in_the_child_only_even_after_one_that_raises() -> None:
     called: list[str] = []
 
     def fail() -> None:

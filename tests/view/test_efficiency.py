@@ -1,4 +1,4 @@
-"""What a run cost, and what is still to come of it, is what its records say."""
+"""Efficiency and outlook of a run follow from its records."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_efficiency_counts_queue_startup_lost_steps_and_goodput(requeued):
     )
 
 
-def test_time_after_the_last_step_that_counts_is_lost(start_attempt, tmp_path):
+def test_time_after_the_last_step_that_counts_is_lost_when_a_later_attempt_goes_back(start_attempt, tmp_path):
     first = start_attempt()
     first.append([job(submitted=None, started=0), *(metrics(step, 10 * step, loss=1.0) for step in range(11))])
     first.close()
@@ -88,7 +88,7 @@ def test_a_later_step_of_a_job_is_not_charged_with_the_time_before_it(start_atte
     assert efficiency(RunView(tmp_path / "run-a")).whole_s == pytest.approx(BASE - begun_ns / 1e9)
 
 
-def test_the_metric_that_comes_most_seldom_tells_whether_the_epoch_will_finish(start_attempt, tmp_path):
+def test_the_rarest_metric_predicts_whether_the_epoch_will_finish(start_attempt, tmp_path):
     writer = start_attempt()
     writer.append([job(submitted=0, started=0, ends=1000)])
     writer.append([metrics(step, 10 * step, loss=1.0) for step in range(61)])
@@ -100,7 +100,7 @@ def test_the_metric_that_comes_most_seldom_tells_whether_the_epoch_will_finish(s
     assert outlook_text(found).plain.endswith("; 2 more before the job ends")
 
 
-def test_an_epoch_that_does_not_fit_is_told_with_the_cure(start_attempt, tmp_path):
+def test_an_epoch_that_does_not_fit_is_reported_with_the_cure(start_attempt, tmp_path):
     writer = start_attempt()
     writer.append([job(submitted=0, started=0, ends=700), *(metrics(e, 200 * (e + 1), val=1.0) for e in range(3))])
     assert outlook_text(outlook(RunView(tmp_path / "run-a"))).plain.endswith(
@@ -108,7 +108,7 @@ def test_an_epoch_that_does_not_fit_is_told_with_the_cure(start_attempt, tmp_pat
     )
 
 
-def test_without_a_scheduler_or_enough_points_nothing_is_claimed(start_attempt, tmp_path):
+def test_without_a_scheduler_or_enough_points_there_is_no_forecast(start_attempt, tmp_path):
     start_attempt().append([metrics(0, 0, loss=1.0), metrics(1, 1, loss=1.0)])
     found = outlook(RunView(tmp_path / "run-a"))
     assert (found.ends_ns, found.metric, outlook_text(found)) == (None, "", None)

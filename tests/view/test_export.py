@@ -1,4 +1,4 @@
-"""A run that is exported is read by other programs as it was logged."""
+"""An exported run is read by other programs as it was logged."""
 
 from __future__ import annotations
 

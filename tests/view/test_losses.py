@@ -1,4 +1,4 @@
-"""Every code under which something is told to be lost is one that `ls` and `show` look for."""
+"""Every message about a loss uses a code that `ls` and `show` display."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def all_told() -> list[tuple[str, str, str]]:
     return found
 
 
-def test_who_says_that_something_is_lost_says_it_under_a_code_of_the_list() -> None:
+def test_every_message_about_a_loss_uses_a_code_of_the_list() -> None:
     lost = [(code, where) for code, text, where in all_told() if SAYS_LOST.search(text) and code != NO_LOSS]
     assert len(lost) >= 8, "the search finds what is there"
     assert [each for each in lost if not set(re.findall(r"[A-Z_]+", each[0])) & set(NAMES)] == []
 
 
-def test_each_code_of_the_list_is_told_somewhere_and_the_list_has_each() -> None:
+def test_the_list_has_exactly_the_codes_that_the_source_uses() -> None:
     used = {name for code, _, _ in all_told() for name in re.findall(r"[A-Z_]+", code)}
     assert set(NAMES) - used == set()
     assert sorted(LOSSES) == sorted(NAMES.values())

@@ -1,4 +1,4 @@
-"""What is said about a run is what its journal and cursors hold."""
+"""Views of a run show the content of its journal and cursors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path / "run-a"
 
 
-def test_a_metric_in_short(start_attempt, run_dir):
+def test_a_metric_is_summarised_in_one_row(start_attempt, run_dir):
     writer = start_attempt()
     writer.append([metrics(0, loss=3.0), metrics(5, loss=1.0), metrics(2, loss=2.0, acc=0.5)])
     acc, loss = RunView(run_dir).metrics()
@@ -65,16 +65,14 @@ def test_the_lowest_coverage_of_a_metric_is_shown(start_attempt, run_dir):
     assert (row.op, row.coverage) == ("mean", low)
 
 
-def test_coverage_is_lower_where_fewer_of_those_that_answered_had_a_value(start_attempt, run_dir):
+def test_coverage_is_lower_when_fewer_answering_ranks_had_a_value(start_attempt, run_dir):
     full, low = Coverage(4, 4, 4), Coverage(4, 4, 1)
     start_attempt().append([metrics(i, op="mean", coverage=low if i == 1 else full, loss=1.0) for i in range(3)])
     (row,) = RunView(run_dir).metrics()
     assert (row.coverage, str(row.coverage)) == (low, "1 of 4 ranks had a value")
 
 
-def test_an_attempt_that_goes_back_supersedes_what_was_logged_from_there_on_and_nothing_is_hidden(
-    start_attempt, run_dir
-):
+def test_an_attempt_that_goes_back_supersedes_later_points_without_hiding_them(start_attempt, run_dir):
     start_attempt().append([metrics(0, loss=1.0), metrics(1, loss=2.0), metrics(1, loss=2.5), metrics(2, loss=9.0)])
     start_attempt(attempt=1).append([metrics(1, loss=7.0), metrics(3, loss=4.0)])
     view = RunView(run_dir)
@@ -86,7 +84,7 @@ def test_an_attempt_that_goes_back_supersedes_what_was_logged_from_there_on_and_
     assert rows == [(0, 1.0, 0), (1, 2.0, 1), (1, 2.5, 1), (1, 7.0, 0), (2, 9.0, 1), (3, 4.0, 0)]
 
 
-def test_an_attempt_supersedes_only_names_that_it_logs_and_goes_on_where_it_does_not_go_back(start_attempt, run_dir):
+def test_an_attempt_supersedes_only_metrics_that_it_logs_from_an_earlier_step(start_attempt, run_dir):
     start_attempt().append([metrics(step, loss=float(step)) for step in range(4)] + [metrics(9, epoch=0.5)])
     start_attempt(attempt=1).append([metrics(step, loss=float(step)) for step in range(4, 6)])
     view = RunView(run_dir)
@@ -115,7 +113,7 @@ def test_the_status_is_the_one_in_the_journal(start_attempt, run_dir, status, go
     assert view.end is not None and view.end.reason == "why"
 
 
-def test_without_an_end_a_run_is_running_killed_or_unknown_as_its_process_is(start_attempt, tmp_path, gone):
+def test_without_an_end_the_status_of_a_run_follows_from_its_process(start_attempt, tmp_path, gone):
     start_attempt("here", pid=os.getpid())
     start_attempt("gone", pid=gone)
     for name, silent_s in (("fresh", 0), ("silent", 600), ("lost", 1000)):
@@ -134,7 +132,7 @@ def test_without_an_end_a_run_is_running_killed_or_unknown_as_its_process_is(sta
     }
 
 
-def test_a_live_run_gives_a_sign_of_life_while_it_logs_nothing(tmp_path, monkeypatch):
+def test_a_live_run_touches_its_journal_while_it_logs_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("ranklog.pipeline.drain.TOUCH_EVERY_S", 0.05)
     logger = JournalLogger(tmp_path)
     with logger.start_logging():
@@ -146,14 +144,14 @@ def test_a_live_run_gives_a_sign_of_life_while_it_logs_nothing(tmp_path, monkeyp
             time.sleep(0.02)
 
 
-def test_a_run_that_goes_on_after_an_end_is_not_over(start_attempt, run_dir):
+def test_a_run_that_resumes_after_an_end_is_running(start_attempt, run_dir):
     start_attempt().append([End("FAILED", 0)])
     start_attempt(attempt=1)
     assert summarise(run_dir).status == RunView(run_dir).summary.status == "RUNNING"
     assert summarise(run_dir).attempts == 2
 
 
-def test_delivery_is_counted_for_each_backend_by_what_is_addressed_to_it(start_attempt, run_dir):
+def test_delivery_counts_only_the_records_for_each_backend(start_attempt, run_dir):
     writer = start_attempt(backends=("a", "b"), segment_bytes=200)
     for step in range(10):
         writer.append([metrics(step, to=0b01 if step % 2 else 0b11, loss=1.0)])
@@ -204,13 +202,13 @@ def test_a_run_is_found_by_path_by_id_and_by_its_unique_beginning(start_attempt,
         find_run("x", tmp_path / "nowhere")
 
 
-def test_a_run_whose_facts_are_lost_can_still_be_named_by_its_path(start_attempt, run_dir):
+def test_a_run_without_facts_is_found_by_its_path(start_attempt, run_dir):
     start_attempt()
     (run_dir / FACTS).unlink()
     assert find_run(str(run_dir), run_dir) == run_dir
 
 
-def test_records_become_plain_json_without_losing_what_json_cannot_say():
+def test_records_become_plain_json_without_losing_values_that_json_lacks():
     record = metrics(1, op="mean", coverage=Coverage(1, 2, 1), a=math.nan, b=math.inf, c=-math.inf, d=0.1)
     plain = json.loads(to_json(record))
     assert plain == {

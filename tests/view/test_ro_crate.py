@@ -73,7 +73,7 @@ def action(crate: Any) -> Any:
     return found
 
 
-def test_the_crate_says_what_it_is_and_which_profile_it_keeps(crate: Any, folder: Path) -> None:
+def test_the_crate_names_its_specification_and_profile(crate: Any, folder: Path) -> None:
     root = crate.root_dataset
     assert root["conformsTo"].id == "https://w3id.org/ro/wfrun/process/0.5"
     assert crate.metadata["conformsTo"] == "https://w3id.org/ro/crate/1.1"
@@ -100,7 +100,7 @@ def test_the_run_is_an_action_of_a_program_for_a_person(crate: Any) -> None:
     ]
 
 
-def test_parameters_and_datasets_are_what_it_used(crate: Any) -> None:
+def test_parameters_and_datasets_are_inputs_of_the_action(crate: Any) -> None:
     used = action(crate)["object"]
     values = {each["name"]: each["value"] for each in used if each.type == "PropertyValue"}
     assert values == {"lr": 0.1, "net/size": 3, "none": "null", "nan": "NaN", "each/param": 0.25}
@@ -121,7 +121,7 @@ def test_every_file_is_in_the_crate_with_its_digest(crate: Any, folder: Path) ->
     assert described == there
 
 
-def test_what_came_out_has_the_names_that_it_was_logged_under(crate: Any, folder: Path) -> None:
+def test_outputs_have_the_names_under_which_they_were_logged(crate: Any, folder: Path) -> None:
     results = {each["name"]: each for each in action(crate)["result"]}
     kinds = {name.removeprefix("each/") for name in results if name.startswith("each/")}
     assert kinds == {
@@ -142,7 +142,7 @@ def test_each_step_of_a_name_is_a_file_of_its_own(folder: Path) -> None:
     assert texts == ["first", "second"]
 
 
-def test_metrics_are_a_table_and_facts_are_beside(folder: Path) -> None:
+def test_the_crate_has_a_table_of_metrics_and_a_file_of_facts(folder: Path) -> None:
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     assert [(row["step"], row["value"]) for row in rows if row["name"] == "loss"][:2] == [("0", "1.0"), ("1", "0.5")]
     assert json.loads((folder / "run.json").read_text())["ranks"][1]["host"] == "node1"
@@ -153,7 +153,7 @@ def test_everything_in_the_crate_is_private(folder: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_a_failed_run_says_why(tmp_path: Path) -> None:
+def test_a_failed_run_has_its_reason(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     run.add(End("FAILED", T0_NS, "ValueError: boom"))
     write_crate(run.dir, tmp_path / "crate")
@@ -162,7 +162,7 @@ def test_a_failed_run_says_why(tmp_path: Path) -> None:
     assert "license" not in ROCrate(tmp_path / "crate").root_dataset
 
 
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_not_changed(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -172,14 +172,16 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in mine.iterdir()] == ["x"]
 
 
-def test_without_its_library_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_library_the_error_names_the_extra_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "rocrate.rocrate", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'ranklog\[crate\]'"):
         write_crate(make_run(tmp_path).dir, tmp_path / "crate")
     assert not (tmp_path / "crate").exists()
 
 
-def test_the_command_writes_it_and_says_what_is_gone(
+def test_the_command_writes_a_crate_and_lists_missing_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run(tmp_path)

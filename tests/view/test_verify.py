@@ -1,4 +1,4 @@
-"""Verification finds what is wrong with a run and nothing else."""
+"""Verification finds all damage of a run and nothing else."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_missing_segment_is_a_gap(run_dir):
         (lambda path: path.unlink(), "its blob cannot be read"),
     ],
 )
-def test_content_that_is_not_what_was_logged_is_found_with_its_record(run_dir, spoil, text):
+def test_changed_content_is_found_with_its_record(run_dir, spoil, text):
     spoil(the_blob(run_dir))
     problems = verify_run(run_dir).problems
     assert [p.where for p in problems] == ["record 3, artifact 'big'", "record 4, artifact 'big again'"]
@@ -102,7 +102,7 @@ def test_files_that_others_may_read_are_problems(run_dir):
     }
 
 
-def test_a_cursor_beyond_the_journal_and_refused_records_are_told(run_dir):
+def test_a_cursor_beyond_the_journal_and_refused_records_are_reported(run_dir):
     save_cursor(run_dir, 0, Cursor(backend="recording", next_ordinal=9, refused={"2": "too long"}))
     report = verify_run(run_dir)
     assert [p.text for p in report.problems] == ["is after record 8, but the journal ends before record 7"]
