@@ -232,7 +232,7 @@ def test_a_backend_that_refuses_records_it_did_not_get_counts_as_failing(start_a
     start_attempt()
     backends["recording"].errors = [Refused("what?", [77])]
     assert pump().run_once()[0].failed
-    assert "not given" in str(load_cursor(run_dir, 0, "recording").error)
+    assert "records that it did not get" in str(load_cursor(run_dir, 0, "recording").error)
 
 
 def test_a_backend_may_ask_for_everything_again_once(start_attempt, pump, backends, run_dir):
