@@ -128,8 +128,7 @@ class OddRun:
     def lost(self) -> int:
         """Return the records that ranklog reports as lost."""
         session = self.logger._session
-        recorder = None if session is None else session.recorder
-        return 0 if recorder is None else recorder.lost
+        return 0 if session is None else session._drain.lost
 
     def finish(self) -> Path:
         """Log the sentinel, close, and return the run directory."""

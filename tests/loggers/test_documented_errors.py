@@ -111,7 +111,7 @@ def cases(logger: Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         rank(1, lambda: opened(JournalLogger(tmp_path / "other"), ask))
 
     def opened_in_another_thread(ask: Callable[[Logger], object]) -> None:
-        logger.destroy_logger_context()  # which watches signals for all
+        monkeypatch.setattr("ranklog.process.signals._watch", None)  # as where no logger is open in the main thread
         in_another_thread(lambda: opened(JournalLogger(), ask))
 
     def opening(make: Callable[..., Logger], start: Callable[[Logger], object]) -> dict[str, Callable[[], object]]:
