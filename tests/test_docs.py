@@ -128,6 +128,7 @@ DOCUMENTED = {
     "MLFlowLogger OpenTelemetryLogger Prov4MLLogger TensorBoardLogger TrackioLogger WandBLogger create_logger",
     "ranklog.testing": "MemoryLogger FakeWorld captured",
     "ranklog.testing.conformance": "",
+    "ranklog.abc": "Backend Strategy",
     "ranklog.world.mpi": "MpiStrategy",
     "ranklog.world.base": "Strategy World",
     "ranklog.delivery.backends.base": "Backend Refused RunContext",
@@ -175,3 +176,10 @@ def test_tests_that_the_pages_name_exist() -> None:
     named = {test for page in PAGES for test in re.findall(r"::(test_\w+)", page.read_text())}
     assert len(named) > 10
     assert named - defined == set()
+
+
+def test_the_tour_answers_every_question_with_one_module() -> None:
+    tour = (ROOT / "CONTRIBUTING.md").read_text().split("## Where is the code that …")[1].split("\n## ")[0]
+    answers = re.findall(r"^\| [^|]+ \| `([\w/]+\.py)` \|$", tour, re.MULTILINE)
+    assert len(answers) == 20
+    assert [each for each in answers if not (ROOT / "src" / "ranklog" / each).exists()] == []

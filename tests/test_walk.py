@@ -1,4 +1,4 @@
-"""The way of a datum is straight: the stops that the architecture page lists, one module each, in one direction."""
+"""The path of a value is straight: the stops that the architecture page lists, one module each, in one direction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ranklog.model.kinds import KINDS, Kind
 from ranklog.testing import captured
 
 PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
-HEADING = "## The way of a datum"
+HEADING = "## The path of a value"
 STOP = re.compile(r"^\| ([a-z]+) \| (?:`([a-z_/]+)\.py`|.+?) \| .* \|$", re.MULTILINE)
 SECOND = re.compile(r"^\| ((?:`[a-z_]+`(?:, )?)+) \| ([a-z]+) \| `([a-z_/]+)\.py` \|$", re.MULTILINE)
 NAME = "followed"
