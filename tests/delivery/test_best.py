@@ -17,13 +17,13 @@ def test_the_best_is_the_best_finite_value_of_the_points_that_count(
     attempts: list[list[tuple[int, float]]], goal: str
 ) -> None:
     best = Best()
-    best.set(MetricInfo(0, EVERY_BACKEND, "loss", goal))  # type: ignore[arg-type]
+    best.set_goal(MetricInfo(0, EVERY_BACKEND, "loss", goal))  # type: ignore[arg-type]
     counts: dict[int, float] = {}
     for number, points in enumerate(attempts):
         if points:
             counts = {step: value for step, value in counts.items() if step < points[0][0]}
         for step, value in points:
-            best.note(Metrics(step, 0, EVERY_BACKEND, {"loss": value, "other": 9.0}), number)
+            best.add(Metrics(step, 0, EVERY_BACKEND, {"loss": value, "other": 9.0}), number)
             counts[step] = value
     finite = [value for value in counts.values() if math.isfinite(value)]
     found = best.of("loss")

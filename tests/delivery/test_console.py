@@ -133,7 +133,7 @@ def test_alerts_datasets_tables_and_lists_say_what_they_are(shown: Shown) -> Non
     assert lines[0].startswith("step 0  ALERT (error) diverged saved: ") and lines[1] == "    loss is 1e9"
     assert lines[2].startswith("step 0  dataset train: digits, digest 0123456789abcdef, 1797 rows saved: ")
     assert [line.strip() for line in lines[4:7]] == ["id  score", "1   0.12346", "20"]
-    assert lines[7].startswith("step 0  image pair, 2 of them saved: ")
+    assert lines[7].startswith("step 0  image pair, 2 files saved: ")
     assert f"model ckpt, stays at {shown.run.dir.as_uri()}, saved: " in lines[8]
 
 

@@ -231,7 +231,7 @@ def test_each_step_of_an_item_is_kept_and_lists_and_references_are_found(case: C
 
 
 def test_more_values_than_a_table_holds_are_in_the_long_file_only(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wide, "MOST_VALUES", 2)
+    monkeypatch.setattr(wide, "MAX_VALUES", 2)
     case.run.add(*(metrics(step, {"step": float(step)}) for step in range(2)))
     case.deliver("FINISHED")
     assert wide_table(case)["metric:step"].tolist() == [0.0, 1.0]

@@ -163,7 +163,7 @@ def test_whatever_is_logged_mlflows_latest_is_the_last_of_the_highest_step(moves
 
 def _points(times: Times, records: list[Metrics], first: int) -> list[tuple[int, int, float]]:
     for ordinal, record in enumerate(records, first):
-        times.note(ordinal, record)
+        times.add(ordinal, record)
     return [
         (record.step, time_ms, value)
         for ordinal, record in enumerate(records, first)
@@ -179,6 +179,6 @@ def test_a_long_run_leaves_no_more_behind_than_a_short_one() -> None:
     times = Times()
     for ordinal in range(1000):
         record = logged(1.0, step=ordinal // 2, at_us=ordinal * 1000)
-        times.note(ordinal, record)
+        times.add(ordinal, record)
     assert len(times._names["loss"]._given) <= 2
     assert not times._moved

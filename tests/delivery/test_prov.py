@@ -220,7 +220,7 @@ def test_a_metric_is_summed_up(document: Document) -> None:
 def test_several_values_of_an_attribute_are_kept_apart_by_their_type() -> None:
     terms = Terms("run-1", "urn:me:")
     values = [1, True, 1.0, "1", 0, False, 0.0, 1, "1"]
-    entity = terms.document.entity(terms.name("x"), terms.said("x", "Thing", several=values))
+    entity = terms.document.entity(terms.name("x"), terms.attributes("x", "Thing", several=values))
     told = [(type(value), value) for name, value in entity.attributes if name.localpart == "several"]
     assert told == [(type(value), value) for value in values[:7]]
     again = ProvDocument.deserialize(content=terms.document.serialize(format="json"), format="json")

@@ -350,7 +350,7 @@ def test_a_service_that_hangs_is_ended_at_the_time_limit_and_the_run_is_not_take
     with pytest.raises(TimeoutError, match=r"W&B did not finish within 0\.5 s"):
         backend.close(status="FINISHED", timeout_s=0.5)
     assert children() == set()
-    with pytest.raises(ConnectionError, match=r"sent again at the next open"):
+    with pytest.raises(ConnectionError, match=r"sent again when the run opens again"):
         backend.close(status="FINISHED", timeout_s=120.0)
 
 

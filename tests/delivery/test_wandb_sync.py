@@ -163,7 +163,7 @@ def test_a_sync_that_did_not_end_is_told_of_and_nothing_of_its_directory_is_writ
     start = requeue(run)
     run.add(metrics(1, {"loss": 1.0}))
     known = deliver(run, "FINISHED", start=start, known=known)
-    said = f"a `wandb sync` of {first} began and did not end: nobody knows which rows W&B has"
+    said = f"a `wandb sync` of {first} began and did not finish. W&B may have some of its rows"
     assert said in known["warning"]
     _, new = offline_files(tmp_path / "wandb")
     assert OfflineRun(new).rows("loss") == [(1, 1.0)]
@@ -181,7 +181,7 @@ def test_a_directory_that_is_gone_is_written_anew_with_a_warning(tmp_path: Path)
     run.add(metrics(1, {"loss": 1.0}))
     gone = known["directory"]
     known = deliver(run, None, start=start, known=known)
-    assert known["warning"].startswith(f"{gone} is gone and is written anew")
+    assert known["warning"].startswith(f"{gone} is missing and is written again")
     (path,) = offline_files(tmp_path / "wandb")
     assert OfflineRun(path).rows("loss") == [(0, 0.0), (1, 1.0)]
     assert deliver(run, "FINISHED", start=len(run.entries), known=known)["warning"] == ""

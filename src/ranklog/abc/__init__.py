@@ -1,6 +1,6 @@
 """The ports of ranklog: the interfaces behind which worlds, backends and other parts can be exchanged. No I/O."""
 
-from ranklog.abc.backends import Backend, Contents, Refused, RunContext
+from ranklog.abc.backends import Backend, ContentReader, Refused, RunContext
 from ranklog.abc.forwarding import Forwarder, ForwarderEnd, ForwarderOutcome
 from ranklog.abc.items import Call, Content, Encoded, Encoder, Job, PendingItem, Room, Sampler, Sink
 from ranklog.abc.worlds import Floats, RankProvider, ReduceOp, SpillStore, Strategy, World
@@ -9,7 +9,7 @@ __all__ = [
     "Backend",
     "Call",
     "Content",
-    "Contents",
+    "ContentReader",
     "Encoded",
     "Encoder",
     "Floats",

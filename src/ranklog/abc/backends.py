@@ -21,8 +21,8 @@ from ranklog.model.record import Entry, File, RunFacts, Status
 from ranklog.model.spec import BackendSpec
 
 
-class Contents(Protocol):
-    """The contents of a run's items."""
+class ContentReader(Protocol):
+    """Reads the contents of a run's items."""
 
     def read(self, file: File) -> bytes:
         """Return the content of one file of an item."""
@@ -54,7 +54,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     facts: RunFacts
     spec: BackendSpec
     run_dir: Path
-    contents: Contents
+    contents: ContentReader
     known: dict[str, str]
     attempt: int
     resumed_at: int

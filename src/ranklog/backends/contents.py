@@ -13,7 +13,7 @@ from ranklog.model.record import File
 
 
 class RunContents(msgspec.Struct, frozen=True):
-    """The contents of one run's items; implements `ranklog.abc.Contents`.
+    """The contents of one run's items; implements `ranklog.abc.ContentReader`.
 
     Attributes:
         run_dir: The run directory.

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ranklog.backends.shared.owner import owner_of, program_of
-from ranklog.model.as_json import nonfinite_as_text
+from ranklog.backends.shared.run_facts import owner_of, program_of
+from ranklog.model.as_json import spelled
 from ranklog.model.facts import facts_of
 from ranklog.view.query import RunView
 

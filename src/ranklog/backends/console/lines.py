@@ -1,10 +1,11 @@
-"""Metrics as lines for people; pure.
+"""Metrics as lines for people. Pure.
 
-In: records in the order of the journal. Out: lines, each a list of parts with what they mean, for a painter to
-colour. One line a step; lines with the same metrics stand in columns below each other, and come at most once a
-second of the training's time: the newest step is shown with how many it stands for. Never left out are the last
-step before something else is shown or the run is closed, values that are not finite, a new best of a metric with a
-goal, partial coverage, and corrections.
+Takes records in the order of the journal and returns lines. A line is a list of parts with a meaning, which a `Painter`
+colours. Each step is one line, and lines with the same metrics have the same columns. There is at most one such line
+per second of training time: the newest step, with the number of steps that it stands for.
+
+These steps always have a line: the last one before other output or the end of the run, and those with values that are
+not finite, a new best value of a metric with a goal, partial coverage, or corrections.
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ Meaning = Literal["", "step", "name", "good", "bad", "faint"]
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Some text of a line, and what it means."""
+    """A part of a line and its meaning."""
 
     text: str
     meaning: Meaning = ""
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line: the time of the call, and its parts."""
+    """One line: the time of the call and the parts."""
 
     time_ns: int
     parts: tuple[Part, ...]
 
     @property
     def text(self) -> str:
-        """The line without colours."""
+        """The text of the line without colours."""
         return "".join(part.text for part in self.parts)
 
 
 class _Step(msgspec.Struct):
-    """Records that make one line."""
+    """The records of one line."""
 
     records: list[Metrics]
     stands_for: int = 1
@@ -58,7 +59,7 @@ class _Step(msgspec.Struct):
 
 
 class _Columns(msgspec.Struct):
-    """What is known of lines with the same metrics: the last that was shown, what waits, and how wide columns are."""
+    """Lines with the same metrics: the last one shown, the step that waits, and the widths of the columns."""
 
     shown_ns: int | None = None
     shown_step: int | None = None
@@ -67,20 +68,20 @@ class _Columns(msgspec.Struct):
 
 
 class Steps:
-    """Turns the metrics of one run into lines."""
+    """The lines of one run's metrics."""
 
     def __init__(self) -> None:
         self._columns: dict[tuple[str, ...], _Columns] = {}
         self._goals: dict[str, Literal["min", "max"]] = {}
         self._best: dict[str, float] = {}
 
-    def set_goal(self, said: MetricInfo) -> None:
-        """Note whether smaller or larger values of a metric are better."""
-        if said.goal is not None:
-            self._goals[said.name] = said.goal
+    def set_goal(self, info: MetricInfo) -> None:
+        """Set whether smaller or larger values of a metric are better."""
+        if info.goal is not None:
+            self._goals[info.name] = info.goal
 
-    def take(self, records: Sequence[Metrics]) -> Iterator[Line]:
-        """Lines for records that come together."""
+    def add(self, records: Sequence[Metrics]) -> Iterator[Line]:
+        """Add records that come together and yield the lines that are due."""
         for joined in join_steps(records):
             step = _Step(joined)
             columns = self._columns.setdefault(step.names, _Columns())
@@ -98,8 +99,8 @@ class Steps:
             else:
                 columns.waiting = step
 
-    def rest(self) -> Iterator[Line]:
-        """The steps that wait for their second to be over, since something else is shown now."""
+    def flush(self) -> Iterator[Line]:
+        """Yield the lines of steps that wait for the end of their second."""
         waiting = [each for each in self._columns.values() if each.waiting is not None]
         for columns in sorted(waiting, key=lambda each: each.waiting.time_ns if each.waiting else 0):
             yield from self._waiting(columns)
@@ -110,7 +111,7 @@ class Steps:
             yield self._line(step, columns, set())
 
     def _new_best(self, records: Sequence[Metrics]) -> set[str]:
-        """Metrics whose best value came now; the first value of all is none."""
+        """Return the metrics with a new best value. The first value of a metric does not count."""
         found: set[str] = set()
         for record in records:
             for name in self._goals.keys() & record.values.keys():
@@ -138,9 +139,9 @@ class Steps:
             parts.append(Part(f" (+{step.stands_for - 1})", "faint"))
         groups: dict[str, dict[str, float]] = {}
         for record in step.records:
-            groups.setdefault(_behind(record), {}).update(record.values)
+            groups.setdefault(_origin(record), {}).update(record.values)
         room = MAX_VALUES
-        for behind, values in groups.items():
+        for origin, values in groups.items():
             shown = list(values.items())[:room]
             room -= len(shown)
             for name, value in shown:
@@ -150,13 +151,13 @@ class Steps:
                     parts.append(Part("*", "good"))
             if len(shown) < len(values):
                 parts.append(Part(f"  … {len(values) - len(shown)} more", "faint"))
-            if behind:
-                parts.append(Part(f"  {behind}", "bad" if "INCOMPLETE" in behind else "faint"))
+            if origin:
+                parts.append(Part(f"  {origin}", "bad" if "INCOMPLETE" in origin else "faint"))
         return Line(step.time_ns, tuple(parts))
 
 
 def join_steps(records: Sequence[Metrics]) -> Iterator[list[Metrics]]:
-    """Records that make one line: those of one step, unless a later one has a value of the same name."""
+    """Yield the records of each line: those of one step, unless a later one has the same metric again."""
     lines: list[list[Metrics]] = []
     newest: dict[int, list[Metrics]] = {}
     for record in records:
@@ -174,17 +175,17 @@ def _is_remarkable(record: Metrics) -> bool:
     return record.corrects or partial or not all(map(math.isfinite, record.values.values()))
 
 
-def _behind(record: Metrics) -> str:
-    """What stands behind reduced values: reduction and ranks; empty where they are one rank's own."""
+def _origin(record: Metrics) -> str:
+    """Return the reduction and ranks of reduced values, or nothing for the values of one rank."""
     coverage = record.coverage
     if coverage is None or (coverage.world_size == 1 and coverage.full):
         return ""
-    what = f"{record.op} over {coverage} ranks" if coverage.all_contributed else f"{record.op}, {coverage}"
-    return f"({what})" if coverage.full else f"({what}, INCOMPLETE)"
+    text = f"{record.op} over {coverage} ranks" if coverage.all_contributed else f"{record.op}, {coverage}"
+    return f"({text})" if coverage.full else f"({text}, INCOMPLETE)"
 
 
 def number(value: float) -> str:
-    """A value with five digits; whole numbers in full.
+    """Format a value with five digits. Whole numbers have all digits.
 
     Example:
         >>> [number(value) for value in (0.1234567, 1e-7, 100000.0, float("nan"))]
@@ -194,7 +195,7 @@ def number(value: float) -> str:
 
 
 def plain(text: str) -> str:
-    r"""Text without control characters.
+    r"""Escape control characters in a text.
 
     Example:
         >>> plain("a\x1b[31m")

@@ -1,9 +1,9 @@
-"""Puts lines on a terminal or into a file.
+"""Output of lines to a terminal or file.
 
-In: parts of lines with what they mean. Out: whole lines, each in one write, so that they do not mix with what the
-training prints. On a terminal that can, with colours by `rich` and cut to its width; on a dumb one and in a file (a
-scheduler's output) plain text without control characters. ``NO_COLOR``, ``TERM=dumb`` and ``FORCE_COLOR`` are
-respected. When the terminal is gone, lines are given up. Blocks for the terminal.
+Each line is one write, so lines do not mix with the output of the training. A terminal gets colours from `rich`, and
+lines are cut to its width. A dumb terminal or a file (a scheduler's output) gets plain text without control characters.
+``NO_COLOR``, ``TERM=dumb`` and ``FORCE_COLOR`` are respected. When the terminal is gone, lines are dropped. Blocks for
+the terminal.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Painter:
     """Writes to one stream.
 
     Args:
-        stream: Where lines go.
+        stream: The terminal or file.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -43,7 +43,7 @@ class Painter:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False) if _is_rich(stream) else None
 
     def line(self, time_ns: int, parts: Sequence[Part], more: Iterable[str] = ()) -> None:
-        """Write a line that begins with the time of the call, and indented ones below it."""
+        """Write a line that begins with the time of the call, and indented lines below it."""
         clock = time.strftime("%H:%M:%S", time.localtime(time_ns // 1_000_000_000))
         first = [Part(f"[{clock}] ", "faint"), *parts]
         self._write([first, *([Part(f"{_INDENT}{text}")] for text in more)])
@@ -71,7 +71,7 @@ class Painter:
 
 
 def _is_rich(stream: TextIO) -> bool:
-    """Whether the stream is a terminal that takes colours."""
+    """Return whether the stream is a terminal with colours."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") in ("dumb", "unknown"):
         return False
     try:

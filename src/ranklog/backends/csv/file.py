@@ -1,6 +1,6 @@
-"""A file of lines that only grows, and a note of how far it and its sisters are whole.
+"""An append-only file of lines, and the progress file that holds how far such files are whole.
 
-With the guarantees of `growing_file`, and each `append` is on disk when it returns. Blocks for the disk.
+`LineFile` is a `GrowingFile` whose `append` returns when the lines are on disk. Blocks for the disk.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ranklog.journal.layout import write_private
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far the files of a run are.
+    """How far the files of a run are whole.
 
     Attributes:
-        created_ns: Creation of the run they belong to.
-        next_ordinal: First entry that is not in them.
-        sizes: Bytes that are whole, by name of file.
+        created_ns: Creation time of the run.
+        next_ordinal: First entry that is not in the files.
+        sizes: Whole bytes by file name.
     """
 
     created_ns: int
@@ -29,7 +29,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 def load_progress(path: Path, created_ns: int) -> Progress:
-    """The note at a path; that of empty files where it is missing, damaged, or about another run."""
+    """Load the progress, or that of empty files when it is missing, damaged, or of another run."""
     fresh = Progress(created_ns, 0, {})
     try:
         progress = msgspec.json.decode(path.read_bytes(), type=Progress)
@@ -39,7 +39,7 @@ def load_progress(path: Path, created_ns: int) -> Progress:
 
 
 def save_progress(path: Path, progress: Progress) -> None:
-    """Write the note as a whole."""
+    """Save the progress as a whole."""
     write_private(path, msgspec.json.encode(progress))
 
 
@@ -47,8 +47,8 @@ class LineFile(GrowingFile):
     """One file of lines, open for writing.
 
     Args:
-        path: Where it is; created 0600 if missing.
-        head: What every such file begins with, with its newline; empty for nothing.
+        path: Path of the file; created with mode 0600 if missing.
+        head: First line of the file with its newline, or nothing.
     """
 
     def __init__(self, path: Path, head: bytes = b"") -> None:
@@ -56,7 +56,7 @@ class LineFile(GrowingFile):
         self._head = head
 
     def keep(self, size: int) -> bool:
-        """Cut the file to its first ``size`` bytes; False, and nothing but the head, where they are not whole lines."""
+        """Cut the file to its first ``size`` bytes. Returns False and keeps only the head if these are no lines."""
         whole = super().keep(size)
         if not whole:
             self.append(self._head)
@@ -68,10 +68,10 @@ class LineFile(GrowingFile):
         return size == 0 or self._fd.call(os.pread, 1, size - 1) == b"\n"
 
     def append(self, data: bytes) -> None:
-        """Write whole lines at the end, on disk when this returns.
+        """Write whole lines at the end and sync the file.
 
         Raises:
-            OSError: the disk refused; nothing of ``data`` counts, it may be appended again.
+            OSError: the disk failed. None of ``data`` counts, and it can be appended again.
         """
         if data:
             before = self.size

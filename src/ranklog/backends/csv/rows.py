@@ -1,7 +1,7 @@
 r"""Records as rows of CSV and lines of JSON. Pure.
 
-Values are written so that they read back exactly (``repr`` of a float; ``nan``, ``inf``, ``-inf``), times in UTC with
-microseconds. A name with commas, quotes or a newline is quoted as RFC 4180 says.
+Values read back exactly: ``repr`` of a float, or ``nan``, ``inf``, ``-inf``. Times are in UTC with microseconds. Names
+with commas, quotes or newlines are quoted as in RFC 4180.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import msgspec
-
 from ranklog.model.as_json import to_json
-from ranklog.model.content import PR_CURVE, TABLE, PrCurve, Table
 from ranklog.model.record import Attempt, End, Event, Item, Metrics
 
 COLUMNS = ("step", "time", "name", "value", "op", "answered", "contributed", "world_size", "attempt", "corrects")
@@ -23,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def to_csv(rows: Iterable[Sequence[object]]) -> bytes:
-    r"""Rows as CSV.
+    r"""Format rows as CSV.
 
     Example:
         >>> to_csv([["a,b", 0.1, None]])
@@ -35,7 +32,7 @@ def to_csv(rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def clock(time_ns: int) -> str:
-    """A time in UTC.
+    """Format a time in UTC.
 
     Example:
         >>> clock(1_700_000_000_123_456_789)
@@ -46,7 +43,7 @@ def clock(time_ns: int) -> str:
 
 
 def metric_rows(record: Metrics, attempt: int) -> list[Sequence[object]]:
-    """A row for each value, in the order of `COLUMNS`."""
+    """Return one row per value, in the order of `COLUMNS`."""
     coverage = record.coverage
     ranks = (coverage.answered, coverage.contributed, coverage.world_size) if coverage else (None, None, None)
     when, corrects = clock(record.time_ns), int(record.corrects)
@@ -57,7 +54,7 @@ def metric_rows(record: Metrics, attempt: int) -> list[Sequence[object]]:
 
 
 def event_line(record: Attempt | Event | End, attempt: int) -> dict[str, Any]:
-    """A line of ``events.jsonl``."""
+    """Return a line of ``events.jsonl``."""
     line: dict[str, Any] = {"time": clock(record.time_ns), "attempt": attempt}
     match record:
         case Attempt(place=place, host=host):
@@ -69,7 +66,7 @@ def event_line(record: Attempt | Event | End, attempt: int) -> dict[str, Any]:
 
 
 def alert_line(item: Item, text: str, attempt: int) -> dict[str, Any]:
-    """A line of ``events.jsonl`` for an alert."""
+    """Return a line of ``events.jsonl`` for an alert."""
     return {
         "time": clock(item.time_ns),
         "attempt": attempt,
@@ -84,7 +81,7 @@ def alert_line(item: Item, text: str, attempt: int) -> dict[str, Any]:
 
 
 def item_line(item: Item, path: str, attempt: int) -> dict[str, Any]:
-    """A line of ``items.jsonl``."""
+    """Return a line of ``items.jsonl``."""
     return {
         "time": clock(item.time_ns),
         "attempt": attempt,
@@ -99,20 +96,5 @@ def item_line(item: Item, path: str, attempt: int) -> dict[str, Any]:
 
 
 def to_line(value: dict[str, Any]) -> bytes:
-    """A line of JSON; NaN and infinities as `ranklog.model.as_json` has them."""
+    """Format a line of JSON; `ranklog.model.as_json` spells NaN and infinities."""
     return to_json(value).encode() + b"\n"
-
-
-def as_csv(media: str, content: bytes) -> bytes | None:
-    """The CSV form of a table or curve; None for what has none."""
-    if media == TABLE:
-        table = msgspec.json.decode(content, type=Table)
-        return to_csv([table.columns, *([_cell(value) for value in row] for row in table.data)])
-    if media == PR_CURVE:
-        curve = msgspec.structs.asdict(msgspec.json.decode(content, type=PrCurve))
-        return to_csv([list(curve), *zip(*curve.values(), strict=True)])
-    return None
-
-
-def _cell(value: object) -> object:
-    return msgspec.json.encode(value).decode() if isinstance(value, (dict, list, bool)) else value

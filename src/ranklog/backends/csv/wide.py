@@ -1,7 +1,7 @@
-"""The metrics of a run as one table, a row a step and a column a name. Pure.
+"""The metrics of a run as one CSV table, with one row per step and one column per metric. Pure.
 
-In: metrics with the attempt that logged them. Out: CSV. Of several values of a name at a step the last one counts, and
-none that a later attempt superseded. A cell without a value is empty; a value that is not a number is ``nan``.
+Of several values of a metric at one step, the last one counts. Values that a later attempt superseded do not count. A
+cell without a value is empty; NaN is ``nan``.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from ranklog.backends.csv.rows import clock, to_csv
 from ranklog.journal.superseded import Rewinds
 from ranklog.model.record import Metrics
 
-MOST_VALUES = 1_000_000
-"""Beyond that the table is not made: it is held in memory as a whole."""
+MAX_VALUES = 1_000_000
+"""There is no table with more values, because memory holds all of it."""
 
 
-class Wide:
+class WideTable:
     """Collects the table.
 
     Args:
-        rewinds: Knows all metrics of the run already.
+        rewinds: Decides which points are superseded; it has seen all metrics of the run.
 
     Attributes:
-        too_large: Whether there are more values than it holds.
+        too_large: Whether the run has more than `MAX_VALUES` values.
     """
 
     def __init__(self, rewinds: Rewinds) -> None:
@@ -32,7 +32,7 @@ class Wide:
         self._count = 0
         self.too_large = False
 
-    def take(self, record: Metrics, attempt: int) -> None:
+    def add(self, record: Metrics, attempt: int) -> None:
         """Add a record."""
         if self.too_large:
             return
@@ -44,12 +44,12 @@ class Wide:
             self._names.setdefault(name)
             row[name] = value
             self._times[record.step] = record.time_ns
-        if self._count > MOST_VALUES:
+        if self._count > MAX_VALUES:
             self.too_large = True
             self._rows.clear()
 
     def csv(self) -> bytes:
-        """The table; the columns ``step`` and ``time`` come first, a metric of such a name is ``metric:step``."""
+        """Return the table. Its first columns are ``step`` and ``time``; a metric with that name is ``metric:step``."""
         head = ["step", "time", *(f"metric:{name}" if name in ("step", "time") else name for name in self._names)]
         rows = (
             [step, clock(self._times[step]), *(repr(float(row[name])) if name in row else "" for name in self._names)]

@@ -1,8 +1,8 @@
-"""A dataset as an input of an MLflow run.
+"""Datasets as inputs of an MLflow run.
 
-Takes a dataset item, gives what ``log_inputs`` takes: MLflow's pages show its name, digest, source, schema and
-profile, and the context as a tag. Storing it again changes nothing. A digest that is too long for MLflow is
-replaced by a digest of it, and the whole one is in the profile. Pure, but for the one call.
+MLflow's UI shows the name, digest, source, schema and profile of a dataset, and the context as a tag. Storing a dataset
+again changes nothing. A digest that is too long for MLflow is replaced by its own digest; the profile has the whole
+one. Pure, except for the one call of MLflow's client.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ def store_dataset(run: MlflowRun, item: Item, body: bytes) -> None:
     )
     context = str(item.meta.get("context") or "")
     tags = [InputTag("mlflow.data.context", context[:_MAX_DIGEST])] if context else []
-    run.client.log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags)])
+    run.client.log_inputs(run.backend_run_id, datasets=[DatasetInput(dataset, tags)])
 
 
 def _schema(columns: dict[str, str] | None) -> str | None:
-    """Columns in MLflow's own form; types that it does not have are texts there."""
+    """Return columns in MLflow's format. Types that MLflow lacks become strings."""
     if not columns:
         return None
     some = list(columns.items())[:_MAX_COLUMNS]

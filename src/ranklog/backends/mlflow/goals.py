@@ -1,11 +1,12 @@
-"""The best value of each metric that has a goal, as tags by which MLflow's search finds runs; pure.
+"""Tags with the best value of each metric with a goal, by which MLflow's search finds runs. Pure.
 
-Out: tags ``ranklog.goal.<key>`` and ``ranklog.best.<key>``. What counts is the rule of `best`.
+The tags are ``ranklog.goal.<key>`` and ``ranklog.best.<key>``. `ranklog.backends.shared.best` decides which values
+count.
 """
 
 from __future__ import annotations
 
-from ranklog.backends.mlflow.names import to_key
+from ranklog.backends.mlflow.limits import to_key
 from ranklog.backends.shared.best import Best
 
 
@@ -13,14 +14,14 @@ class Goals(Best):
     """Goals and best values of one run."""
 
     def tags(self) -> dict[str, str]:
-        """Tags for all goals.
+        """Return the tags of all goals.
 
         Example:
             >>> from ranklog.model.record import MetricInfo, Metrics
             >>> goals = Goals()
-            >>> _ = goals.set(MetricInfo(0, -1, "val/loss", "min"))
+            >>> _ = goals.set_goal(MetricInfo(0, -1, "val/loss", "min"))
             >>> for step, value in enumerate([3.0, 1.0, 2.0]):
-            ...     _ = goals.note(Metrics(step, 0, -1, {"val/loss": value}))
+            ...     _ = goals.add(Metrics(step, 0, -1, {"val/loss": value}))
             >>> goals.tags()
             {'ranklog.goal.val/loss': 'min', 'ranklog.best.val/loss': '1.0 at step 1'}
         """

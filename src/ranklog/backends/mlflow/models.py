@@ -1,11 +1,12 @@
-"""A model as MLflow's logged model, and its registration.
+"""Models as MLflow's logged models, and their registration.
 
-Takes a model item in one of its forms and gives MLflow's id of it. A folder that MLflow's own ``save_model`` wrote
-is uploaded, so that ``models:/<id>`` and ``runs:/<run>/<name>`` load it. Other files (``state_dict.pt`` of a run
-that had no MLflow while it trained) are uploaded too, with the mark by which MLflow knows a model that it cannot
-load by itself; of a reference only its address is stored. The parameters of the run and the newest metrics before
-the model go with it. Storing the same entry again finds the logged model by its tags and finishes what is missing;
-an alias never goes back to an older version. Blocks for disk and network.
+A folder that MLflow's own ``save_model`` wrote is uploaded, and ``models:/<id>`` and ``runs:/<run>/<name>`` load it.
+Other files are uploaded too, such as the ``state_dict.pt`` of a run that trained without MLflow; a tag tells MLflow
+that it cannot load them itself. For a reference, only its address is stored. A logged model has the parameters of the
+run and the newest metrics before it.
+
+Storing the same entry again finds the logged model by its tags and completes it. An alias never moves back to an
+older version. Blocks for disk and network.
 """
 
 from __future__ import annotations
@@ -18,10 +19,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ranklog.abc import RunContext
-from ranklog.backends.mlflow.batches import METRICS_A_BATCH, in_requests
-from ranklog.backends.mlflow.items import SCRATCH
-from ranklog.backends.mlflow.names import to_key, to_model_name
-from ranklog.backends.mlflow.run import RUN_TAG, MlflowRun
+from ranklog.backends.mlflow.limits import METRICS_PER_REQUEST, in_requests, to_key, to_model_name
+from ranklog.backends.mlflow.run import RUN_TAG, SCRATCH, MlflowRun
 from ranklog.backends.shared.artifacts import safe_path
 from ranklog.model import content
 from ranklog.model.kinds import LOAD
@@ -44,7 +43,7 @@ class Latest(msgspec.Struct, frozen=True):
 
 
 def store_model(context: RunContext, run: MlflowRun, item: Item, ordinal: int, metrics: Mapping[str, Latest]) -> str:
-    """Store a model with the metrics that were the newest when it was logged; returns MLflow's id of it."""
+    """Store a model with the metrics that were the newest when it was logged; returns MLflow's id of the model."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     model = _find_or_create(context, run, item, ordinal)
@@ -52,10 +51,10 @@ def store_model(context: RunContext, run: MlflowRun, item: Item, ordinal: int, m
     if model.status != LoggedModelStatus.READY:
         _upload(context, run, item, model)
         _log_metrics(run, model_id, metrics)
-        outputs = run.client.get_run(run.run_id).outputs
+        outputs = run.client.get_run(run.backend_run_id).outputs
         linked = {output.model_id for output in outputs.model_outputs} if outputs else set()
         if model_id not in linked:
-            run.client.log_outputs(run.run_id, [LoggedModelOutput(model_id, step=item.step)])
+            run.client.log_outputs(run.backend_run_id, [LoggedModelOutput(model_id, step=item.step)])
         run.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
     _register(run, item, model)
     if item.kind == "best_model":
@@ -65,7 +64,7 @@ def store_model(context: RunContext, run: MlflowRun, item: Item, ordinal: int, m
 
 def _find_or_create(context: RunContext, run: MlflowRun, item: Item, ordinal: int) -> LoggedModel:
     name = to_model_name(item.name)
-    found = next(_same(run, name, ordinal), None)
+    found = next(_logged_before(run, name, ordinal), None)
     if found is not None:
         return found
     tags = {
@@ -88,7 +87,7 @@ def _find_or_create(context: RunContext, run: MlflowRun, item: Item, ordinal: in
     return run.client.create_logged_model(
         run.experiment_id,
         name=name,
-        source_run_id=run.run_id,
+        source_run_id=run.backend_run_id,
         tags=tags,
         params=dict(run.params) or None,
         model_type="pytorch",
@@ -106,7 +105,7 @@ def _upload(context: RunContext, run: MlflowRun, item: Item, model: LoggedModel)
         files = [msgspec.structs.replace(file, path=str(safe_path(file.path))) for file in item.files]
         context.materialise(files, Path(folder))
         if not _is_loadable(item):
-            # Without this file it could not be registered.
+            # MLflow registers no model without this file.
             get_external_mlflow_model_spec(model).save(str(Path(folder) / _MLMODEL))
         run.client.log_model_artifacts(str(model.model_id), folder)
 
@@ -119,12 +118,12 @@ def _log_metrics(run: MlflowRun, model_id: str, metrics: Mapping[str, Latest]) -
         for name, latest in metrics.items()
         if not name.startswith(LOAD)
     ]
-    for some in in_requests(batch, lambda metric: (metric.key, model_id), METRICS_A_BATCH):
-        run.client.log_batch(run.run_id, metrics=some)
+    for some in in_requests(batch, lambda metric: (metric.key, model_id), METRICS_PER_REQUEST):
+        run.client.log_batch(run.backend_run_id, metrics=some)
 
 
 def _register(run: MlflowRun, item: Item, model: LoggedModel) -> None:
-    """Make the model a version of a registered model, where the call asked for that."""
+    """Make the model a version of a registered model, if the call asked for it."""
     from mlflow.exceptions import MlflowException
 
     alias = str(item.meta.get("alias") or ("best" if item.kind == "best_model" else ""))
@@ -139,15 +138,15 @@ def _register(run: MlflowRun, item: Item, model: LoggedModel) -> None:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = run.client.search_model_versions(f"name = '{name}'")
-    same = [each for each in versions if each.tags.get(_FROM_RANKLOG) == model_id]
+    existing = [each for each in versions if each.tags.get(_FROM_RANKLOG) == model_id]
     version = (
-        same[0]
-        if same
+        existing[0]
+        if existing
         else run.client.create_model_version(
             name,
-            # Without a server MLflow would look the id up in whatever store this process uses by default.
+            # Without a server, MLflow would look the id up in the default store of this process.
             source=f"models:/{model_id}" if run.on_a_server else str(model.artifact_location),
-            run_id=run.run_id,
+            run_id=run.backend_run_id,
             model_id=model_id,
             tags={_FROM_RANKLOG: model_id, RUN_TAG: run.tags.get(RUN_TAG, "")},
         )
@@ -159,12 +158,12 @@ def _register(run: MlflowRun, item: Item, model: LoggedModel) -> None:
         run.client.set_registered_model_alias(name, alias, str(version.version))
 
 
-def _same(run: MlflowRun, name: str, ordinal: int) -> Iterator[LoggedModel]:
+def _logged_before(run: MlflowRun, name: str, ordinal: int) -> Iterator[LoggedModel]:
     token = None
     while True:
         page = run.client.search_logged_models([run.experiment_id], filter_string=f"name = '{name}'", page_token=token)
         for model in page:
-            if model.source_run_id == run.run_id and model.tags.get(_ORDINAL_TAG) == str(ordinal):
+            if model.source_run_id == run.backend_run_id and model.tags.get(_ORDINAL_TAG) == str(ordinal):
                 yield model
         token = page.token
         if not token:

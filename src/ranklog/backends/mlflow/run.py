@@ -1,8 +1,8 @@
-"""Connects to MLflow and finds or makes the one run that stands for a ranklog run.
+"""Connection to MLflow, and the one MLflow run of a ranklog run.
 
-Takes a `RunContext`, gives a `MlflowRun`. Guarantees: a ranklog run has one MLflow run in its experiment,
-however often it is opened (its tag ``ranklog.run_id`` finds it when the remembered id is lost); MLflow's
-global state (active run, tracking URI) is left alone; no usage report is sent; retries are left to the pump.
+A ranklog run has one MLflow run in its experiment, however often it is opened: the tag ``ranklog.run_id`` finds it when
+its id is not known any more. MLflow's global state (active run, tracking URI) stays untouched. No usage report is sent.
+Delivery does the retries.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ranklog.abc import RunContext
-from ranklog.backends.mlflow.batches import PAIRS_A_BATCH, in_requests
+from ranklog.backends.mlflow.limits import PAIRS_PER_REQUEST, in_requests
 from ranklog.backends.mlflow.trouble import MlflowUnavailableError, explained, no_api
 from ranklog.backends.mlflow.uri import alone_in_sqlite, savedir_of, text_of, tracking_uri
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
@@ -31,13 +31,15 @@ if TYPE_CHECKING:
 
 RUN_TAG = "ranklog.run_id"
 MAX_TAG_CHARS = 8000
+SCRATCH = ".mlflow-"
+"""Prefix of temporary directories in the run directory."""
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "GIT_PYTHON_REFRESH": "quiet",
-    # The pump waits and tries again by itself; MLflow's own 7 retries of 120 s would hold it up for minutes.
+    # Delivery waits and tries again itself. MLflow's own 7 retries of 120 s would block it for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
@@ -47,75 +49,75 @@ class MlflowRun(msgspec.Struct, frozen=True):
     """An open run.
 
     Attributes:
-        client: The client it is written with.
-        run_id: MLflow's id of the run.
+        client: MLflow's client.
+        backend_run_id: MLflow's id of the run.
         experiment_id: MLflow's id of its experiment.
-        tracking_uri: Where it is.
-        ranklog_id: Our id of it.
-        params: Parameters it already has; kept up to date.
-        tags: Tags it already has; kept up to date.
+        tracking_uri: Address of the server or database.
+        run_id: ranklog's id of the run.
+        params: Parameters that the run has; kept up to date.
+        tags: Tags that the run has; kept up to date.
     """
 
     client: MlflowClient
-    run_id: str
+    backend_run_id: str
     experiment_id: str
     tracking_uri: str
-    ranklog_id: str
+    run_id: str
     params: dict[str, str]
     tags: dict[str, str]
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Raise trouble with the run or its server as `MlflowUnavailableError`, which says what helps."""
+        """Raise errors of the run or its server as `MlflowUnavailableError`, which says what helps."""
         with explained(self.tracking_uri):
             try:
                 yield
             except Exception as error:
-                # MLflow has one code for what is wrong with a request and for a run that was deleted.
+                # MLflow uses the same code for a bad request and for a run that was deleted.
                 if getattr(error, "error_code", "") in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                     self.ensure_active()
                 raise
 
     def ensure_active(self) -> None:
-        """Ask MLflow whether the run is there and active, which an upload of artifacts does not tell.
+        """Check that the run exists and is active. An upload of artifacts succeeds even if it is not.
 
         Raises:
-            MlflowUnavailableError: it was deleted, or it is not MLflow that answers.
+            MlflowUnavailableError: the run was deleted, or the answer is not MLflow's.
         """
-        _active(self.client, self.run_id, self.tracking_uri, self.ranklog_id)
+        _active(self.client, self.backend_run_id, self.tracking_uri, self.run_id)
 
     def set_tags(self, tags: dict[str, str]) -> None:
-        """Set the tags that have another value so far, cut to what MLflow takes."""
+        """Set the tags that have another value so far, cut to MLflow's limit."""
         from mlflow.entities import RunTag
 
         new = {key: value for key, value in _cut(tags).items() if self.tags.get(key) != value}
         pairs = [RunTag(key, value) for key, value in new.items()]
-        for some in in_requests(pairs, lambda pair: (pair.key, pair.value), PAIRS_A_BATCH):
-            self.client.log_batch(self.run_id, tags=some)
+        for some in in_requests(pairs, lambda pair: (pair.key, pair.value), PAIRS_PER_REQUEST):
+            self.client.log_batch(self.backend_run_id, tags=some)
         self.tags.update(new)
 
     @property
     def on_a_server(self) -> bool:
-        """Whether a server keeps the run, not a database that this process writes itself."""
+        """Whether a server stores the run, and not a database that this process writes itself."""
         return urlsplit(self.tracking_uri).scheme in ("http", "https")
 
     def facts(self) -> dict[str, str]:
-        """What to remember and show."""
+        """Return the facts to remember and show."""
         uri = split_userinfo(self.tracking_uri).url
-        facts = {"run_id": self.run_id, "experiment_id": self.experiment_id, "tracking_uri": uri}
+        facts = {"run_id": self.backend_run_id, "experiment_id": self.experiment_id, "tracking_uri": uri}
         if self.on_a_server:
             base = uri.rstrip("/")
-            facts["url"] = f"{base}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+            facts["url"] = f"{base}/#/experiments/{self.experiment_id}/runs/{self.backend_run_id}"
         return facts
 
 
 def open_run(context: RunContext) -> MlflowRun:
-    """Open the run of this context, or make it.
+    """Open the run of this context, or create it.
 
     Raises:
         MissingExtraError: MLflow is not installed.
-        InvalidArgumentError: the tracking URI is a folder, there is no such run, or the experiment was deleted.
-        MlflowUnavailableError: the run was deleted, or MLflow takes nothing for another reason that is known.
+        InvalidArgumentError: the tracking URI is a folder, the run does not exist, or the experiment was deleted.
+        MlflowUnavailableError: the run was deleted, or MLflow accepts nothing for another known reason.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -148,42 +150,42 @@ def _open(client: MlflowClient, uri: str, context: RunContext) -> MlflowRun:
     return opened
 
 
-def _active(client: MlflowClient, run_id: str, uri: str, ranklog_id: str) -> Run:
-    """A run that takes entries; ``ranklog_id`` is empty where nothing was delivered to it yet."""
+def _active(client: MlflowClient, backend_run_id: str, uri: str, run_id: str) -> Run:
+    """Return a run that accepts entries; ``run_id`` is empty when nothing was delivered to it yet."""
     try:
-        run = client.get_run(run_id)
+        run = client.get_run(backend_run_id)
     except Exception as error:
         if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
             raise
-        where = f"MLflow run {run_id} at {mask_text(uri)}"
-        if not ranklog_id:
+        where = f"MLflow run {backend_run_id} at {mask_text(uri)}"
+        if not run_id:
             raise InvalidArgumentError(f"there is no {where}: check run_id") from error
-        cure = f"to deliver everything to a new run: `ranklog sync {ranklog_id} --to mlflow={mask_text(uri)}`"
-        text = f"there is no {where} any more. It was deleted for good, as by `mlflow gc`; {cure}"
+        cure = f"to deliver everything to a new run: `ranklog sync {run_id} --to mlflow={mask_text(uri)}`"
+        text = f"there is no {where} any more. It was deleted permanently, for example by `mlflow gc`; {cure}"
         raise MlflowUnavailableError(text) from error
-    if run.info.run_id != run_id:
+    if run.info.run_id != backend_run_id:
         raise MlflowUnavailableError(no_api(uri, ""))
     if run.info.lifecycle_stage != "active":
         raise MlflowUnavailableError(
-            f"the MLflow run {run_id} was deleted: restore it, or its experiment, on MLflow's pages or with "
-            f"`mlflow runs restore --run-id {run_id}`, then run `ranklog sync`; records wait meanwhile"
+            f"the MLflow run {backend_run_id} was deleted: restore it, or its experiment, in MLflow's UI or with "
+            f"`mlflow runs restore --run-id {backend_run_id}`, then run `ranklog sync`. The records are kept until then"
         )
     return run
 
 
-def _set_running(client: MlflowClient, run_id: str) -> None:
-    """Take back the status and the time of an end."""
+def _set_running(client: MlflowClient, backend_run_id: str) -> None:
+    """Set a run that has ended to running and remove its end time."""
     from mlflow.entities import RunStatus
 
-    # The client's own calls keep the time. 0 means none in MLflow's protocol, but is 1970 in its database.
+    # The client's public calls keep the end time. 0 means none in MLflow's protocol, but 1970 in its database.
     store = client._tracking_client.store
-    store.update_run_info(run_id, RunStatus.RUNNING, 0, None)
+    store.update_run_info(backend_run_id, RunStatus.RUNNING, 0, None)
     engine = getattr(store, "engine", None)
     if engine is not None:
         from sqlalchemy import text
 
         with engine.begin() as connection:
-            connection.execute(text("UPDATE runs SET end_time = NULL WHERE run_uuid = :run"), {"run": run_id})
+            connection.execute(text("UPDATE runs SET end_time = NULL WHERE run_uuid = :run"), {"run": backend_run_id})
 
 
 def _experiment(client: MlflowClient, uri: str, options: dict[str, Scalar]) -> str:
@@ -193,12 +195,12 @@ def _experiment(client: MlflowClient, uri: str, options: dict[str, Scalar]) -> s
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         local = urlsplit(uri).scheme.split("+")[0] not in ("http", "https", "databricks", "databricks-uc", "")
-        # Without a server MLflow would put artifacts below the directory this process happens to be in.
+        # Without a server, MLflow would put artifacts below the current directory of this process.
         location = (Path(savedir_of(options)) / "artifacts").as_uri() if local else None
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException as error:
-            # Another run may have created it just now.
+            # Another run may have created it in the meantime.
             experiment = client.get_experiment_by_name(name)
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
                 raise
@@ -217,7 +219,7 @@ def _create(client: MlflowClient, experiment_id: str, context: RunContext) -> Ru
         "mlflow.runName": text_of(options, "run_name") or facts.run_id,
         "mlflow.note.content": text_of(options, "run_description"),
         "mlflow.parentRunId": text_of(options, "parent_run_id"),
-        # MLflow's pages show what comes after the last slash.
+        # MLflow's UI shows the part after the last slash.
         "mlflow.source.name": facts.script or " ".join(facts.command),
         "ranklog.command": " ".join(facts.command),
         "mlflow.source.type": "LOCAL",

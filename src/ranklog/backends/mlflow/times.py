@@ -1,12 +1,12 @@
-"""Milliseconds for MLflow's points, by which MLflow's latest point is the one that was logged last; pure.
+"""Times of MLflow's points, chosen so that MLflow's latest point is the one that was logged last. Pure.
 
-MLflow has milliseconds, and of one name's points takes the highest (step, time, value) for the latest, a NaN as the
-value 0. Two points of one step within one millisecond, or a later one of a node whose clock is behind, would be ordered
-by value. A point therefore gets at least one millisecond more than the point of its step before it.
+MLflow stores milliseconds. The latest point of a metric is the one with the highest (step, time, value), where NaN
+counts as 0. MLflow would therefore order two points of one step by value when they fall into one millisecond, or when
+the second comes from a node whose clock is behind. A point gets at least one millisecond more than the point before it
+of the same step.
 
-In: the records for one backend in the order of the journal. Out: times that follow from these records alone, so that
-delivering again, or from the start, gives the same ones. Holds one step per name, and more only while times stand still
-or go back.
+The times follow from the records alone, in the order of the journal, so a second delivery gives the same times. Memory
+holds one step per metric, and more only while the clock stands still or goes back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Times:
     Example:
         >>> times = Times()
         >>> for ordinal, value in enumerate([5.0, 3.0]):
-        ...     times.note(ordinal, record := Metrics(0, 7_000_000, -1, {"loss": value}))
+        ...     times.add(ordinal, record := Metrics(0, 7_000_000, -1, {"loss": value}))
         ...     list(times.points(ordinal, record))
         [('loss', 5.0, 7)]
         [('loss', 3.0, 8)]
@@ -34,8 +34,8 @@ class Times:
         self._names: dict[str, _Name] = {}
         self._moved: dict[int, dict[str, int]] = {}
 
-    def note(self, ordinal: int, record: Metrics) -> None:
-        """Take notice of a record; one that is known already changes nothing."""
+    def add(self, ordinal: int, record: Metrics) -> None:
+        """Add a record; adding it again changes nothing."""
         if ordinal < self._next:
             return
         self._next = ordinal + 1
@@ -46,20 +46,20 @@ class Times:
                 self._moved.setdefault(ordinal, {})[name] = given_ms
 
     def points(self, ordinal: int, record: Metrics) -> Iterator[tuple[str, float, int]]:
-        """Name, value and milliseconds of each value of a record that was noted."""
+        """Yield name, value and milliseconds of each value of a record that was added."""
         called_ms = _called_ms(record)
         moved = self._moved.get(ordinal, {})
         for name, value in record.values.items():
             yield name, value, moved.get(name, called_ms)
 
     def forget(self, below: int) -> None:
-        """Let go of the times of records that will not come again."""
+        """Forget the times of records that will not come again."""
         for ordinal in [ordinal for ordinal in self._moved if ordinal < below]:
             del self._moved[ordinal]
 
 
 class _Name:
-    """The times given to one name: those of its highest step, and of the steps that a point of now could meet."""
+    """The times given to one metric: that of its highest step, and of other steps whose times are not past yet."""
 
     __slots__ = ("_given", "_highest", "_latest_ms")
 
@@ -71,7 +71,7 @@ class _Name:
     def give(self, step: int, called_ms: int) -> int:
         before_ms = self._given.get(step)
         given_ms = called_ms if before_ms is None else max(called_ms, before_ms + 1)
-        if called_ms > self._latest_ms:  # nothing that was given can be met, unless the clock goes back
+        if called_ms > self._latest_ms:  # no earlier time can be equal, unless the clock goes back
             self._given = {kept: ms for kept, ms in self._given.items() if kept == self._highest}
         self._given[step] = given_ms
         self._highest = max(self._highest, step)
@@ -80,5 +80,5 @@ class _Name:
 
 
 def _called_ms(record: Metrics) -> int:
-    # A correction has the time of what it corrects, which may have been delivered in another form.
+    # A correction has the time of the record that it corrects, and MLflow may have that record already.
     return record.time_ns // 1_000_000 + (1 if record.corrects else 0)

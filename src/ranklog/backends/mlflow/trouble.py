@@ -1,7 +1,7 @@
-"""Trouble with MLflow: told from entries that it will never take, and named with its cure.
+"""Errors of MLflow's client: those of the server, with their cure, and those of single entries.
 
-In: what MLflow's client raised. Out: `MlflowUnavailableError`, after which the entries are still to be delivered, or
-the reasons of those that are refused for what they are.
+An error of the server becomes `MlflowUnavailableError`; its entries are delivered later. Entries that MLflow will never
+accept are found one by one, with the reason.
 """
 
 from __future__ import annotations
@@ -18,67 +18,67 @@ from ranklog.model.record import Entry
 from ranklog.model.redact import mask_text, split_userinfo
 
 INVALID_HOST = "Invalid Host header"
-"""In the answer of a server to a request that names it in a way that it does not know."""
+"""Part of the server's answer to a request with a host name that it does not allow."""
 _REVISION = re.compile(r"(?:database schema \(found version |Can't locate revision identified by ')(\w+)")
 
 
 class MlflowUnavailableError(ConnectionError):
-    """MLflow, or this run of it, takes nothing now; nothing is wrong with the entries."""
+    """MLflow, or this run, accepts nothing now. Nothing is wrong with the entries."""
 
 
 @contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Raise trouble that has a known cause with its cure.
+    """Raise errors with a known cause as errors that name the cure.
 
     Raises:
-        MlflowUnavailableError: from what MLflow's client raised; what has no known cause is raised as it was.
+        MlflowUnavailableError: the cause is known. Other exceptions stay as they are.
     """
     try:
         yield
     except json.JSONDecodeError as error:
-        # MLflow's client looks at the form of some answers only.
+        # MLflow's client checks the format of some answers only.
         raise MlflowUnavailableError(no_api(uri, error.doc)) from error
     except Exception as error:
-        text = _cure(str(error), uri)
+        text = _explain(str(error), uri)
         if text:
             raise MlflowUnavailableError(text) from error
         raise
 
 
-def _cure(said: str, uri: str) -> str:
-    if INVALID_HOST in said:
+def _explain(message: str, uri: str) -> str:
+    if INVALID_HOST in message:
         return f"the MLflow server refuses the host name {host_of(uri)!r} ({INVALID_HOST}): {host_cure(uri)}"
-    if "not in a valid JSON format" in said:
-        return no_api(uri, said.partition("Response body: ")[2].strip("'"))
-    revision = _REVISION.search(said)
+    if "not in a valid JSON format" in message:
+        return no_api(uri, message.partition("Response body: ")[2].strip("'"))
+    revision = _REVISION.search(message)
     if revision and not _knows(revision[1]):
         return (
-            f"the database {mask_text(uri)} was made by a newer MLflow (schema {revision[1]}) than the one that is "
-            f"installed here ({_version()}): pip install --upgrade mlflow. `mlflow db upgrade` cannot help"
+            f"the database {mask_text(uri)} was created by a newer MLflow (schema {revision[1]}) than the installed "
+            f"one ({_version()}): pip install --upgrade mlflow. `mlflow db upgrade` does not help"
         )
     return ""
 
 
 def host_of(uri: str) -> str:
-    """Host and port of a server, as requests name it."""
+    """Return host and port of a server, as in the ``Host`` header of requests."""
     return urlsplit(split_userinfo(uri).url).netloc
 
 
 def host_cure(uri: str) -> str:
-    """How to have a server take requests that name it in this way."""
+    """Say how to make a server accept requests with this host name."""
     allowed = f"`mlflow server --allowed-hosts {host_of(uri)}`"
-    return f"start it with {allowed}, which replaces its defaults: list every host name and address in use"
+    return f"start it with {allowed}. This replaces the defaults, so list every host name and address in use"
 
 
 def no_api(uri: str, body: str) -> str:
-    """Text for an answer that MLflow cannot have given."""
+    """Describe an answer that does not come from MLflow."""
     shown = " ".join(mask_text(body).split())[:100]
     cure = "check tracking_uri, and whether a proxy asks for a login"
     return f"{mask_text(uri)} answers, but not with MLflow's API ({shown!r}): {cure}"
 
 
 def _knows(revision: str) -> bool:
-    """Whether the installed MLflow has the migration that made a schema."""
+    """Return whether the installed MLflow has the migration to a schema."""
     import mlflow
 
     versions = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
@@ -92,7 +92,7 @@ def _version() -> str:
 
 
 def is_too_large(error: Exception) -> bool:
-    """Whether a server, or a proxy before it, refused a request for its size (HTTP 413)."""
+    """Return whether a server, or a proxy in front of it, refused a request for its size (HTTP 413)."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status == 413 or "failed with error code 413" in str(error)
 
@@ -102,15 +102,15 @@ def try_each(
     entries: Sequence[Entry],
     refused: dict[int, str],
     *,
-    run_takes: Callable[[], None],
+    ensure_active: Callable[[], None],
 ) -> None:
-    """Deliver entries together; where MLflow calls one invalid or too large, find it and note why.
+    """Deliver entries together. When MLflow refuses them as invalid or too large, find the bad ones by halving.
 
     Args:
         deliver: Delivers entries.
-        entries: What to deliver.
-        refused: Takes the reasons by ordinal.
-        run_takes: Raises when the run takes no entries at all, for which MLflow has the same error code.
+        entries: The entries.
+        refused: Receives the reasons, by ordinal.
+        ensure_active: Raises when the run accepts no entries at all; MLflow has the same error code for that.
     """
     if not entries:
         return
@@ -123,10 +123,10 @@ def try_each(
         if not invalid and not is_too_large(error):
             raise
         if invalid:
-            run_takes()
+            ensure_active()
         if len(entries) == 1:
             refused[entries[0].ordinal] = str(getattr(error, "message", error))
             return
         middle = len(entries) // 2
-        try_each(deliver, entries[:middle], refused, run_takes=run_takes)
-        try_each(deliver, entries[middle:], refused, run_takes=run_takes)
+        try_each(deliver, entries[:middle], refused, ensure_active=ensure_active)
+        try_each(deliver, entries[middle:], refused, ensure_active=ensure_active)

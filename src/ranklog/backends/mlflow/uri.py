@@ -1,6 +1,7 @@
-"""Where MLflow keeps runs: the tracking URI from options and environment, and a SQLite file's first opening.
+"""MLflow's tracking URI, from options and environment, and the creation of SQLite files.
 
-Guarantees: databases are private; several processes may begin in one SQLite file. Blocks for another one that does.
+Databases are readable by their owner only. Several processes can open a new SQLite file at once; each waits for the
+other.
 """
 
 from __future__ import annotations
@@ -21,38 +22,38 @@ from ranklog.model.text import absolute_uri
 
 
 def tracking_uri(options: dict[str, Scalar]) -> str:
-    """Where the options, or else the environment, want runs to be; else a SQLite file in ``savedir``.
+    """Return the URI from the options or the environment. Default: a SQLite file in ``savedir``.
 
     Raises:
-        InvalidArgumentError: it is a folder, which MLflow does not write to.
+        InvalidArgumentError: the URI is a folder, which MLflow does not write to.
     """
     uri, variable = text_of(options, "tracking_uri"), os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri or (variable and plain_address(absolute_uri(variable)) == plain_address(uri)):
-        uri = variable  # it may bring a user and password, which options never hold
+        uri = variable  # it can have a user and password, which options never have
     if not uri:
         database = Path(savedir_of(options)) / "mlflow.db"
         make_private_dir(database.parent)
-        # SQLite would create it with the umask's permissions.
+        # SQLite would create it with the permissions of the umask.
         os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         return f"sqlite:///{database}"
     allowed = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1")
     if urlsplit(uri).scheme in ("", "file") and not allowed and not uri.startswith("databricks"):
         raise InvalidArgumentError(
             f"tracking_uri={mask_text(uri)!r} is a folder, which MLflow no longer writes to: leave it out "
-            f"to get SQLite under savedir, or give sqlite:///<path>/mlflow.db or a server's http(s) address"
+            f"for a SQLite file in savedir, or give sqlite:///<path>/mlflow.db or the http(s) address of a server"
         )
     return uri
 
 
 @contextmanager
 def alone_in_sqlite(uri: str) -> Iterator[None]:
-    """One process at a time: of two that make the tables of a new SQLite database one would fail."""
+    """Let one process at a time open a SQLite database: of two that create its tables, one would fail."""
     database = _sqlite_file(uri)
     if database is None:
         yield
         return
     make_private_dir(database.parent)
-    # MLflow has a lock of its own, which does not keep them apart: one of two failed in most tries.
+    # MLflow's own lock does not prevent that: one of two processes failed in most tries.
     fd = os.open(database.parent / f".{database.name}.opening", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -71,16 +72,16 @@ def _sqlite_file(uri: str) -> Path | None:
 
 
 def text_of(options: dict[str, Scalar], name: str) -> str:
-    """An option as text; empty where it is not given."""
+    """Return an option as text, empty when it is not given."""
     value = options.get(name)
     return "" if value is None else str(value)
 
 
 def savedir_of(options: dict[str, Scalar]) -> str:
-    """The option ``savedir``.
+    """Return the option ``savedir``.
 
     Raises:
-        InvalidArgumentError: it is missing.
+        InvalidArgumentError: the option is missing.
     """
     savedir = text_of(options, "savedir")
     if not savedir:

@@ -1,21 +1,20 @@
 """Metrics as OpenTelemetry's gauges. Pure.
 
-A value is a point of the gauge of its name, at the time of its call, with the attributes ``ranklog.run_id``,
-``ranklog.experiment``, ``ranklog.attempt``, for a reduced value ``ranklog.op``, and ``ranklog.rank`` for a series of
-one rank. Steps are no attribute, each would be a series of its own: the gauge ``ranklog.step`` has, at the same time
-and with the same run and attempt, the step. ``ranklog.coverage`` has the share of ranks that answered,
-``ranklog.contributed`` that of ranks that had a value. A value that replaces an earlier one of the same time is a
+A value is a point of the gauge with its name, at the time of its call. Its attributes are ``ranklog.run_id``,
+``ranklog.experiment`` and ``ranklog.attempt``; a reduced value also has ``ranklog.op``, and a series of one rank has
+``ranklog.rank``. The step is no attribute, because each step would then be another series. Instead, the gauge
+``ranklog.step`` has the step, with the same time, run and attempt. ``ranklog.coverage`` is the share of ranks that
+answered, and ``ranklog.contributed`` the share of ranks that had a value. A value that corrects an earlier one is one
 millisecond later.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ranklog.backends.shared.escape import escape
+from ranklog.backends.shared.names import digest, escape
 from ranklog.model.record import MetricInfo, Metrics, RunFacts
 
 if TYPE_CHECKING:
@@ -25,12 +24,12 @@ STEP, COVERAGE, CONTRIBUTED = "ranklog.step", "ranklog.coverage", "ranklog.contr
 _MAX_NAME = 255
 _REFUSED = re.compile(r"[^A-Za-z0-9_./\-]")
 _RANK = re.compile(r"(.+)/rank_(\d{3,})")
-"""What the reduction ``per_rank`` makes of names."""
+"""Names that the reduction ``per_rank`` makes."""
 Attributes = dict[str, str | int | float | bool]
 
 
 def to_name(name: str) -> str:
-    """A name that OpenTelemetry allows: at most 255 letters, digits and ``_ . - /``, a letter first.
+    """Return a name that OpenTelemetry allows: at most 255 letters, digits and ``_ . - /``, beginning with a letter.
 
     Example:
         >>> to_name("val/loss"), to_name("loss[0]"), to_name("95%")
@@ -40,12 +39,12 @@ def to_name(name: str) -> str:
     if not safe[:1].isalpha():
         safe = f"metric.{safe}"
     if len(safe) > _MAX_NAME:
-        safe = f"{safe[:200]}.{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+        safe = f"{safe[:200]}.{digest(name)}"
     return safe
 
 
 def run_attributes(facts: RunFacts, attempt: int) -> Attributes:
-    """What every point and every log record carries."""
+    """Return the attributes of every point and log record."""
     own: Attributes = {
         "ranklog.run_id": facts.run_id,
         "ranklog.experiment": facts.experiment,
@@ -55,10 +54,10 @@ def run_attributes(facts: RunFacts, attempt: int) -> Attributes:
 
 
 class Points:
-    """Collects the points of one request.
+    """The points of one request.
 
     Args:
-        infos: What was said about metrics, by name.
+        infos: Goals and contexts of metrics, by name.
     """
 
     def __init__(self, infos: dict[str, MetricInfo]) -> None:
@@ -89,7 +88,7 @@ class Points:
         self._points.setdefault(name, []).append((attributes, time_ns, value))
 
     def metrics(self) -> Iterable[Metric]:
-        """The gauges, each with its points in order."""
+        """Yield the gauges, each with its points in order."""
         from opentelemetry.sdk.metrics.export import Gauge, Metric, NumberDataPoint
 
         for name, points in self._points.items():

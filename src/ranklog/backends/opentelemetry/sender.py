@@ -1,9 +1,8 @@
-"""Sends points and log records to an OTLP receiver with the exporters of OpenTelemetry's SDK, over HTTP.
+"""Requests to an OTLP receiver over HTTP, with the exporters of OpenTelemetry's SDK.
 
-In: metric data and log records. Out: requests, and an error that says what the receiver answered, which the exporters
-keep to themselves. Guarantees: no threads, nothing is held back, nothing is read but the environment variables of
-OTLP (``OTEL_EXPORTER_OTLP_*``), from which the exporters also take headers, certificates and compression. Blocks for
-the network, at most ``OTEL_EXPORTER_OTLP_TIMEOUT`` (10 s) a request.
+The exporters hide the receiver's answer; `Sender` raises it as an error. There are no threads and no buffers. The
+exporters read headers, certificates and compression from the environment variables ``OTEL_EXPORTER_OTLP_*``. Blocks for
+the network, at most ``OTEL_EXPORTER_OTLP_TIMEOUT`` (10 s) per request.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricsData
 
 _NEVER = (400, 413, 422)
-"""Answers that say that the content will not be taken."""
+"""Status codes with which a receiver refuses the content permanently."""
 _CURES = {
     401: "set OTEL_EXPORTER_OTLP_HEADERS",
     403: "set OTEL_EXPORTER_OTLP_HEADERS",
-    404: "check the endpoint; where a receiver takes no logs, set OTEL_LOGS_EXPORTER=none",
-    405: "check the endpoint; where a receiver takes no logs, set OTEL_LOGS_EXPORTER=none",
+    404: "check the endpoint; if the receiver accepts no logs, set OTEL_LOGS_EXPORTER=none",
+    405: "check the endpoint; if the receiver accepts no logs, set OTEL_LOGS_EXPORTER=none",
 }
 
 
 class ReceiverError(ConnectionError):
-    """A receiver did not take a request.
+    """A receiver did not accept a request.
 
     Args:
         text: What happened and what helps.
-        response: Its answer; None where there was none.
+        response: The answer, if there was one.
     """
 
     def __init__(self, text: str, response: requests.Response | None) -> None:
@@ -48,7 +47,7 @@ class Sender:
     """Two exporters with one connection each.
 
     Args:
-        endpoint: Address before ``/v1/metrics`` and ``/v1/logs``; None takes those of the environment.
+        endpoint: Address without ``/v1/metrics`` and ``/v1/logs``. None takes the addresses from the environment.
     """
 
     def __init__(self, endpoint: str | None) -> None:
@@ -60,7 +59,7 @@ class Sender:
         self._answers: list[requests.Response] = []
         self._exporters: list[Any] = []
         for signal, exporter in (("metrics", OTLPMetricExporter), ("logs", OTLPLogExporter)):
-            # Without a handler of the program's own, Python would print what is told by an error here.
+            # Without a handler, Python would print errors that are raised here anyway.
             if not (logger := logging.getLogger(exporter.__module__)).handlers:
                 logger.addHandler(logging.NullHandler())
             session = requests.Session()
@@ -71,15 +70,15 @@ class Sender:
 
     @property
     def endpoint(self) -> str:
-        """Where metrics go, without a user and password."""
+        """Address for metrics, without user and password."""
         return mask_text(str(self._exporters[0]._endpoint))
 
     def send_metrics(self, data: MetricsData) -> None:
         """Send metrics.
 
         Raises:
-            Refused: the receiver will not take some of them; names no entries.
-            ReceiverError: it did not answer, or asks to come again.
+            Refused: the receiver will never accept some of them. The error names no entries.
+            ReceiverError: the receiver did not answer, or it asks to try again later.
         """
         self._send(self._exporters[0], data)
 
@@ -100,19 +99,19 @@ class Sender:
         exporter.export(data)
         where = mask_text(str(exporter._endpoint))
         if not self._answers:
-            raise ReceiverError(f"{where} cannot be reached: start the receiver, or give its endpoint", None)
+            raise ReceiverError(f"cannot reach {where}: start the receiver, or give its endpoint", None)
         answer = self._answers[-1]
-        said = f"{where} answered {answer.status_code} {answer.reason} {answer.text[:200]!r}"
+        text = f"{where} answered {answer.status_code} {answer.reason} {answer.text[:200]!r}"
         if answer.status_code in _NEVER:
-            raise Refused(said, [])
-        if not 200 <= answer.status_code < 300:  # the exporters take a redirection for success
+            raise Refused(text, [])
+        if not 200 <= answer.status_code < 300:  # the exporters take a redirect for success
             cure = _CURES.get(answer.status_code)
-            raise ReceiverError(f"{said}: {cure}" if cure else said, answer)
+            raise ReceiverError(f"{text}: {cure}" if cure else text, answer)
         try:
             reason = _rejected(answer.content)
         except ValueError as error:
             cure = "check the endpoint, and whether a proxy asks for a login"
-            raise ReceiverError(f"{said}, which is no answer of an OTLP receiver: {cure}", answer) from error
+            raise ReceiverError(f"{text}, which is not the answer of an OTLP receiver: {cure}", answer) from error
         if reason:
             raise Refused(f"{where} rejected: {reason}", [])
 
@@ -122,10 +121,10 @@ def _wanted(variable: str) -> bool:
 
 
 def _rejected(content: bytes) -> str:
-    """Why a receiver that took a request left out a part of it; empty where it did not.
+    """Return why a receiver rejected a part of a request that it accepted, or nothing.
 
     Raises:
-        ValueError: the answer is neither empty nor OTLP's, in protobuf or JSON: a page, for example.
+        ValueError: the answer is neither empty nor an OTLP message in protobuf or JSON, but for example HTML.
     """
     from google.protobuf.json_format import Parse, ParseError
     from google.protobuf.message import DecodeError
@@ -133,7 +132,7 @@ def _rejected(content: bytes) -> str:
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
     found = ""
-    # In protobuf the answers to metrics and logs are the same, in JSON the fields have other names.
+    # In protobuf the answers to metrics and logs are the same; in JSON the fields have different names.
     for kind, field in (
         (ExportMetricsServiceResponse, "rejected_data_points"),
         (ExportLogsServiceResponse, "rejected_log_records"),

@@ -1,14 +1,14 @@
-"""The provenance backend: a W3C PROV document of the run, and the run's files beside it.
+"""The provenance backend: a W3C PROV document of the run, and the files of its items.
 
-Below ``<savedir>/<run_id>/`` lie ``provenance.json`` (always), ``provenance.ttl`` and ``.xml`` where asked for,
-``provenance.dot`` and ``.svg``, and the files of items in ``artifacts/``. Documents are written as a whole: after every
-``save_after_n_logs`` records that were logged, when one is asked for (kind ``prov_documents``), and at the end. The
-document follows from the journal alone: what is delivered again changes nothing, and a run that was cut off and
-delivered later has the same document. Uses the libraries ``prov`` and ``graphviz``, which never run in the training
-process.
+The folder ``<savedir>/<run_id>/`` has ``provenance.json``, on request ``provenance.ttl`` and ``.xml``,
+``provenance.dot`` and ``.svg``, and the files of items in ``artifacts/``. A document is written as a whole: after every
+``save_after_n_logs`` logged records, on request (kind ``prov_documents``), and at the end.
 
-Writing a large document takes time: one that took more than a second is not written again before `REST` times as long
-has passed, except when it is asked for or at the end.
+The document follows from the journal alone. A second delivery changes nothing, and a run that was interrupted and
+delivered later has the same document. The libraries ``prov`` and ``graphviz`` never run in the training process.
+
+Writing a large document takes time. After one that took more than a second, the next one waits `REST` times as long,
+except on request or at the end.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from typing import ClassVar
 import msgspec
 
 from ranklog.abc import Refused, RunContext
-from ranklog.backends.prov.document import Told, build_document
+from ranklog.backends.prov.document import RunInfo, build_document
 from ranklog.backends.prov.entities import ARTIFACTS
 from ranklog.backends.prov.graph import NO_DOT, NoGraphvizError, draw_dot, draw_svg
-from ranklog.backends.prov.items import WITHOUT_FILE
+from ranklog.backends.prov.items import FORMS, REQUESTS, WITHOUT_FILE
 from ranklog.backends.prov.story import Story
 from ranklog.backends.prov.superseded import Superseded
+from ranklog.backends.shared.artifacts import ItemFiles
 from ranklog.backends.shared.delivery_log import note
 from ranklog.backends.shared.history import earlier_entries
-from ranklog.backends.shared.item_files import ItemFiles
-from ranklog.backends.shared.owner import owner_of
+from ranklog.backends.shared.run_facts import owner_of
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
 from ranklog.model.record import End, Entry, Item, MetricInfo, Metrics, Params, Status
@@ -49,40 +49,12 @@ SUFFIXES = {"json": ".json", "turtle": ".ttl", "xml": ".xml"}
 _LIBRARIES = {"turtle": "rdflib", "xml": "lxml.etree"}
 REST = 20
 SLOW_S = 1.0
-_ENTITY_AND_FILE = "entity, file"
 
 
 class ProvBackend:
-    """Writes the provenance of the run; see the module."""
+    """Writes the provenance of the run."""
 
-    FORMS: ClassVar[dict[str, str]] = {
-        "metric": "entity, generated",
-        "param": "entity, used",
-        "dataset": "entity, used",
-        "alert": "entity, generated",
-        "prov_documents": "document",
-        **dict.fromkeys(
-            (
-                "text",
-                "dict",
-                "table",
-                "histogram",
-                "image",
-                "figure",
-                "audio",
-                "video",
-                "html",
-                "artifact",
-                "torch",
-                "model",
-                "best_model",
-                "graph",
-                "embedding",
-                "pr_curve",
-            ),
-            _ENTITY_AND_FILE,
-        ),
-    }
+    FORMS: ClassVar[dict[str, str]] = FORMS
 
     _context: RunContext
     _directory: Path
@@ -95,10 +67,10 @@ class ProvBackend:
         self._waiting = 0
         self._outdated = False
         self._not_before_s = 0.0
-        self._told_missing = False
+        self._reported_missing = False
 
     def open(self, *, context: RunContext) -> dict[str, str]:
-        """Take the folder of the run, and what was delivered before.
+        """Open the folder of the run and read the entries that were delivered before.
 
         Raises:
             MissingExtraError: a library is not installed.
@@ -111,62 +83,61 @@ class ProvBackend:
         self._superseded = Superseded()
         self._files = ItemFiles(context, self._directory / ARTIFACTS)
         for entry in earlier_entries(context):
-            self._superseded.note(entry)
+            self._superseded.add(entry)
             if isinstance(entry.record, Item) and entry.record.kind not in WITHOUT_FILE:
-                self._files.learn(entry.record)
+                self._files.restore(entry.record)
         self._rebuild()
-        told = {"run_id": context.facts.run_id, "directory": str(self._directory), "url": self._path(".json").as_uri()}
+        known = {"run_id": context.facts.run_id, "directory": str(self._directory), "url": self._path(".json").as_uri()}
         if self._option("create_svg", True):
-            told["svg"] = "drawn at the end" if shutil.which("dot") else f"not drawn: {NO_DOT}"
-        return told
+            known["svg"] = "drawn at the end" if shutil.which("dot") else f"not drawn: {NO_DOT}"
+        return known
 
     def deliver(self, *, entries: Sequence[Entry]) -> None:
-        """Take entries, keep their files, and write the document when it is time.
+        """Add entries, store their files, and write the document when it is due.
 
         Raises:
-            Refused: an item's file stands where another's folder is, or the other way round.
+            Refused: the path of an item needs a folder where a file exists, or the other way round.
         """
         refused: dict[int, str] = {}
-        asked: list[Item] = []
+        requests: list[Item] = []
         for entry in entries:
             record = entry.record
             if isinstance(record, Item):
-                if record.kind == "prov_documents":
-                    asked.append(record)
+                if record.kind in REQUESTS:
+                    requests.append(record)
                 elif record.kind not in WITHOUT_FILE:
                     try:
-                        self._files.keep(record, entry.ordinal)
+                        self._files.store(record, entry.ordinal)
                     except Refused as error:
                         refused[entry.ordinal] = error.reason
         for entry in entries:
-            self._take(entry)  # also what is refused: it was logged
+            self._add(entry)  # also refused entries, because they were logged
         if refused:
             raise Refused.together(refused)
-        for item in asked:
+        for item in requests:
             self._write(None, **self._graphs(item))
         wanted = self._option("save_after_n_logs", 100)
         if isinstance(wanted, int) and self._waiting >= wanted and time.monotonic() >= self._not_before_s:
             self._write(None, dot=bool(self._option("create_graph", True)), svg=False)
 
     def close(self, *, status: Status | None, timeout_s: float) -> None:
-        """Write the document; None leaves the run in it as going on."""
+        """Write the document. With None, the run is still running in it."""
         svg = status is not None and bool(self._option("create_svg", True))
         self._write(status, dot=bool(self._option("create_graph", True)), svg=svg)
 
-    def _take(self, entry: Entry) -> None:
+    def _add(self, entry: Entry) -> None:
         if entry.ordinal < self._next:
-            return  # a try that failed later than here has taken it
+            return  # added by a try that failed after this
         self._next = entry.ordinal + 1
-        self._outdated = self._superseded.note(entry) or self._outdated
-        self._story.take(entry)
+        self._outdated = self._superseded.add(entry) or self._outdated
+        self._story.add(entry)
         self._waiting += isinstance(entry.record, (Metrics, MetricInfo, Params, Item))
 
     def _rebuild(self) -> None:
-        """Make the story anew, now that it is known which values do not count."""
-        so_far = msgspec.structs.replace(self._context, resumed_at=self._next)
+        """Build the story again, without the values that do not count any more."""
         self._story = Story(self._superseded, self._context.content)
-        for entry in earlier_entries(so_far):
-            self._story.take(entry)
+        for entry in earlier_entries(self._context, below=self._next):
+            self._story.add(entry)
         self._outdated = False
 
     def _write(self, status: Status | None, *, dot: bool, svg: bool) -> None:
@@ -174,7 +145,7 @@ class ProvBackend:
         if self._outdated:
             self._rebuild()
         ended = self._ended() if status is None else status
-        document = build_document(self._story, self._told(ended))
+        document = build_document(self._story, self._run_info(ended))
         make_private_dir(self._directory)
         for name in self._formats(self._context):
             format_, options = FORMATS[name]
@@ -194,25 +165,25 @@ class ProvBackend:
         try:
             write_private(self._path(".svg"), draw_svg(dot))
         except NoGraphvizError as error:
-            if self._told_missing:
+            if self._reported_missing:
                 return
-            self._told_missing = True
+            self._reported_missing = True
             text = f"no SVG of the provenance: {error}, then run: dot -Tsvg {path} -o {self._path('.svg')}"
             note(self._context.run_dir, text)
-            with suppress(OSError, ValueError):  # a terminal that is gone is no reason to deliver again
+            with suppress(OSError, ValueError):  # the terminal is gone; delivery goes on
                 self._context.console.write(f"ranklog: {text}\n")
 
     def _path(self, suffix: str) -> Path:
         return self._directory / f"{NAME}{suffix}"
 
     def _ended(self) -> Status | None:
-        """How the last attempt ended, when nothing came after that."""
+        """Return how the last attempt ended, if no entry came after its end."""
         last = next(reversed(self._story.attempts.values()), None)
         return last.end.status if last is not None and isinstance(last.end, End) else None
 
-    def _told(self, status: Status | None) -> Told:
+    def _run_info(self, status: Status | None) -> RunInfo:
         facts = self._context.facts
-        return Told(
+        return RunInfo(
             facts=facts,
             owner=owner_of(self._context.run_dir),
             experiment=str(self._option("experiment_name", facts.experiment)),
@@ -222,25 +193,27 @@ class ProvBackend:
         )
 
     def _graphs(self, item: Item) -> dict[str, bool]:
-        """What an item of kind ``prov_documents`` asks for."""
+        """Return the files that an item of kind ``prov_documents`` requests."""
         wanted: dict[str, bool] = {}
         with suppress(msgspec.MsgspecError):
             wanted = msgspec.json.decode(self._context.content(item.files[0]), type=dict[str, bool])
         return {"dot": wanted.get("create_graph", True), "svg": wanted.get("create_svg", True)}
 
     def _formats(self, context: RunContext) -> list[str]:
-        said = str(context.spec.options.get("formats") or "")
-        return list(dict.fromkeys(["json", *(name for part in said.split(",") if (name := part.strip()))]))
+        given = str(context.spec.options.get("formats") or "")
+        return list(dict.fromkeys(["json", *(name for part in given.split(",") if (name := part.strip()))]))
 
     def _option(self, name: str, default: Scalar) -> Scalar:
-        said = self._context.spec.options.get(name)
-        return default if said is None else said
+        given = self._context.spec.options.get(name)
+        return default if given is None else given
 
 
 def _check_libraries(formats: Sequence[str]) -> None:
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
-        raise InvalidArgumentError(f"formats={','.join(formats)!r} is not allowed: give some of {', '.join(FORMATS)}")
+        raise InvalidArgumentError(
+            f"formats={','.join(formats)!r} is not allowed: give one or more of {', '.join(FORMATS)}"
+        )
     libraries = ["prov.model", "graphviz", *(_LIBRARIES[name] for name in formats if name in _LIBRARIES)]
     for library in libraries:
         try:

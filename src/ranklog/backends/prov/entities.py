@@ -1,7 +1,7 @@
-"""The entities of a run's provenance: parameters, metrics, items and events, and what they have to do with whom.
+"""The entities of a run's provenance: parameters, metrics, items and events, with their relations.
 
-In: a `Story` and the activities of the document. Out: records in the document. Parameters and datasets were used,
-metrics, items and events were generated; a later version of an item is a revision of the one before.
+Each function adds entities of a `Story` to the document. The run used parameters and datasets; it generated metrics,
+other items and events. A later version of an item is a revision of the one before.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ranklog.backends.prov.items import FILES_LISTED, ItemGroup, ItemStory
+from ranklog.backends.prov.items import FILES_LISTED, REQUESTS, USED, ItemGroup, ItemStory
 from ranklog.backends.prov.metrics import MetricSummary, context_of
 from ranklog.backends.prov.story import Story
 from ranklog.backends.prov.terms import Terms, Value, moment
@@ -25,8 +25,8 @@ class Activities:
 
     Attributes:
         run: The run.
-        contexts: By name of a context.
-        epochs: By name of a context and step.
+        contexts: Contexts by name.
+        epochs: Epochs by name of their context and step.
     """
 
     def __init__(self, run: Any) -> None:
@@ -35,39 +35,39 @@ class Activities:
         self.epochs: dict[tuple[str, int], Any] = {}
 
     def of(self, context: str, step: int) -> Any:
-        """The activity of a step of a context: the epoch, else the context, else the run."""
+        """Return the activity of a step of a context: the epoch, else the context, else the run."""
         return self.epochs.get((context, step), self.contexts.get(context, self.run))
 
 
 def add_params(terms: Terms, story: Story, activities: Activities) -> None:
-    """Add the parameters, as a collection and one by one; the run used them."""
+    """Add the parameters, each one and as a collection. The run used them."""
     if not story.params:
         return
     document = terms.document
-    all_of_them = document.collection(terms.name("params"), terms.said("parameters", "Parameters"))
+    all_of_them = document.collection(terms.name("params"), terms.attributes("parameters", "Parameters"))
     document.used(activities.run, all_of_them)
     for name, (value, time_ns) in story.params.items():
-        said = terms.said(
+        attributes = terms.attributes(
             name,
             "Parameter",
             name=name,
             value="null" if value is None else value,
             value_type="null" if value is None else type(value).__name__,
         )
-        param = document.entity(terms.name("param", name), said)
+        param = document.entity(terms.name("param", name), attributes)
         document.hadMember(all_of_them, param)
         document.used(activities.run, param, moment(time_ns))
 
 
 def add_metrics(terms: Terms, story: Story, activities: Activities) -> None:
-    """Add a summary of each metric, which its context generated; those of a context are a collection."""
+    """Add a summary of each metric. Its context generated it; all metrics of a context are a collection."""
     document = terms.document
     collections: dict[str, Any] = {}
     for (context, name), summary in story.metrics.items():
         activity = activities.contexts[context]
         if context not in collections:
-            said = terms.said(f"metrics of {context}", "Metrics", context=context)
-            collections[context] = document.collection(terms.name("metrics", context), said)
+            attributes = terms.attributes(f"metrics of {context}", "Metrics", context=context)
+            collections[context] = document.collection(terms.name("metrics", context), attributes)
             document.wasGeneratedBy(collections[context], activity)
         metric = document.entity(terms.name("metric", context, name), _metric(terms, summary))
         document.hadMember(collections[context], metric)
@@ -76,7 +76,7 @@ def add_metrics(terms: Terms, story: Story, activities: Activities) -> None:
 
 def _metric(terms: Terms, summary: MetricSummary) -> list[tuple[Any, Any]]:
     finite = summary.min <= summary.max
-    return terms.said(
+    return terms.attributes(
         summary.name,
         "Metric",
         name=summary.name,
@@ -98,14 +98,14 @@ def _metric(terms: Terms, summary: MetricSummary) -> list[tuple[Any, Any]]:
 
 
 def context_of_item(version: ItemStory) -> str:
-    """The part of the work that an item belongs to: what was said, or else what its name begins with."""
+    """Return the context of an item: the logged one, or else the one that its name suggests."""
     return version.context or context_of(version.item.name, None)
 
 
 def add_items(terms: Terms, story: Story, activities: Activities) -> None:
-    """Add the kept versions of each item; datasets were used, everything else was generated."""
+    """Add the kept versions of each item. The run used datasets and generated all other items."""
     for (kind, name, rank), group in story.items.groups.items():
-        if kind == "prov_documents":
+        if kind in REQUESTS:
             continue
         where = ("item", kind, name, *((f"rank-{rank}",) if rank else ()))
         before: Any = None
@@ -114,7 +114,7 @@ def add_items(terms: Terms, story: Story, activities: Activities) -> None:
             entity = terms.document.entity(terms.name(*where, f"step-{step}"), _item(terms, group, version))
             activity = activities.of(context_of_item(version), step)
             time = moment(version.item.time_ns)
-            if kind == "dataset":
+            if kind in USED:
                 terms.document.used(activity, entity, time)
             else:
                 terms.document.wasGeneratedBy(entity, activity, time)
@@ -125,7 +125,7 @@ def add_items(terms: Terms, story: Story, activities: Activities) -> None:
 
 def _item(terms: Terms, group: ItemGroup, version: ItemStory) -> list[tuple[Any, Any]]:
     item = version.item
-    place = group.place(version)
+    path = group.path_of(version)
     newest = version is next(reversed(group.versions.values()))
     values: dict[str, Value] = {
         "kind": item.kind,
@@ -137,7 +137,7 @@ def _item(terms: Terms, group: ItemGroup, version: ItemStory) -> list[tuple[Any,
         "size": version.size,
         "sha256": version.sha256,
         "value": version.text,
-        "location": None if place is None else f"{ARTIFACTS}/{place}",
+        "location": None if path is None else f"{ARTIFACTS}/{path}",
         "option": [f"{key}: {value}" for key, value in item.meta.items() if key != "context"],
         "versions": group.count if newest and group.count > 1 else None,
         **(_files(version) if item.media == FOLDER else {}),
@@ -145,7 +145,7 @@ def _item(terms: Terms, group: ItemGroup, version: ItemStory) -> list[tuple[Any,
         **_dataset(version),
     }
     label = f"{item.name}, step {item.step}" if group.count > 1 else item.name
-    return terms.said(label, "".join(word.capitalize() for word in item.kind.split("_")), **values)
+    return terms.attributes(label, "".join(word.capitalize() for word in item.kind.split("_")), **values)
 
 
 def _files(version: ItemStory) -> dict[str, Value]:
@@ -177,7 +177,7 @@ def _dataset(version: ItemStory) -> dict[str, Value]:
         "rows": dataset.rows,
         "files": dataset.files,
         "size": dataset.size_bytes,
-        "sha256": None,  # that of the description would be taken for that of the data
+        "sha256": None,  # the digest of the description would be mistaken for that of the data
     }
 
 
@@ -187,5 +187,5 @@ def add_events(terms: Terms, story: Story, activities: Activities) -> None:
     facts: Mapping[str, Value]
     for number, event in enumerate(story.events, start=first):
         facts = {"level": event.level, "code": event.code, "rank": event.rank, "step": event.step, "value": event.text}
-        entity = terms.document.entity(terms.name(f"event-{number}"), terms.said(event.code, "Event", **facts))
+        entity = terms.document.entity(terms.name(f"event-{number}"), terms.attributes(event.code, "Event", **facts))
         terms.document.wasGeneratedBy(entity, activities.run, moment(event.time_ns))

@@ -1,9 +1,8 @@
-"""Draws a PROV document as a graph that fits a page: DOT text, and SVG where Graphviz is installed.
+"""A PROV document as a graph that fits on one page: DOT text, and SVG if Graphviz is installed.
 
-In: a ``prov.model.ProvDocument``. Out: text. Shapes and colours are those of the PROV recommendation: yellow ovals are
-entities, blue boxes activities, orange houses agents. Members of a collection are listed in it, epochs are counted in
-their context, and the versions of an item are one node; of other nodes the first `NODES` are drawn and the rest is
-counted.
+Shapes and colours follow the PROV recommendation: yellow ovals are entities, blue boxes are activities, orange houses
+are agents. A collection lists its members, a context shows the number of its epochs, and all versions of an item are
+one node. The first `NODES` other nodes are drawn, the rest is counted.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ _AGENT = {"shape": "house", "style": "filled", "fillcolor": "#FED37F"}
 
 
 class NoGraphvizError(RanklogError):
-    """The program ``dot`` is not there, or it failed; the message says what to do."""
+    """The program ``dot`` is missing or failed. The message says what helps."""
 
 
 def draw_dot(document: Any) -> str:
-    """The graph of a document as DOT."""
+    """Draw the graph of a document as DOT."""
     import graphviz
 
     drawing = _Drawing(document)
@@ -42,7 +41,7 @@ def draw_dot(document: Any) -> str:
 
 
 def draw_svg(dot: str) -> bytes:
-    """The graph as SVG.
+    """Draw the graph as SVG.
 
     Raises:
         NoGraphvizError: the program ``dot`` is missing or failed.
@@ -58,7 +57,7 @@ def draw_svg(dot: str) -> bytes:
 
 
 class _Drawing:
-    """Which nodes and edges are drawn for which records."""
+    """The nodes and edges for the records of a document."""
 
     def __init__(self, document: Any) -> None:
         from prov.model import ProvActivity, ProvAgent, ProvElement, ProvMembership
@@ -98,7 +97,7 @@ class _Drawing:
             self._styles[name] = _AGENT if agent else _ACTIVITY if activity else _ENTITY
 
     def nodes(self) -> Iterable[tuple[str, str, dict[str, str]]]:
-        """Name, label and style of each node."""
+        """Yield name, label and style of each node."""
         folded = Counter(self._stands_for.values())
         for name, label in self._labels.items():
             members = self._listed.get(name, [])
@@ -113,13 +112,13 @@ class _Drawing:
             yield _node(_MORE), f"… {folded[_MORE]} more", {"shape": "plaintext"}
 
     def edges(self) -> Iterable[tuple[str, str, str]]:
-        """From, to and label of each edge, once."""
+        """Yield each edge once, as tail, head and label."""
         found: dict[tuple[str, str, str], None] = {}
         for relation in self._relations:
             label = str(relation.get_type()).rpartition(":")[2]
             ends = _ends(relation)
             for head in ends[1:]:
-                tail, head = self._drawn(ends[0]), self._drawn(head)  # noqa: PLW2901 - what is drawn for it
+                tail, head = self._drawn(ends[0]), self._drawn(head)  # noqa: PLW2901 - the nodes drawn for the records
                 if tail != head:
                     found[_node(tail), _node(head), _VERBS.get(label, label)] = None
         return found
@@ -141,11 +140,11 @@ _VERBS = {
 
 
 def _node(name: str) -> str:
-    return name.replace(":", "/")  # a colon would name a port of the node
+    return name.replace(":", "/")  # a colon would mean a port of the node
 
 
 def _ends(relation: Any) -> list[str]:
-    """Names of what a relation joins, the one that it is about first."""
+    """Return the names that a relation connects, its subject first."""
     from prov.identifier import QualifiedName
 
     return [str(value) for _, value in relation.formal_attributes if isinstance(value, QualifiedName)]
@@ -161,5 +160,5 @@ def _type(record: Any) -> str:
 
 
 def _one(record: Any, attribute: str) -> str:
-    """An attribute of ours as text; empty where it is not there."""
+    """Return one of ranklog's attributes as text, or nothing."""
     return next((str(value) for name, value in record.extra_attributes if name.localpart == attribute), "")

@@ -1,8 +1,8 @@
-"""Items as provenance tells them: what each is, where it lies and what its content says, without the content.
+"""Items in the provenance: their facts, the path of their files, and the meaning of small contents.
 
-In: items of the journal. Out: `ItemStory`, one a version, grouped by kind, name and rank. Memory is bounded: of a name
-the newest `VERSIONS` are kept. Once there are `TOTAL`, a new version of a name takes the place of its oldest one, and
-new names are left out, and counted. Reads small contents.
+Each version of an item is an `ItemStory`; versions are grouped by kind, name and rank. Memory is bounded: each name
+keeps its newest `VERSIONS`. Once there are `TOTAL` versions, a new one replaces the oldest one of its name, and items
+with a new name are counted and left out. Reads small contents.
 """
 
 from __future__ import annotations
@@ -15,16 +15,35 @@ from pathlib import PurePosixPath
 import msgspec
 
 from ranklog.backends.shared.artifacts import artifact_path, step_path
-from ranklog.model.content import DATASET, FOLDER, REFERENCE, Dataset, Reference
+from ranklog.backends.shared.kinds import find_show
+from ranklog.model.content import DATASET, FOLDER, REFERENCE, TEXT, Dataset, Reference
 from ranklog.model.record import File, Item
 from ranklog.model.spec import Scalar
 
+FORMS = {
+    "metric": "entity, generated",
+    "param": "entity, used",
+    "dataset": "entity, used",
+    "alert": "entity, generated",
+    "prov_documents": "document",
+    **dict.fromkeys(
+        (
+            *("text", "dict", "table", "histogram", "image", "figure", "audio", "video", "html", "artifact"),
+            *("torch", "model", "best_model", "graph", "embedding", "pr_curve"),
+        ),
+        "entity, file",
+    ),
+}
+REQUESTS = ("prov_documents",)
+"""Kinds that request the document and are no entities."""
+USED = ("dataset",)
+"""Kinds that the run used; it generated the others."""
 VERSIONS = 100
 TOTAL = 10_000
 FILES_LISTED = 20
 TEXT_BYTES = 4096
 WITHOUT_FILE = ("dataset", "alert", "prov_documents")
-"""Kinds of which the document says everything, so that no file is kept."""
+"""Kinds without files, because the document has their whole content."""
 
 
 class ItemStory(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,14 +51,14 @@ class ItemStory(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         item: The item without the contents of its files.
-        path: Where its file or folder lies below the folder of artifacts when its name has one step.
-        step_path: Where it lies when its name has several.
-        size: Bytes of all its files, also of those that it only refers to.
-        sha256: Digest of its file; of several, also where they stay elsewhere, that of the lines ``<sha256>  <path>``
-            by path, which is what ``sha256sum`` prints.
-        text: What a short text or alert says.
-        dataset: What a dataset is.
-        reference: Where files lie that stay where they are.
+        path: Path of its file or folder below the folder of artifacts, if its name has one step.
+        step_path: The path if its name has several steps.
+        size: Bytes of all its files, including files that it refers to.
+        sha256: Digest of its file. For several files, the digest of the lines ``<sha256>  <path>``, sorted by path, as
+            ``sha256sum`` prints them.
+        text: A short text or alert.
+        dataset: The facts of a dataset.
+        reference: The address of files that stay where they are.
     """
 
     item: Item
@@ -53,17 +72,17 @@ class ItemStory(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def context(self) -> str | None:
-        """The part of the work that it was said to belong to."""
-        said: Scalar = self.item.meta.get("context")
-        return said if isinstance(said, str) and said else None
+        """The context that was logged with it, if any."""
+        given: Scalar = self.item.meta.get("context")
+        return given if isinstance(given, str) and given else None
 
 
 class ItemGroup:
-    """The versions of an item that are kept, by step, and how many there were.
+    """The kept versions of an item, and the number of all versions.
 
     Attributes:
-        versions: By step; a later item of the same step takes the place of the earlier one.
-        count: How many items there were.
+        versions: Versions by step. A later item of the same step replaces the earlier one.
+        count: Number of items.
     """
 
     def __init__(self) -> None:
@@ -71,8 +90,8 @@ class ItemGroup:
         self.count = 0
         self._several = False
 
-    def take(self, story: ItemStory, most: int) -> int:
-        """Add a version and keep ``most`` of them; returns by how many there are more."""
+    def add(self, story: ItemStory, most: int) -> int:
+        """Add a version and keep ``most`` of them; returns the change of their number."""
         before = len(self.versions)
         self.count += 1
         self._several = self._several or bool(self.versions.keys() - {story.item.step})
@@ -82,8 +101,8 @@ class ItemGroup:
             del self.versions[next(iter(self.versions))]
         return len(self.versions) - before
 
-    def place(self, story: ItemStory) -> PurePosixPath | None:
-        """Where a version's files lie below the folder of artifacts; None where it has none."""
+    def path_of(self, story: ItemStory) -> PurePosixPath | None:
+        """Return the path of a version's files below the folder of artifacts, or None if it has no files."""
         if story.item.kind in WITHOUT_FILE:
             return None
         return story.step_path if self._several else story.path
@@ -96,8 +115,8 @@ class Items:
     """All items of a run.
 
     Attributes:
-        groups: By kind, name and rank.
-        left_out: How many items had a new name when there was no room for one.
+        groups: Items by kind, name and rank.
+        left_out: Number of items that were left out.
     """
 
     def __init__(self) -> None:
@@ -105,8 +124,8 @@ class Items:
         self.left_out = 0
         self._total = 0
 
-    def take(self, item: Item, content: Callable[[File], bytes]) -> None:
-        """Add an item; its content is read where it says more than its size."""
+    def add(self, item: Item, content: Callable[[File], bytes]) -> None:
+        """Add an item; ``content`` reads a file."""
         key = (item.kind, item.name, item.rank)
         group = self.groups.get(key, ItemGroup())
         full = self._total >= TOTAL
@@ -114,33 +133,56 @@ class Items:
             self.left_out += 1
             return
         self.groups[key] = group
-        self._total += group.take(_story(item, content), len(group.versions) if full else VERSIONS)
+        self._total += group.add(_story(item, content), len(group.versions) if full else VERSIONS)
+
+
+class _Read(msgspec.Struct, frozen=True):
+    """The part of a content that the document repeats."""
+
+    text: str | None = None
+    dataset: Dataset | None = None
+    reference: Reference | None = None
 
 
 def _story(item: Item, content: Callable[[File], bytes]) -> ItemStory:
     path = artifact_path(item)
     bare = msgspec.structs.replace(item, files=tuple(File(file.path, file.size, file.sha256) for file in item.files))
-    text: str | None = None
-    dataset: Dataset | None = None
-    reference: Reference | None = None
-    # A content that has gone, or is none, takes nothing else with it.
+    found = _Read()
+    # A missing or damaged content must not hide the item.
     with suppress(OSError, ValueError, IndexError):
-        if item.media == DATASET:
-            dataset = msgspec.json.decode(content(item.files[0]), type=Dataset)
-        elif item.media == REFERENCE:
-            reference = msgspec.json.decode(content(item.files[0]), type=Reference)
-        elif item.kind in ("text", "alert") and item.files[0].size <= TEXT_BYTES:
-            text = content(item.files[0]).decode(errors="replace")
+        read = find_show(_READS, item.kind, item.media)
+        found = read(item.files[0], content) if read else found
     return ItemStory(
         item=bare,
         path=path,
         step_path=step_path(item, path),
-        size=sum(file.size for file in (item.files if reference is None else reference.files)),
-        sha256=_digest(bare, reference),
-        text=text,
-        dataset=dataset,
-        reference=reference,
+        size=sum(file.size for file in (item.files if found.reference is None else found.reference.files)),
+        sha256=_digest(bare, found.reference),
+        text=found.text,
+        dataset=found.dataset,
+        reference=found.reference,
     )
+
+
+def _read_text(file: File, content: Callable[[File], bytes]) -> _Read:
+    return _Read(text=content(file).decode(errors="replace")) if file.size <= TEXT_BYTES else _Read()
+
+
+def _read_dataset(file: File, content: Callable[[File], bytes]) -> _Read:
+    return _Read(dataset=msgspec.json.decode(content(file), type=Dataset))
+
+
+def _read_reference(file: File, content: Callable[[File], bytes]) -> _Read:
+    return _Read(reference=msgspec.json.decode(content(file), type=Reference))
+
+
+_READS: dict[tuple[str, str], Callable[[File, Callable[[File], bytes]], _Read]] = {
+    ("text", TEXT): _read_text,
+    ("alert", TEXT): _read_text,
+    ("dataset", DATASET): _read_dataset,
+    **{(kind, REFERENCE): _read_reference for kind in ("artifact", "model", "best_model")},
+}
+"""The function that reads a content; other contents are not read."""
 
 
 def _digest(item: Item, reference: Reference | None) -> str:

@@ -1,12 +1,11 @@
-"""Metrics as provenance tells them: a summary a name, and when the epochs of a context were.
+"""Metrics in the provenance: one summary per metric, and the epochs of each context. Pure.
 
-In: values of metrics. Out: `MetricSummary`, one a name and context, and the `Mark` s of a context. Pure; memory is
-bounded by the number of names, not of steps.
+Memory is bounded by the number of metrics, not of steps.
 
-An epoch is not in the journal, steps are. What people call an epoch is taken to be a step of the metric that a context
-logs least often, if it has two steps at least and `MAX_EPOCHS` at most, and not more than `OFTEN` times as many as that
-of another context: with a loss a batch and an accuracy an epoch these are the steps of the accuracy. A run that logs
-nothing but a loss a batch shows its batches as epochs when they are few, and none when they are many.
+The journal has steps and no epochs. The steps of the metric that a context logs least often are taken for its epochs,
+if there are at least two and at most `MAX_EPOCHS`, and at most `OFTEN` times as many as in another context. With one
+loss per batch and one accuracy per epoch, the epochs are the steps of the accuracy. A run with one loss per batch and
+no other metric has its batches as epochs if they are few, and no epochs if they are many.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ _BY_PREFIX = {
 }
 
 
-class Mark(NamedTuple):
-    """A step of a metric, and when it was logged."""
+class EpochMark(NamedTuple):
+    """A step of a metric and its time."""
 
     step: int
     time_ns: int
 
 
 def context_of(name: str, info: MetricInfo | None) -> str:
-    """The part of the work that a metric belongs to: what was said, or else what its name begins with.
+    """Return the context of a metric: the logged one, or else the one that its name suggests.
 
     Example:
         >>> context_of("val/loss", None), context_of("loss", None)
@@ -53,7 +52,7 @@ def context_of(name: str, info: MetricInfo | None) -> str:
 
 
 class MetricSummary:
-    """What is kept of all values of one metric.
+    """The summary of all values of one metric.
 
     Attributes:
         name: The user's identifier.
@@ -88,7 +87,7 @@ class MetricSummary:
         self._steps: array[int] | None = array("q")
         self._times: array[int] = array("q")
 
-    def take(self, value: float, record: Metrics) -> None:
+    def add(self, value: float, record: Metrics) -> None:
         """Add a value."""
         if not self.values:
             self.first, self.first_ns = (value, record.step), record.time_ns
@@ -102,9 +101,9 @@ class MetricSummary:
             self.nonfinite += 1
         if record.coverage is not None and (self.coverage is None or record.coverage.share < self.coverage.share):
             self.coverage = record.coverage
-        self._mark(record)
+        self._add_step(record)
 
-    def _mark(self, record: Metrics) -> None:
+    def _add_step(self, record: Metrics) -> None:
         if self._steps is None or (self._steps and record.step <= self._steps[-1]):
             return
         self._steps.append(record.step)
@@ -114,23 +113,23 @@ class MetricSummary:
 
     @property
     def steps(self) -> int | None:
-        """How many steps it has; None where there are too many to be epochs."""
+        """Number of steps; None if there are too many to be epochs."""
         return None if self._steps is None else len(self._steps)
 
-    def marks(self) -> list[Mark]:
-        """Its steps with their times; none where there are too many to be epochs."""
-        return [Mark(step, time_ns) for step, time_ns in zip(self._steps or (), self._times, strict=True)]
+    def epoch_marks(self) -> list[EpochMark]:
+        """Return the steps with their times; nothing if there are too many to be epochs."""
+        return [EpochMark(step, time_ns) for step, time_ns in zip(self._steps or (), self._times, strict=True)]
 
 
-def epochs_of(summaries: Iterable[MetricSummary]) -> dict[str, list[Mark]]:
-    """The epochs of each context that has some, from all metrics of a run."""
+def epochs_of(summaries: Iterable[MetricSummary]) -> dict[str, list[EpochMark]]:
+    """Return the epochs of each context that has some, from all metrics of a run."""
     rarest: dict[str, tuple[int, MetricSummary]] = {}
     for summary in summaries:
         steps = summary.steps
-        # How often a node's load is sampled has nothing to do with epochs.
+        # The sampling rate of system metrics is unrelated to epochs.
         if summary.context == SYSTEM_CONTEXT or steps is None or steps < _FEWEST_EPOCHS:
             continue
         if summary.context not in rarest or steps < rarest[summary.context][0]:
             rarest[summary.context] = (steps, summary)
     most = OFTEN * min((steps for steps, _ in rarest.values()), default=0)
-    return {context: summary.marks() for context, (steps, summary) in rarest.items() if steps <= most}
+    return {context: summary.epoch_marks() for context, (steps, summary) in rarest.items() if steps <= most}

@@ -1,8 +1,8 @@
-"""What a run's journal tells, as a provenance document needs it: `Story`.
+"""The story of a run, from which its provenance document is built.
 
-In: entries in order, each once. Out: who did what when, with which parameters and data, and what came out. It knows
-nothing of PROV. Memory is bounded by names, attempts and hosts; of events and versions the newest are kept. The same
-entries give the same story, whenever and however often it is made.
+`Story` takes entries in order, each once, and collects attempts, parameters, metrics, contexts, items and events. It
+does not depend on PROV. Memory is bounded by the number of names, attempts and hosts; only the newest events and
+versions are kept. The same entries always give the same story.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class AttemptStory:
 
     Attributes:
         head: Its first record.
-        job: What belongs to it as a whole, once rank 0 has found it out.
-        hosts: Its hosts, each with the facts of the rank that told of itself first, and the ranks that did.
-        last_ns: When it logged last.
-        end: How it ended, where it said so.
+        job: Facts of its job, once rank 0 has found them.
+        hosts: Its hosts, each with the facts of the first rank that reported, and the ranks that reported.
+        last_ns: Time of its last record.
+        end: Its end, if the journal has it.
     """
 
     def __init__(self, head: Attempt) -> None:
@@ -39,7 +39,7 @@ class AttemptStory:
 
 
 class Span:
-    """When a context was at work.
+    """The time span of a context.
 
     Attributes:
         first_ns: Time of its first record.
@@ -50,8 +50,8 @@ class Span:
         self.first_ns = time_ns
         self.last_ns = time_ns
 
-    def take(self, time_ns: int) -> None:
-        """Note a record."""
+    def add(self, time_ns: int) -> None:
+        """Add the time of a record."""
         self.first_ns, self.last_ns = min(self.first_ns, time_ns), max(self.last_ns, time_ns)
 
 
@@ -59,18 +59,18 @@ class Story:
     """One run.
 
     Args:
-        superseded: Which values do not count.
+        superseded: Decides which values do not count.
         content: Reads the content of a file.
 
     Attributes:
-        attempts: By number.
-        params: Parameters; a later value of a name replaces the earlier one.
-        metrics: By context and name.
-        contexts: The parts of the work, by name.
-        items: What was logged beside metrics and parameters.
+        attempts: Attempts by number.
+        params: Parameters with their times. A later value replaces the earlier one.
+        metrics: Summaries by context and name.
+        contexts: Time spans by context.
+        items: All items.
         events: The newest events.
-        events_seen: How many events there were.
-        records: How many records stand behind it, without those that begin an attempt or a segment.
+        events_seen: Number of all events.
+        records: Number of records, without those that begin an attempt or a segment.
     """
 
     def __init__(self, superseded: Superseded, content: Callable[[File], bytes]) -> None:
@@ -87,13 +87,13 @@ class Story:
         self.events_seen = 0
         self.records = 0
 
-    def take(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> None:
         """Add an entry."""
         record = entry.record
         self.records += not isinstance(record, Attempt)
         if isinstance(record, Attempt):
             self._attempt = record.attempt
-            # Every segment repeats its attempt; the first one has the time of its start.
+            # Every segment repeats its attempt. The first one has the time of the attempt's start.
             self.attempts.setdefault(record.attempt, AttemptStory(record)).end = None
         attempt = self.attempts.get(self._attempt)
         if attempt is not None:
@@ -102,35 +102,35 @@ class Story:
             case MetricInfo():
                 self._infos[record.name] = record
             case Metrics():
-                self._take_metrics(entry, record)
+                self._add_metrics(entry, record)
             case Params():
                 self.params.update({name: (value, record.time_ns) for name, value in record.values.items()})
             case Item():
-                self._take_item(record)
+                self._add_item(record)
             case Event():
                 self.events = [*self.events, record][-EVENTS:]
                 self.events_seen += 1
             case _ if attempt is not None:
-                _take_facts(attempt, record)
+                _add_facts(attempt, record)
 
-    def _take_metrics(self, entry: Entry, record: Metrics) -> None:
+    def _add_metrics(self, entry: Entry, record: Metrics) -> None:
         for name, value in self._superseded.values(entry, self._attempt):
             info = self._infos.get(name)
             context = context_of(name, info)
             summary = self.metrics.setdefault((context, name), MetricSummary(name, context))
-            summary.take(value, record)
+            summary.add(value, record)
             if info is not None and info.goal is not None:
                 summary.goal = info.goal
-            self.contexts.setdefault(context, Span(record.time_ns)).take(record.time_ns)
+            self.contexts.setdefault(context, Span(record.time_ns)).add(record.time_ns)
 
-    def _take_item(self, item: Item) -> None:
-        self.items.take(item, self._content)
-        said = item.meta.get("context")
-        if isinstance(said, str) and said:
-            self.contexts.setdefault(said, Span(item.time_ns)).take(item.time_ns)
+    def _add_item(self, item: Item) -> None:
+        self.items.add(item, self._content)
+        context = item.meta.get("context")
+        if isinstance(context, str) and context:
+            self.contexts.setdefault(context, Span(item.time_ns)).add(item.time_ns)
 
 
-def _take_facts(attempt: AttemptStory, record: object) -> None:
+def _add_facts(attempt: AttemptStory, record: object) -> None:
     match record:
         case JobFacts():
             attempt.job = record

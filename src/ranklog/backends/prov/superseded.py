@@ -1,9 +1,9 @@
-"""Which values of a run do not count any more, for summaries that cannot take a value back again. Pure.
+"""Values of a run that do not count any more, for summaries that cannot remove a value. Pure.
 
-In: entries in the order of the journal. Out: whether a value counts. A value does not count when a later attempt went
-back behind it (`ranklog.journal.superseded`) or a later record corrected it. What `note` learns may concern values that
-a summary holds already: then it says so, and the summary is made anew from the journal. Memory grows with the number of
-names, and of corrections.
+Takes entries in the order of the journal. A value does not count if a later attempt superseded it
+(`ranklog.journal.superseded`) or a later record corrected it. `Superseded.add` reports that earlier values stopped
+counting; the summaries then have to be built again from the journal. Memory grows with the number of names and
+corrections.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ranklog.model.record import Attempt, Entry, Metrics
 
 
 class Superseded:
-    """What is known so far about values that do not count."""
+    """The values that do not count, as far as the entries so far say."""
 
     def __init__(self) -> None:
         self._rewinds = Rewinds()
         self._corrected: dict[tuple[str, int], int] = {}
         self._attempt = 0
 
-    def note(self, entry: Entry) -> bool:
-        """Take notice of an entry; whether earlier values do not count any more because of it."""
+    def add(self, entry: Entry) -> bool:
+        """Add an entry and return whether earlier values stop counting because of it."""
         record = entry.record
         if isinstance(record, Attempt):
             self._attempt = record.attempt
@@ -35,7 +35,7 @@ class Superseded:
         return bool(back) or record.corrects
 
     def values(self, entry: Entry, attempt: int) -> Iterator[tuple[str, float]]:
-        """Names and values of an entry of that attempt which count, as far as is known."""
+        """Yield the names and values of an entry that count."""
         record = entry.record
         if not isinstance(record, Metrics):
             return

@@ -1,7 +1,8 @@
-"""Names and values as PROV takes them, in JSON, Turtle and XML alike: `Terms`, which also holds the document.
+"""Names and values in the form that PROV accepts in JSON, Turtle and XML.
 
-In: names and values of ours. Out: identifiers in the user's namespace, attributes in ours, values that every format
-gives back as they are. What a format cannot hold is spelled out, so that no value makes a document unreadable.
+`Terms` holds the document and makes its identifiers, in the user's namespace, and its attributes, in ranklog's. Every
+format returns the values unchanged. Values that a format cannot hold become text, so that no value makes a document
+unreadable. Pure.
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any
 
-from ranklog.backends.shared.escape import escape
+from ranklog.backends.shared.names import escape
 from ranklog.model.spec import Scalar, distinct_key
 
 NAMESPACE = "urn:ranklog:prov#"
-"""Of the attributes and types that are ours; an address on the web would promise a page there."""
+"""Namespace of ranklog's attributes and types. A URN, because there is no web page at an address."""
 
 Value = Scalar | datetime | Iterable[str | float | datetime]
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.\-]")
-_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # XML has no way to write these
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # XML cannot contain these
 _LONGEST_INT = 2**63
 
 
 def namespace_uri(given: str) -> str:
-    """A user's namespace as an address that names can be appended to.
+    """Return a user's namespace as an address to which names can be appended.
 
     Example:
         >>> namespace_uri("www.example.org"), namespace_uri("https://example.org/runs#")
@@ -37,7 +38,7 @@ def namespace_uri(given: str) -> str:
 
 
 def local_name(*parts: str) -> str:
-    """Parts joined to a name that XML, Turtle and JSON can hold.
+    """Join parts to a name that XML, Turtle and JSON can hold.
 
     Example:
         >>> local_name("run", "7", "metric", "val/loss")
@@ -47,7 +48,7 @@ def local_name(*parts: str) -> str:
 
 
 def moment(time_ns: int) -> datetime:
-    """A time in UTC, to the microsecond."""
+    """Return a time in UTC with microseconds."""
     return datetime.fromtimestamp(time_ns // 1_000_000_000, timezone.utc).replace(
         microsecond=time_ns // 1000 % 1_000_000
     )
@@ -57,7 +58,7 @@ class Terms:
     """The document of one run, with its two namespaces.
 
     Args:
-        run_id: The run.
+        run_id: Id of the run.
         namespace: The user's namespace.
 
     Attributes:
@@ -73,21 +74,22 @@ class Terms:
         self._run_id = run_id
 
     def name(self, *parts: str) -> Any:
-        """Identifier of something that belongs to the run; of the run itself without parts."""
+        """Return the identifier of a part of the run, or of the run itself."""
         return self._user[local_name("run", self._run_id, *parts)]
 
     def agent_name(self, *parts: str) -> Any:
-        """Identifier of an agent, which other runs may have as well."""
+        """Return the identifier of an agent, which other runs can share."""
         return self._user[local_name(*parts)]
 
     def term(self, name: str) -> Any:
-        """A type or attribute of ours."""
+        """Return a type or attribute of ranklog."""
         return self._own[name]
 
-    def said(self, label: str, type_: Any, **values: Value) -> list[tuple[Any, Any]]:
-        """Attributes: a label, a type (one of ours where it is text), and others by name; None is left out.
+    def attributes(self, label: str, type_: Any, **values: Value) -> list[tuple[Any, Any]]:
+        """Return attributes: a label, a type and values by name, without those that are None.
 
-        ``value`` and ``location`` are PROV's own, the rest are ours. Of several values each is an attribute.
+        ``value`` and ``location`` are PROV's attributes; all others are ranklog's. A type given as text is ranklog's. A
+        list becomes one attribute per value.
         """
         from prov.model import PROV
 
@@ -97,7 +99,7 @@ class Terms:
             if isinstance(value, (str, int, float, bool, datetime)):
                 found.append((name, _plain(value)))
             elif value is not None:
-                # Python calls 1, 1.0 and True equal; PROV has three types for them.
+                # 1, 1.0 and True are equal in Python, but have three types in PROV.
                 found += [(name, _plain(each)) for each in {distinct_key(each): each for each in value}.values()]
         return found
 
@@ -106,7 +108,7 @@ def _plain(value: str | float | datetime) -> Any:
     if isinstance(value, str):
         return escape(value, _NO_TEXT) if _NO_TEXT.search(value) else value
     if isinstance(value, float) and math.isnan(value):
-        return "NaN"  # as a number it would differ from itself, and the document from its copy
+        return "NaN"  # NaN differs from itself, so the document would differ from its copy
     if isinstance(value, int) and not -_LONGEST_INT <= value < _LONGEST_INT:
         return str(value)
     return value

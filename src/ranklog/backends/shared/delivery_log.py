@@ -1,6 +1,6 @@
-"""``delivery.log`` in the run directory: what went wrong on the way to the backends, for people.
+"""``delivery.log`` in the run directory: errors of delivery, for people to read.
 
-The file is 0600, and secrets in URLs are masked before they reach it or a cursor.
+The file is 0600. Secrets in URLs are masked before they reach the file or a cursor.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _ERROR_CHARS = 500
 
 
 def open_log(run_dir: Path) -> int:
-    """Descriptor of the log, for appending."""
+    """Open the log for appending and return its descriptor."""
     return os.open(run_dir / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def note(run_dir: Path, text: str) -> None:
-    """Append a text with the time; a disk that refuses is no trouble worth more trouble."""
+    """Append a text with the time. Errors of the disk are ignored: this log is not worth a failure."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     try:
         fd = open_log(run_dir)
@@ -36,17 +36,17 @@ def note(run_dir: Path, text: str) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line, for cursors and tables."""
+    """Return an exception in one line, for cursors and tables."""
     shown = brief(str(error))
     return f"{type(error).__name__}: {shown}" if shown else type(error).__name__
 
 
 def brief(text: str) -> str:
-    """A text in one line of bounded length, without secrets in addresses."""
+    """Return a text in one line of bounded length, without secrets in addresses."""
     line = storable(" ".join(mask_text(text).split()))
     return line if len(line) <= _ERROR_CHARS else line[: _ERROR_CHARS - 1] + "…"
 
 
 def details(error: BaseException) -> str:
-    """An exception with its traceback, for the log."""
+    """Return an exception with its traceback, for the log."""
     return "".join(traceback.format_exception(error))

@@ -1,8 +1,8 @@
-"""A file of a backend's own that only grows, over one open file handle.
+"""An append-only file of a backend, over one open file handle.
 
-Guarantees: after a kill the file is at most torn behind the last `append`, and `keep` cuts it back to a place that was
-whole before; what was there before stays byte for byte, so that whoever reads along is not disturbed. What counts as
-whole is the format's to say. Blocks for the disk.
+After a kill, only the bytes behind the last `append` can be torn; `keep` cuts the file back to a size at which it was
+whole. Earlier bytes never change, so other processes can read the file while it grows. A subclass knows its format and
+decides whether a prefix is whole. Blocks for the disk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class GrowingFile(ABC):
     """One file, open for writing.
 
     Args:
-        path: Where it is; created 0600 if missing.
+        path: Path of the file; created with mode 0600 if missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,20 +27,20 @@ class GrowingFile(ABC):
 
     @abstractmethod
     def _is_whole(self, size: int) -> bool:
-        """Whether the first ``size`` bytes, which are there, are whole in this format."""
+        """Return whether the first ``size`` bytes, which the file has, are whole in this format."""
 
     def keep(self, size: int) -> bool:
-        """Cut the file to its first ``size`` bytes; False, and an empty file, where they are not whole."""
+        """Cut the file to its first ``size`` bytes. Returns False and empties the file when they are not whole."""
         whole = 0 <= size <= self.size and self._is_whole(size)
         self.size = size if whole else 0
         self._fd.call(os.ftruncate, self.size)
         return whole
 
     def append(self, data: bytes) -> None:
-        """Write at the end.
+        """Write ``data`` at the end.
 
         Raises:
-            OSError: the disk refused; nothing of ``data`` counts, it may be appended again.
+            OSError: the disk failed. None of ``data`` counts, and it can be appended again.
         """
         view = memoryview(data)
         offset = self.size
@@ -49,7 +49,7 @@ class GrowingFile(ABC):
             offset += written
             view = view[written:]
         if offset < self._fd.call(os.fstat).st_size:
-            # Left by an append that failed half way.
+            # Remove the rest of an append that failed halfway.
             self._fd.call(os.ftruncate, offset)
         self.size = offset
 
@@ -57,7 +57,7 @@ class GrowingFile(ABC):
         """Sync and close.
 
         Raises:
-            OSError: the disk refused; the file is closed all the same.
+            OSError: the disk failed. The file is closed nevertheless.
         """
         try:
             self._fd.call(os.fsync)

@@ -1,7 +1,7 @@
-"""What a backend was given before it was opened, read from the journal again.
+"""The entries that a backend received before it was opened, read from the journal again.
 
-Takes the context of a run, gives its earlier entries in order. For state that a backend cannot read back from
-its own store, and for building that store anew. Reads only; blocks for the disk.
+Backends use them to restore state that their own store cannot return, and to rebuild that store. Read-only; blocks for
+the disk.
 """
 
 from __future__ import annotations
@@ -16,14 +16,20 @@ from ranklog.model.identity import Member, identity_of
 from ranklog.model.record import EVERY_BACKEND, Attempt, Entry
 
 
-def earlier_entries(context: RunContext) -> Iterator[Entry]:
-    """Entries for this backend below ``context.resumed_at``, without those that were set aside."""
-    if context.resumed_at <= 0:
+def earlier_entries(context: RunContext, *, below: int | None = None) -> Iterator[Entry]:
+    """Yield the entries for this backend, in order, without those that were set aside.
+
+    Args:
+        context: The backend's context.
+        below: Ordinal at which to stop; ``context.resumed_at`` by default.
+    """
+    below = context.resumed_at if below is None else below
+    if below <= 0:
         return
     own = _member(context)
     mask = 0 if own else EVERY_BACKEND
     for entry in JournalReader(context.run_dir).poll():
-        if entry.ordinal >= context.resumed_at:
+        if entry.ordinal >= below:
             return
         if own and isinstance(entry.record, Attempt):
             mask = own.mask(entry.record)
@@ -32,7 +38,7 @@ def earlier_entries(context: RunContext) -> Iterator[Entry]:
 
 
 def _member(context: RunContext) -> Member | None:
-    """What the run says about this backend; None where it is not one of the run's own."""
+    """Return this backend among those of the run, or None when no attempt names it."""
     if context.extra:
         return None
     identity = identity_of(context.spec)

@@ -1,21 +1,24 @@
-"""What the records of a run say about the run as a whole, as names and values that a backend can show beside it.
+"""Run-level facts (coverage, goals, superseded steps, …) derived from the records, and the run's owner and program.
 
-In: entries of one run in order. Out: facts by name, the same for every backend that uses this:
+`FactCollector` takes the entries of one run in order. Its facts have the same names in every backend that shows them:
 
-- ``ranklog.attempt``, ``ranklog.host``, ``ranklog.world_size``: of the newest attempt; facts of the job as `facts_of`
-  names them;
-- ``ranklog.coverage``: the lowest coverage behind the reduced metrics, as ``2/2`` or in words, and
-  ``ranklog.coverage.partial_steps``: how many steps some ranks did not answer for;
-- ``ranklog.goal.<metric>``, ``ranklog.context.<metric>``: what was said about a metric;
-- ``ranklog.superseded.<attempt>``: from which step on, name by name, this attempt's points count instead of those of
-  earlier attempts (`ranklog.journal.superseded`);
-- ``ranklog.changed.<param>``: a parameter's values in order, where it changed;
-- ``ranklog.event.<code>``: text of the last event of that code; ``ranklog.reason``: why the run ended.
+- ``ranklog.attempt``, ``ranklog.host``, ``ranklog.world_size``: of the newest attempt; facts of the job have the names
+  that `facts_of` gives them;
+- ``ranklog.coverage``: the lowest coverage of all reduced metrics, as ``2/2`` or in words;
+  ``ranklog.coverage.partial_steps``: the number of steps for which some ranks did not answer;
+- ``ranklog.goal.<metric>``, ``ranklog.context.<metric>``: the goal and context that were logged with a metric;
+- ``ranklog.superseded.<attempt>``: the metrics of which this attempt replaces points of earlier attempts, with the step
+  from which on it does (`ranklog.journal.superseded`);
+- ``ranklog.changed.<param>``: all values of a parameter that changed, in order;
+- ``ranklog.event.<code>``: text of the last event with that code; ``ranklog.reason``: why the run ended.
 
-An entry that comes again changes nothing. Pure.
+Adding an entry twice changes nothing. Pure, except for `owner_of`.
 """
 
 from __future__ import annotations
+
+import pwd
+from pathlib import Path, PurePosixPath
 
 from ranklog.journal.superseded import Rewinds
 from ranklog.model.facts import JobFacts, facts_of
@@ -24,14 +27,14 @@ from ranklog.model.spec import Scalar, distinct_key
 
 
 class Coverages:
-    """Which steps are reduced from fewer ranks than there are."""
+    """The steps that were reduced from fewer ranks than the world has."""
 
     def __init__(self) -> None:
         self._partial: dict[int, Coverage] = {}
         self._lowest_full: Coverage | None = None
 
-    def note(self, record: Metrics) -> None:
-        """Take notice of a record, which may correct an earlier one."""
+    def add(self, record: Metrics) -> None:
+        """Add a record, which may correct an earlier one."""
         coverage = record.coverage
         if coverage is None:
             return
@@ -43,7 +46,7 @@ class Coverages:
             self._partial[record.step] = _lower(coverage, self._partial.get(record.step))
 
     def facts(self) -> dict[str, Scalar]:
-        """The lowest coverage, and for how many steps ranks did not answer; nothing where nothing is reduced."""
+        """Return the lowest coverage and the number of partial steps; nothing for a run without reduced metrics."""
         lowest = self._lowest_full
         for each in self._partial.values():
             lowest = _lower(each, lowest)
@@ -57,36 +60,36 @@ def _lower(one: Coverage, other: Coverage | None) -> Coverage:
 
 
 class Superseded:
-    """From which step on, name by name, points of an attempt count instead of those of earlier ones.
+    """The steps from which on an attempt's points replace those of earlier attempts, per metric.
 
     Attributes:
-        rewinds: Which points these are.
+        rewinds: Decides which points are superseded.
     """
 
     def __init__(self) -> None:
         self.rewinds = Rewinds()
-        self._said: dict[int, list[str]] = {}
+        self._texts: dict[int, list[str]] = {}
 
-    def note(self, record: Metrics, attempt: int) -> list[str]:
-        """Take notice of a record; returns the names of metrics with which this attempt now goes back."""
+    def add(self, record: Metrics, attempt: int) -> list[str]:
+        """Add a record; returns the metrics for which this attempt now returns to an earlier step."""
         back = self.rewinds.add(record.values, step=record.step, attempt=attempt)
         if back:
-            said = self._said.setdefault(attempt, [])
-            said.extend(f"{name} from step {record.step}" for name in back)
+            texts = self._texts.setdefault(attempt, [])
+            texts.extend(f"{name} from step {record.step}" for name in back)
         return back
 
     def facts(self) -> dict[str, Scalar]:
-        """A text an attempt."""
-        return {f"ranklog.superseded.{attempt}": "; ".join(said) for attempt, said in self._said.items()}
+        """Return one text per attempt."""
+        return {f"ranklog.superseded.{attempt}": "; ".join(texts) for attempt, texts in self._texts.items()}
 
 
-class Marks:
+class FactCollector:
     """Collects the facts of one run.
 
     Attributes:
-        attempt: Number of the attempt that is being read.
+        attempt: Number of the newest attempt.
         params: The newest value of every parameter.
-        rewinds: Which points a later attempt superseded.
+        rewinds: Decides which points a later attempt superseded.
     """
 
     def __init__(self) -> None:
@@ -98,20 +101,20 @@ class Marks:
         self.rewinds = self._superseded.rewinds
         self._coverages = Coverages()
 
-    def take(self, entry: Entry) -> list[str]:
-        """Note an entry; returns the names of metrics with which this attempt now goes back to an earlier step."""
+    def add(self, entry: Entry) -> list[str]:
+        """Add an entry; returns the metrics for which this attempt now returns to an earlier step."""
         if entry.ordinal < self._next:
             return []
         self._next = entry.ordinal + 1
         match entry.record:
             case Metrics() as metrics:
-                self._coverages.note(metrics)
-                return self._superseded.note(metrics, self.attempt)
+                self._coverages.add(metrics)
+                return self._superseded.add(metrics, self.attempt)
             case MetricInfo() as info:
-                told = {"goal": info.goal, "context": info.context}
-                self._facts |= {f"ranklog.{what}.{info.name}": said for what, said in told.items() if said}
+                facts = {"goal": info.goal, "context": info.context}
+                self._facts |= {f"ranklog.{fact}.{info.name}": value for fact, value in facts.items() if value}
             case Params(values=values):
-                self._take_params(values)
+                self._add_params(values)
             case Attempt() as attempt:
                 self.attempt = attempt.attempt
                 self._facts |= {
@@ -129,14 +132,33 @@ class Marks:
         return []
 
     def facts(self) -> dict[str, Scalar]:
-        """All facts so far."""
+        """Return all facts so far."""
         return self._facts | self._coverages.facts() | self._superseded.facts()
 
-    def _take_params(self, values: dict[str, Scalar]) -> None:
+    def _add_params(self, values: dict[str, Scalar]) -> None:
         for name, value in values.items():
             before = self.params.get(name, value)
             if distinct_key(before) != distinct_key(value):
                 key = f"ranklog.changed.{name}"
-                said = self._facts.get(key, f"{before}")
-                self._facts[key] = f"{said}; {value} in attempt {self.attempt}"
+                history = self._facts.get(key, f"{before}")
+                self._facts[key] = f"{history}; {value} in attempt {self.attempt}"
         self.params |= values
+
+
+def owner_of(run_dir: Path) -> str:
+    """Return the name of the user who owns a run directory, or ``uid-1000`` when the system knows no name."""
+    uid = run_dir.stat().st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # as in containers that do not know the host's users
+        return f"uid-{uid}"
+
+
+def program_of(script: str) -> str:
+    """Return the program name of a script.
+
+    Example:
+        >>> program_of("jobs/train.py"), program_of("")
+        ('train.py', 'program')
+    """
+    return PurePosixPath(script).name or "program"

@@ -1,12 +1,12 @@
-"""What an exception of a backend is about: reaching the backend, a record, or unclear. One table, pure.
+"""Classification of a backend's exceptions: cannot reach the backend, bad record, or unclear. One table, pure.
 
-``reach``: the backend or the way to it is in trouble: network, login, patience, disk, lock, a missing package, a wrong
-setting. Waiting or the user cures it. ``record``: the client or the server did not get along with what it was given.
-``unclear``: could be either, such as HTTP 500 or too little memory. Client libraries wrap exceptions, so the causes
-count too: one that is about reaching decides, then one about a record.
+``reach``: the backend cannot be reached, or its environment fails: network, login, rate limits, disk, lock, a missing
+package, a wrong setting. Waiting or the user fixes it. ``record``: the client or the server failed on the record that
+it was given. ``unclear``: could be either, for example HTTP 500 or lack of memory. Client libraries wrap exceptions, so
+the causes of an exception count too: ``reach`` wins, then ``record``.
 
-Classes are known by name, so nothing of a client library is imported. Unknown classes count as about a record, unless
-their name tells of a connection; `ranklog.delivery.poison` sets no record aside unless the backend takes another one.
+Classes are known by name, so no client library is imported. An unknown class counts as ``record``, unless its name
+suggests a connection. `ranklog.delivery.poison` sets a record aside only if the backend accepts another one.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _STATUS: dict[int, Trouble] = {
     **dict.fromkeys((400, 406, 411, 413, 414, 415, 416, 422, 431), "record"),
     **dict.fromkeys((409, 500, 501), "unclear"),
 }
-"""Any other status is about reaching: login, patience, a proxy, a run that is gone."""
+"""Any other status counts as ``reach``: login, rate limits, a proxy, a run that was deleted."""
 
 _CODES: dict[str, Trouble] = {
-    # MLflow's error codes and grpc's status codes.
+    # Error codes of MLflow and status codes of gRPC.
     **dict.fromkeys(("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST"), "record"),
     **dict.fromkeys(("INVALID_ARGUMENT", "OUT_OF_RANGE"), "record"),
     **dict.fromkeys(("INTERNAL_ERROR", "INVALID_STATE", "DATA_LOSS", "NOT_IMPLEMENTED", "ABORTED"), "unclear"),
     **dict.fromkeys(("ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS", "RESOURCE_CONFLICT"), "unclear"),
     **dict.fromkeys(("INTERNAL", "UNKNOWN", "FAILED_PRECONDITION", "UNIMPLEMENTED"), "unclear"),
 }
-"""Any other code is about reaching."""
+"""Any other code counts as ``reach``."""
 
 _CLASSES: dict[str, Trouble] = {
     "ranklog.model.errors.RanklogError": "reach",
@@ -74,13 +74,13 @@ _PACKAGES: dict[str, Trouble] = {
     **dict.fromkeys(("PIL", "google.protobuf", "msgspec"), "record"),
     **dict.fromkeys(("mlflow", "sqlalchemy", "wandb"), "unclear"),
 }
-"""For the other classes of a package."""
+"""For all other classes of a package."""
 
 _RECORD_ERRNOS = frozenset((errno.ENAMETOOLONG, errno.EILSEQ))
 _UNCLEAR_ERRNOS = frozenset(
     (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EINVAL, errno.EFBIG, errno.EOVERFLOW)
 )
-_TELLING = re.compile(
+_CONNECTION_NAMES = re.compile(
     r"Connect|Disconnect|Network|Socket|Transport|Timeout|TimedOut|Unavailable|Unreachable|Offline|Mailbox|Service"
     r"|Abandoned|Auth|Login|Credential|Permission|Forbidden|Throttl|RateLimit|TooManyRequests|Quota|Retry"
 )
@@ -90,20 +90,20 @@ _BUILTINS = "builtins"
 
 
 def trouble_of(error: BaseException) -> Trouble:
-    """What an exception is about.
+    """Classify an exception.
 
     Example:
         >>> trouble_of(ConnectionRefusedError()), trouble_of(KeyError("a")), trouble_of(MemoryError())
         ('reach', 'record', 'unclear')
     """
     found = {_of_one(each) for each in _chain(error)}
-    # Plain exceptions are wrappers where something more telling is behind them.
+    # Plain exceptions give no verdict of their own: they often wrap a more specific one.
     verdicts: tuple[Trouble, ...] = ("reach", "record", "unclear")
     return next((verdict for verdict in verdicts if verdict in found), "record")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and what it was raised from or while handling."""
+    """Yield the exception and its causes, explicit ones and those being handled when it was raised."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -113,7 +113,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _of_one(error: BaseException) -> Trouble | None:
-    """What one exception says by itself; None where it says nothing."""
+    """Classify one exception without its causes; None for plain exceptions."""
     names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
     if (status := _status(error, names[0])) is not None:
         return _STATUS.get(status, "reach")
@@ -127,7 +127,7 @@ def _of_one(error: BaseException) -> Trouble | None:
     if isinstance(error, OSError):
         return _of_errno(error.errno)
     if not isinstance(error, Exception):
-        return "unclear"  # as SystemExit of a client library
+        return "unclear"  # for example SystemExit, raised by a client library
     return None if type(error) in (Exception, RuntimeError) else "record"
 
 
@@ -137,7 +137,7 @@ def _of_class(name: str, kind: type) -> Trouble | None:
     parts = kind.__module__.split(".")
     if parts[0] == _BUILTINS:
         return None
-    if _TELLING.search(kind.__name__):
+    if _CONNECTION_NAMES.search(kind.__name__):
         return "reach"
     return _PACKAGES.get(".".join(parts[:2])) or _PACKAGES.get(parts[0])
 
@@ -145,14 +145,14 @@ def _of_class(name: str, kind: type) -> Trouble | None:
 def _of_errno(number: int | None) -> Trouble:
     if number in _RECORD_ERRNOS:
         return "record"
-    # Without a number: libraries that tell of files in words.
+    # Some libraries raise OSError with a text and without a number.
     return "unclear" if number is None or number in _UNCLEAR_ERRNOS else "reach"
 
 
 def _status(error: BaseException, name: str) -> int | None:
-    """The HTTP status that a server answered, where the exception tells."""
+    """Return the HTTP status of the server's answer, if the exception has it."""
     response = getattr(error, "response", None)
-    if isinstance(response, dict):  # of botocore
+    if isinstance(response, dict):  # botocore
         response = response.get("ResponseMetadata", {})
         status = response.get("HTTPStatusCode")
     else:
@@ -161,12 +161,12 @@ def _status(error: BaseException, name: str) -> int | None:
             status = getattr(error, "code", None)
     if isinstance(status, int) and 100 <= status < 600:
         return int(status)
-    told = _STATUS_TEXT.search(str(error)) if name.startswith(("mlflow.", "requests.", "urllib3.")) else None
-    return int(told[1]) if told else None
+    found = _STATUS_TEXT.search(str(error)) if name.startswith(("mlflow.", "requests.", "urllib3.")) else None
+    return int(found[1]) if found else None
 
 
 def _code(error: BaseException) -> str | None:
-    """The name of an error code, of MLflow or grpc."""
+    """Return the name of an error code of MLflow or gRPC."""
     code = getattr(error, "error_code", None)
     if isinstance(code, str):
         return code

@@ -1,20 +1,19 @@
-"""The TensorBoard backend: one folder of event files for a run, ``<savedir>/<run_id>/``.
+"""The TensorBoard backend: one folder of event files per run, ``<savedir>/<run_id>/``.
 
-Takes entries of the journal, renders each to events (`tensorboard_events`) at the end of one event file.
-Guarantees: what is delivered again shows once, also after a kill in the middle of a write, and a lost or damaged
-file is rendered anew from the journal. For that a small file beside it holds how far it is whole and which entry
-comes next. What TensorBoard has no view for lies under ``artifacts/``, with a text that names it. Reduced values
-below full coverage are listed in the text ``ranklog/coverage``, events in ``ranklog/events``.
+Each entry becomes events (`events`) at the end of one event file. Records that are delivered twice show once, also
+after a kill in the middle of a write. A lost or damaged file is rebuilt from the journal: a progress file holds how
+far the event file is whole, and which entry comes next. An item that TensorBoard cannot show is stored below
+``artifacts/``, and a text has its path. The text ``ranklog/coverage`` lists reduced values with partial coverage, and
+``ranklog/events`` lists events.
 
-The main file only grows, since a running TensorBoard never reads a file that replaces another. Where an attempt goes
-back to an earlier step, what it supersedes (`ranklog.journal.superseded`) stays in the file; marks
-(`tensorboard_rewinds`) make every reader hide it. Metrics whose points are out of order within an attempt are written
-again in order when the attempt ends (`tensorboard_order`).
+The main file only grows, because a running TensorBoard never reads a file that replaces another. When an attempt
+returns to an earlier step, the points that it supersedes (`ranklog.journal.superseded`) stay in the file, and marks
+(`rewinds`) make every reader hide them. Metrics with points out of order within an attempt are written again in order
+when the attempt ends (`order`).
 
-TensorBoard takes the hparams, the graph and the layout of the Custom Scalars page that it reads first, so they have
-a file of their own (`tensorboard_head`). A TensorBoard that is already running shows what is new in it; what it knew
-before, it shows changed after a restart. Embeddings are files for the projector (`tensorboard_projector`). Blocks for
-the disk.
+TensorBoard uses the first hparams, graph and Custom Scalars layout that it reads, so these have a file of their own
+(`head`). A running TensorBoard shows new entries of that file, and changed ones after a restart. Embeddings are files
+for the projector (`projector`). Blocks for the disk.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ import msgspec
 from ranklog.abc import Refused, RunContext
 from ranklog.backends.shared.history import earlier_entries
 from ranklog.backends.tensorboard.file import EventFile, frame
+from ranklog.backends.tensorboard.forms import FORMS
 from ranklog.backends.tensorboard.head import HeadFile
 from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.errors import MissingExtraError
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
     from ranklog.backends.tensorboard.render import Renderer
 
 _BUFFER_BYTES = 4 * 1024 * 1024
-# Their names must not hold "tfevents": TensorBoard would read them.
+# These names must not contain "tfevents", or TensorBoard would read the files.
 _PROGRESS = ".ranklog.json"
 _ARTIFACTS = "artifacts"
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far the event file is.
+    """How far the event file is whole.
 
     Attributes:
-        created_ns: Creation of the run it belongs to.
+        created_ns: Creation time of the run.
         next_ordinal: First entry that is not in the file.
-        size: Bytes of the file that are whole.
-        in_order: First entry whose points out of order are not shown in order yet.
+        size: Whole bytes of the file.
+        in_order: First entry whose points out of order were not written again yet.
     """
 
     created_ns: int
@@ -59,25 +59,9 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class TensorBoardBackend:
-    """Writes event files; see the module for what is where."""
+    """Writes event files."""
 
-    FORMS: ClassVar[dict[str, str]] = {
-        "metric": "scalar",
-        "param": "hparam",
-        "text": "text",
-        "dict": "text",
-        "table": "text",
-        "histogram": "histogram",
-        "image": "image",
-        "figure": "image; plotly: file",
-        "audio": "audio",
-        "video": "animated image",
-        "dataset": "text",
-        "graph": "graph",
-        "embedding": "projector",
-        "pr_curve": "PR curve",
-        "alert": "text",
-    }
+    FORMS: ClassVar[dict[str, str]] = FORMS
 
     _context: RunContext
     _renderer: Renderer
@@ -93,7 +77,7 @@ class TensorBoardBackend:
         self._in_order = 0
 
     def open(self, *, context: RunContext) -> dict[str, str]:
-        """Open the run's event file, cut what a kill left behind, and render what is missing."""
+        """Open the run's event file, cut a torn end, and render what is missing."""
         try:
             from ranklog.backends.tensorboard import events
         except ImportError as error:
@@ -115,7 +99,7 @@ class TensorBoardBackend:
         try:
             self._take(earlier_entries(context))
         except Refused:
-            pass  # The pump has it on record from the first time.
+            pass  # The cursor has the reason from the first delivery.
         self._write_head(None)
         return {"run_id": context.facts.run_id, "folder": str(self._folder)}
 
@@ -123,13 +107,13 @@ class TensorBoardBackend:
         """Store entries.
 
         Raises:
-            Refused: some have a content that cannot be shown; the others are stored.
+            Refused: some have a content that cannot be shown. The others are stored.
         """
         if self._ahead:
             self._file.size = self._size
             self._renderer = self._new_renderer()
-            for entry in earlier_entries(msgspec.structs.replace(self._context, resumed_at=self._next)):
-                self._learn(entry)
+            for entry in earlier_entries(self._context, below=self._next):
+                self._restore(entry)
             self._ahead = False
         try:
             self._take(entry for entry in entries if entry.ordinal >= self._next)
@@ -138,7 +122,7 @@ class TensorBoardBackend:
                 self._write_head(None)
 
     def close(self, *, status: Status | None, timeout_s: float) -> None:
-        """Note the status beside the hparams and close the file."""
+        """Write the status beside the hparams and close the file."""
         del timeout_s  # Nothing here waits for others.
         try:
             if status is not None and self._renderer.disorder.begins:
@@ -148,13 +132,13 @@ class TensorBoardBackend:
             self._file.close()
 
     def _put_in_order(self) -> None:
-        every = earlier_entries(msgspec.structs.replace(self._context, resumed_at=self._next))
+        every = earlier_entries(self._context, below=self._next)
         events = b"".join(map(frame, self._renderer.in_order(every)))
         self._in_order = self._next
         self._write(events, self._next)
 
-    def _learn(self, entry: Entry) -> None:
-        self._renderer.learn(entry)
+    def _restore(self, entry: Entry) -> None:
+        self._renderer.restore(entry)
         if entry.ordinal < self._in_order:
             self._renderer.disorder.begins.clear()
 
@@ -165,7 +149,7 @@ class TensorBoardBackend:
         for entry in entries:
             self._last_ns = max(self._last_ns, entry.record.time_ns)
             if entry.ordinal < upto:
-                self._learn(entry)
+                self._restore(entry)
                 continue
             try:
                 for event in self._renderer.render(entry):
@@ -185,8 +169,8 @@ class TensorBoardBackend:
             self._write(bytes(buffer), upto)
 
     def _write(self, events: bytes, upto: int) -> None:
-        """Write events, then note how far the file is: what a kill leaves in between is cut at the next open."""
-        self._ahead, self._size = True, self._file.size  # should this fail, more was rendered than is stored
+        """Write events, then save the progress. After a kill in between, the next open cuts the events."""
+        self._ahead, self._size = True, self._file.size  # if this fails, the renderer is ahead of the file
         self._file.append(events)
         progress = Progress(self._context.facts.created_ns, upto, self._file.size, self._in_order)
         write_private(self._folder / _PROGRESS, msgspec.json.encode(progress))
@@ -208,7 +192,7 @@ class TensorBoardBackend:
         return progress if progress.created_ns == created_ns else Progress(created_ns, 0, 0)
 
     def _write_head(self, status: Status | None) -> None:
-        """Write the file of what TensorBoard reads once: hparams, graph, layout."""
+        """Write the head file: hparams, graph and layout."""
         from ranklog.backends.tensorboard import events
         from ranklog.backends.tensorboard.graph import graph_event
 
@@ -220,8 +204,8 @@ class TensorBoardBackend:
             rendered.append(events.session_start(renderer.params, start_ns))
             if status is not None:
                 rendered.append(events.session_end(status, self._last_ns))
-        if renderer.graphs:
-            rendered.append(graph_event(renderer.graphs, start_ns))
+        if renderer.items.graphs:
+            rendered.append(graph_event(renderer.items.graphs, start_ns))
         if (layout := renderer.charts.event(start_ns)) is not None:
             rendered.append(layout)
         if rendered:

@@ -1,9 +1,9 @@
-"""Records as TensorBoard's events; pure.
+"""Values as TensorBoard's events. Pure.
 
-Takes values, gives serialised `Event` messages that depend on nothing else, so that a second rendering is the same
-byte for byte. Scalars and images are written as torch's ``SummaryWriter`` writes them, so that readers made for
-it find them (float32: TensorBoard keeps no more); text, histograms and hparams in their plugins' own formats.
-Needs TensorBoard's message types only, neither torch nor TensorFlow.
+Each function returns a serialised `Event` that depends on its arguments only, so a second rendering gives the same
+bytes. Scalars and images have the format of torch's ``SummaryWriter``, so that its readers find them; scalars are
+float32, because TensorBoard stores no more. Text, histograms and hparams have the formats of their plugins. Needs
+TensorBoard's message types, but neither torch nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ _LARGEST_FLOAT32 = 3.4028234663852886e38
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """Where an event stands on TensorBoard's axes."""
+    """Step and time of an event."""
 
     step: int
     time_ns: int
 
 
 def file_start(time_ns: int) -> bytes:
-    """First event of every file."""
+    """Return the first event of every file."""
     writer = SourceMetadata(writer="ranklog")
     event = Event(wall_time=time_ns / 1e9, file_version="brain.Event:2", source_metadata=writer)
     return bytes(event.SerializeToString())
 
 
 def scalars(values: Mapping[str, float], at: Moment) -> bytes:
-    """Scalars of one step."""
+    """Return the scalars of one step."""
     return _event([Summary.Value(tag=tag, simple_value=_float32(value)) for tag, value in values.items()], at)
 
 
 def _float32(value: float) -> float:
-    if abs(value) <= _FLOAT32_MAX or value != value:  # noqa: PLR0124 - the test for NaN
+    if abs(value) <= _FLOAT32_MAX or value != value:  # noqa: PLR0124 - true for NaN only
         return value
     return float("inf") if value > 0 else float("-inf")
 
 
 def text(tag: str, markdown: str, at: Moment) -> bytes:
-    """Text, shown as Markdown."""
+    """Return a text, shown as Markdown."""
     tensor = TensorProto(
         dtype=DT_STRING,
         tensor_shape=TensorShapeProto(),
@@ -72,7 +72,7 @@ def text(tag: str, markdown: str, at: Moment) -> bytes:
 
 
 def image(tag: str, png: bytes, caption: str, at: Moment) -> bytes:
-    """A PNG image."""
+    """Return a PNG image."""
     width, height, _, color = struct.unpack_from(">IIBB", png, 16)
     picture = Summary.Image(
         width=width, height=height, colorspace=_PNG_CHANNELS.get(color, 3), encoded_image_string=png
@@ -82,7 +82,7 @@ def image(tag: str, png: bytes, caption: str, at: Moment) -> bytes:
 
 
 def animation(tag: str, gif: bytes, caption: str, at: Moment) -> bytes:
-    """A GIF, which TensorBoard plays among the images, as torch's ``add_video`` has it."""
+    """Return a GIF, which TensorBoard plays as an image, in the format of torch's ``add_video``."""
     width, height = struct.unpack_from("<HH", gif, 6)
     picture = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=gif)
     metadata = SummaryMetadata(summary_description=caption) if caption else None
@@ -90,7 +90,7 @@ def animation(tag: str, gif: bytes, caption: str, at: Moment) -> bytes:
 
 
 def audio(tag: str, wav: bytes, caption: str, at: Moment) -> bytes:
-    """A WAV sound."""
+    """Return audio in WAV format."""
     with wave.open(io.BytesIO(wav)) as file:
         sound = Summary.Audio(
             sample_rate=float(file.getframerate()),
@@ -104,7 +104,7 @@ def audio(tag: str, wav: bytes, caption: str, at: Moment) -> bytes:
 
 
 def pr_curve(tag: str, curve: PrCurve, at: Moment) -> bytes:
-    """A precision-recall curve, in the plugin's order of rows."""
+    """Return a precision-recall curve, with rows in the order of the plugin."""
     counts = (curve.true_positives, curve.false_positives, curve.true_negatives, curve.false_negatives)
     rows = [[min(count, _LARGEST_FLOAT32) for count in row] for row in counts] + [curve.precision, curve.recall]
     count = len(curve.thresholds)
@@ -118,7 +118,7 @@ def pr_curve(tag: str, curve: PrCurve, at: Moment) -> bytes:
 
 
 def histogram(tag: str, content: Histogram, at: Moment) -> bytes:
-    """A histogram: rows of left edge, right edge, count."""
+    """Return a histogram: rows of left edge, right edge and count."""
     rows = list(zip(content.edges[:-1], content.edges[1:], content.counts, strict=True))
     tensor = TensorProto(
         dtype=DT_DOUBLE,
@@ -129,7 +129,7 @@ def histogram(tag: str, content: Histogram, at: Moment) -> bytes:
 
 
 def table_markdown(table: Table) -> str:
-    """The first rows of a table."""
+    """Format the first rows of a table as Markdown."""
     lines = [_row(table.columns), _row(["---"] * len(table.columns))]
     lines += [_row(["" if cell is None else cell for cell in row]) for row in table.data[:TABLE_ROWS]]
     if len(table.data) > TABLE_ROWS:
@@ -138,7 +138,7 @@ def table_markdown(table: Table) -> str:
 
 
 def facts_markdown(facts: Mapping[str, object]) -> str:
-    """Names and values, those that are known."""
+    """Format names and values as Markdown, without unknown values."""
     rows = [[name, value] for name, value in facts.items() if value not in (None, "", {})]
     return "\n".join([_row(["", ""]), _row(["---", "---"]), *map(_row, rows)])
 
@@ -148,7 +148,7 @@ def _row(cells: Sequence[object]) -> str:
 
 
 def session_start(params: Mapping[str, Scalar], start_ns: int) -> bytes:
-    """Parameters of a run. Which there are TensorBoard gathers from all runs, unless a run has a list of them."""
+    """Return the parameters of a run. TensorBoard collects their names from all runs, unless a run lists them."""
     start = plugin_data_pb2.SessionStartInfo(start_time_secs=start_ns / 1e9)
     for name, value in params.items():
         if isinstance(value, bool):
@@ -162,7 +162,7 @@ def session_start(params: Mapping[str, Scalar], start_ns: int) -> bytes:
 
 
 def session_end(status: Status, end_ns: int) -> bytes:
-    """How a run ended."""
+    """Return the end of a run with its status."""
     shown = api_pb2.STATUS_SUCCESS if status == "FINISHED" else api_pb2.STATUS_FAILURE
     end = plugin_data_pb2.SessionEndInfo(status=shown, end_time_secs=end_ns / 1e9)
     data = plugin_data_pb2.HParamsPluginData(session_end_info=end)

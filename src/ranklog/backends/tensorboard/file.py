@@ -1,7 +1,7 @@
 """An event file: TensorBoard's record framing over one open file handle.
 
-Takes serialised events, writes them in one go, with the guarantees of `growing_file`. TensorBoard's own writer
-opens the file again for every event, which crawls on network file systems, and computes its checksums in Python.
+`EventFile` is a `GrowingFile` that takes serialised events. TensorBoard's own writer opens the file again for every
+event, which is slow on network file systems, and computes checksums in Python.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _HEADER_BYTES = 12
 
 
 def frame(event: bytes) -> bytes:
-    """One record: length, its checksum, the event, its checksum."""
+    """Frame one event: length, checksum of the length, event, checksum of the event."""
     length = _LENGTH.pack(len(event))
     return length + _checksum(length) + event + _checksum(event)
 
 
 def _checksum(data: bytes) -> bytes:
     value = crc32c(data)
-    # TFRecord rotates the checksum, so that a checksum of data that holds checksums stays useful.
+    # TFRecord rotates and offsets checksums, because checksums of data that contains checksums are weak.
     return _CHECKSUM.pack((((value >> 15) | (value << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 class EventFile(GrowingFile):
-    """One event file, open for writing: whole records with right checksums."""
+    """One event file, open for writing. A whole file consists of whole records with correct checksums."""
 
     def _is_whole(self, size: int) -> bool:
         offset = 0

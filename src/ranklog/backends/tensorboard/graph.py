@@ -1,7 +1,7 @@
-"""Graphs of modules as TensorBoard's graph of a run; pure.
+"""Graphs of modules as TensorBoard's graph of a run. Pure.
 
-Takes graphs by their name, gives one serialised event: a run has one graph, so several stand in it side by side,
-each in a scope of its own. Shapes of results are where TensorBoard looks for them, on the edges.
+A run has one graph in TensorBoard. Several graphs are therefore put side by side in it, each in its own scope. The
+shapes of results are attributes of the nodes, which TensorBoard shows on the edges.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REFUSED = re.compile(r"[^A-Za-z0-9_./-]")
 
 
 def graph_event(graphs: Mapping[str, Graph], time_ns: int) -> bytes:
-    """The graph of a run."""
+    """Return the graph of a run as one event; ``graphs`` are by name."""
     nodes = [
         _node(node, f"{_plain(name)}/" if len(graphs) > 1 else "")
         for name, graph in graphs.items()

@@ -1,8 +1,8 @@
-"""The event file of what TensorBoard takes from where it reads it first: hparams, graph, layout.
+"""The head file: an event file with the hparams, the graph and the layout, which TensorBoard reads once.
 
-It is written anew as a whole when something changes, each time under a higher name, since a running TensorBoard keeps
-a file open that was replaced and never reads the new one. All its names stand before that of the main file. Writing
-the same again changes nothing. Blocks for the disk.
+A change writes the whole file again under a new, higher name, because a running TensorBoard keeps a replaced file open
+and never reads the new one. All its names sort before that of the main file. Writing the same events again changes
+nothing. Blocks for the disk.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pathlib import Path
 from ranklog.backends.tensorboard.file import frame
 from ranklog.journal.layout import write_private
 
-# Its name must not hold "tfevents": TensorBoard would read it.
+# This name must not contain "tfevents", or TensorBoard would read the file.
 _BESIDE = ".ranklog.head"
 
 
 class HeadFile:
-    """Writes the file.
+    """The head file of one run.
 
     Args:
         folder: Folder of the run.
-        stem: Name of its event files without what follows the last dot.
+        stem: Beginning of the names of the run's event files.
     """
 
     def __init__(self, folder: Path, stem: str) -> None:
@@ -30,7 +30,7 @@ class HeadFile:
         self._stem = stem
 
     def write(self, events: Iterable[bytes]) -> None:
-        """Make these the events of the file."""
+        """Replace the events of the file."""
         content = b"".join(map(frame, events))
         earlier = sorted(self._folder.glob(f"{self._stem}.0.*"))
         if not earlier or earlier[-1].read_bytes() != content:

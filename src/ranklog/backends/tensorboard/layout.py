@@ -1,7 +1,7 @@
-"""Charts of the Custom Scalars page, from how metrics were reduced; pure.
+"""Charts of the Custom Scalars page, chosen by the reduction of metrics. Pure.
 
-In: records of metrics. Out: one serialised event. What was reduced by ``stats`` is the mean with a band from the
-smallest to the largest value of all ranks; what was kept ``per_rank`` is a chart with a line a rank.
+A metric reduced by ``stats`` is a chart of the mean with a band from the smallest to the largest value of all ranks. A
+metric reduced by ``per_rank`` is a chart with one line per rank.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Charts:
         self._bands: dict[str, None] = {}
         self._ranks: dict[str, None] = {}
 
-    def note(self, record: Metrics) -> bool:
-        """Take notice of a record; whether it brings a chart."""
+    def add(self, record: Metrics) -> bool:
+        """Add the charts of a record and return whether there are new ones."""
         before = len(self._bands) + len(self._ranks)
         if record.op == "stats":
             names = record.values.keys()
@@ -40,7 +40,7 @@ class Charts:
         return len(self._bands) + len(self._ranks) > before
 
     def event(self, time_ns: int) -> bytes | None:
-        """The layout; None where there is no chart."""
+        """Return the layout as one event, or None when there are no charts."""
         categories = []
         if self._bands:
             content = [

@@ -1,7 +1,7 @@
-"""Metrics whose points come out of order within an attempt: corrections above all.
+"""Metrics with points out of order within an attempt, mostly because of corrections. Pure.
 
-TensorBoard's default server hides, for each tag, what stands at the step of a new point and above, also where it still
-counts. So these points are written again in order once the run is over. Pure.
+For each tag, TensorBoard's default server hides all points at the step of a new point and above, even if they still
+count. These points are therefore written again in order when the run ends.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ranklog.model.record import Attempt, Entry, Metrics
 
 
 class Disorder:
-    """From which step on each tag has points out of order.
+    """The step from which on a tag has points out of order.
 
     Attributes:
-        begins: That step of each tag that has some.
+        begins: This step by tag.
 
     Example:
         >>> disorder = Disorder()
         >>> for step in (0, 5, 3, 6):
-        ...     disorder.note(["loss"], back=[], step=step)
+        ...     disorder.add(["loss"], back=[], step=step)
         >>> disorder.begins
         {'loss': 3}
     """
@@ -32,8 +32,8 @@ class Disorder:
         self.begins: dict[str, int] = {}
         self._highest: dict[str, int] = {}
 
-    def note(self, tags: Iterable[str], *, back: Collection[str], step: int) -> None:
-        """Take notice of points of one step; ``back`` are the tags with which their attempt goes back."""
+    def add(self, tags: Iterable[str], *, back: Collection[str], step: int) -> None:
+        """Add points of one step; ``back`` are the tags for which their attempt returns to an earlier step."""
         for tag in tags:
             highest = step if tag in back else self._highest.get(tag, step)
             if tag in back and self.begins.get(tag, step) >= step:
@@ -46,7 +46,7 @@ class Disorder:
 def in_order(
     entries: Iterable[Entry], begins: dict[str, int], *, tag_of: Callable[[str], str], rewinds: Rewinds
 ) -> Iterator[bytes]:
-    """Events that replace the points of each tag from a step on by those that count, in order and each step once."""
+    """Yield events that replace the points of each tag from a step on: those that count, in order, once per step."""
     points: dict[int, dict[str, float]] = {}
     times: dict[int, int] = {}
     attempt = 0

@@ -1,8 +1,8 @@
-"""Embeddings as files that TensorBoard's projector reads.
+"""Embeddings as files for TensorBoard's projector.
 
-Takes embedding items, writes vectors, labels and sprite below ``projector/<name>/`` in the folder of the run, and a
-configuration that lists them all. The latest step of a name is the one that is shown. Writing an item again gives
-the same files. Blocks for the disk.
+Vectors, labels and sprite lie below ``projector/<name>/`` in the folder of the run, and a configuration lists all
+embeddings. The projector shows the latest step of a name. Writing an item again gives the same files. Blocks for the
+disk.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Projector:
     """The embeddings of one run.
 
     Args:
-        context: Gives the contents of files.
+        context: Reads the contents of files.
         folder: Folder of the run.
     """
 
@@ -37,7 +37,7 @@ class Projector:
         self._folder = folder
         self._shown: dict[str, EmbeddingInfo] = {}
 
-    def learn(self, item: Item) -> None:
+    def restore(self, item: Item) -> None:
         """Take notice of an embedding that was written before."""
         base = f"{_FOLDER}/{safe_path(item.name)}"
         info = EmbeddingInfo(tensor_name=item.name, tensor_path=f"{base}/{_TENSORS}")
@@ -50,11 +50,11 @@ class Projector:
             info.sprite.single_image_dim.extend(size)
         self._shown[item.name] = info
 
-    def store(self, item: Item) -> str:
-        """Write an embedding; tells where it is, in words.
+    def store(self, item: Item) -> None:
+        """Write an embedding.
 
         Raises:
-            ValueError: its vectors are none.
+            ValueError: its vectors are no array.
         """
         import numpy as np
 
@@ -68,12 +68,9 @@ class Projector:
                 write_private(target / _TENSORS, out.getvalue())
             else:
                 self._context.materialise([file], target)
-        self.learn(item)
-        self.write_config()
-        return f"embedding, in the projector as `{item.name}`"
+        self.restore(item)
+        self._write_config()
 
-    def write_config(self) -> None:
-        """Write the list of embeddings, where there are any."""
-        if self._shown:
-            config = ProjectorConfig(embeddings=list(self._shown.values()))
-            write_private(self._folder / CONFIG, text_format.MessageToString(config).encode())
+    def _write_config(self) -> None:
+        config = ProjectorConfig(embeddings=list(self._shown.values()))
+        write_private(self._folder / CONFIG, text_format.MessageToString(config).encode())

@@ -1,10 +1,10 @@
-"""The Trackio backend: one run of a project in a Trackio directory, ``savedir``, for Trackio's dashboard and API.
+"""The Trackio backend: one run per ranklog run in a Trackio project below ``savedir``, for Trackio's dashboard and API.
 
-Takes entries of the journal, writes them with Trackio's own storage (`trackio_store`). Guarantees: what is delivered
-again shows once; steps and times are the user's; the newest attempt counts: where one goes back to an earlier step,
-what it supersedes (`ranklog.journal.superseded`) is taken out of the run, as are values that a later record corrects.
-What is known about the run stands in its config: parameters, status, and what `marks` lists. No Space, no server, no
-network, nothing in the home directory. Blocks for the disk.
+Writes with Trackio's own storage (`store`). Records that are delivered twice show once. Steps and times are those of
+the calls. The newest attempt counts: when it returns to an earlier step, the values that it supersedes
+(`ranklog.journal.superseded`) are removed from the run, as are values that a later record corrects. The run's config
+has the parameters, the status and the run-level facts. There is no Space, no server and no network, and nothing is
+written to the home directory. Blocks for the disk.
 """
 
 from __future__ import annotations
@@ -15,59 +15,39 @@ from typing import Any, ClassVar
 
 from ranklog.abc import Refused, RunContext
 from ranklog.backends.shared.history import earlier_entries
-from ranklog.backends.shared.owner import owner_of
-from ranklog.backends.shared.run_facts import Marks
-from ranklog.backends.trackio.items import Items
-from ranklog.backends.trackio.store import Row, TrackioStore, clock, explained, to_key
+from ranklog.backends.shared.run_facts import FactCollector, owner_of
+from ranklog.backends.trackio.items import ALERT_LEVELS, FORMS, ItemStore
+from ranklog.backends.trackio.store import Row, TrackioStore, clock, explained, run_wide_id, to_key
 from ranklog.model.errors import MissingExtraError
 from ranklog.model.kinds import LOAD
 from ranklog.model.record import Attempt, Entry, Event, Item, Metrics, Status
 from ranklog.model.spec import Scalar, distinct_key
 
-_LEVELS = {"warning": "warn"}
-_MARK = "metrics"
+_METRICS = "metrics"
 
 
 class TrackioBackend:
-    """Writes to a Trackio project; see the module."""
+    """Writes to a Trackio project."""
 
-    FORMS: ClassVar[dict[str, str]] = {
-        "metric": "metric",
-        "param": "config",
-        "text": "report",
-        "dict": "report",
-        "table": "table",
-        "pr_curve": "table",
-        "histogram": "histogram",
-        "image": "image",
-        "figure": "image, or HTML",
-        "audio": "audio",
-        "video": "video",
-        "html": "HTML",
-        "alert": "alert",
-        "dataset": "artifact, used",
-        **dict.fromkeys(
-            ("artifact", "torch", "model", "best_model", "graph", "embedding", "prov_documents"), "artifact"
-        ),
-    }
+    FORMS: ClassVar[dict[str, str]] = FORMS
 
     _context: RunContext
     _store: TrackioStore
-    _items: Items
+    _items: ItemStore
 
     def __init__(self) -> None:
         self._attempt = 0
-        self._marks = Marks()
-        self._told: dict[str, tuple[str, str]] = {}
-        self._undone: list[tuple[list[str], int, int]] = []
+        self._facts = FactCollector()
+        self._config: dict[str, tuple[str, str]] = {}
+        self._superseded: list[tuple[list[str], int, int]] = []
 
     @explained()
     def open(self, *, context: RunContext) -> dict[str, str]:
-        """Make the project and the run, or open them again.
+        """Create the project and the run, or open them again.
 
         Raises:
             MissingExtraError: Trackio is not installed.
-            ProjectBusyError: another process has the project open; so do the other methods.
+            ProjectBusyError: another process has the project open. The other methods raise it, too.
         """
         options = context.spec.options
         project = str(options.get("project_name") or context.facts.experiment)
@@ -76,11 +56,11 @@ class TrackioBackend:
         except ImportError as error:
             raise MissingExtraError("the Trackio backend needs Trackio: pip install 'ranklog[trackio]'") from error
         self._context = context
-        self._items = Items(context, self._store)
+        self._items = ItemStore(context, self._store)
         for entry in earlier_entries(context):
-            self._marks.take(entry)
-        self._attempt = self._marks.attempt
-        self._tell("RUNNING")
+            self._facts.add(entry)
+        self._attempt = self._facts.attempt
+        self._write_config("RUNNING")
         return {
             "run_id": context.facts.run_id,
             "project": self._store.project,
@@ -93,7 +73,7 @@ class TrackioBackend:
         """Store entries.
 
         Raises:
-            Refused: Trackio does not take some of them; the others are stored.
+            Refused: Trackio does not accept some of them; the others are stored.
         """
         refused: dict[int, str] = {}
         corrected: dict[tuple[str, int], int] = {}
@@ -101,10 +81,10 @@ class TrackioBackend:
         for entry in entries:
             if isinstance(entry.record, Attempt):
                 attempt = entry.record.attempt
-            back = self._marks.take(entry)
+            back = self._facts.add(entry)
             if isinstance(entry.record, Metrics):
                 if back:
-                    self._undone.append((back, entry.record.step, attempt))
+                    self._superseded.append((back, entry.record.step, attempt))
                 if entry.record.corrects:
                     corrected |= {(name, entry.record.step): entry.ordinal for name in entry.record.values}
         attempt = self._attempt
@@ -118,19 +98,19 @@ class TrackioBackend:
                 refused[entry.ordinal] = error.reason
         self._remove(corrected)
         self._store.log(rows)
-        self._store.log_load([row for entry in entries for row in self._load(entry)])
-        self._tell("RUNNING")
-        self._undone = []
+        self._store.log_system([row for entry in entries for row in self._system_rows(entry)])
+        self._write_config("RUNNING")
+        self._superseded = []
         if refused:
             raise Refused.together(refused)
         self._attempt = attempt
 
     @explained()
     def close(self, *, status: Status | None, timeout_s: float) -> None:
-        """Tell the status; None leaves the run as it is. Nothing is open between calls."""
+        """Write the status; None leaves the run unchanged. Nothing is open between calls."""
         del timeout_s  # Nothing here waits for others.
         if status is not None:
-            self._tell(status)
+            self._write_config(status)
 
     def _rows(self, entry: Entry, attempt: int, corrected: dict[tuple[str, int], int]) -> list[Row]:
         match entry.record:
@@ -140,77 +120,63 @@ class TrackioBackend:
                     for name, value in record.values.items()
                     if not name.startswith(LOAD)
                     and corrected.get((name, record.step), entry.ordinal) <= entry.ordinal
-                    and not self._marks.rewinds.is_superseded(name, step=record.step, attempt=attempt)
+                    and not self._facts.rewinds.is_superseded(name, step=record.step, attempt=attempt)
                 }
-                row_id = self._id(f"{_MARK}/{attempt}/{entry.ordinal}")
+                row_id = self._id(f"{_METRICS}/{attempt}/{entry.ordinal}")
                 return [Row(row_id, record.step, record.time_ns, values)] if values else []
-            case Item(kind="alert") as item:
-                self._store_alert(item, entry.ordinal)
             case Item() as item:
-                shown = self._items.values(item, entry.ordinal)
-                if shown:
-                    return [Row(self._id(f"items/{entry.ordinal}"), item.step, item.time_ns, shown)]
-                self._items.store_artifact(item, entry.ordinal)
+                values = self._items.store(item, entry.ordinal)
+                if values:
+                    return [Row(self._id(f"items/{entry.ordinal}"), item.step, item.time_ns, values)]
             case Event() as event:
                 self._store.alert(
                     id=self._id(f"events/{entry.ordinal}"),
                     title=event.code,
                     text=event.text,
-                    level=_LEVELS.get(event.level, event.level),
+                    level=ALERT_LEVELS.get(event.level, event.level),
                     step=event.step,
                     time_ns=event.time_ns,
                 )
         return []
 
-    def _load(self, entry: Entry) -> list[Row]:
-        """What Trackio shows on a page of its own, over time."""
+    def _system_rows(self, entry: Entry) -> list[Row]:
+        """Return the system metrics of an entry, which Trackio shows on another page, over time."""
         if not isinstance(record := entry.record, Metrics):
             return []
         values = {name[len(LOAD) :]: value for name, value in record.values.items() if name.startswith(LOAD)}
         return [Row(self._id(f"load/{entry.ordinal}"), record.step, record.time_ns, values)] if values else []
 
-    def _store_alert(self, item: Item, ordinal: int) -> None:
-        level = str(item.meta.get("level", "info"))
-        self._store.alert(
-            id=self._id(f"alerts/{ordinal}"),
-            title=item.name,
-            text=self._context.content(item.files[0]).decode("utf-8", "replace"),
-            level=_LEVELS.get(level, level),
-            step=item.step,
-            time_ns=item.time_ns,
-        )
-
     def _remove(self, corrected: dict[tuple[str, int], int]) -> None:
-        """Take out of the run what does not count any more."""
-        for names, step, attempt in self._undone:
+        """Remove values that were superseded or corrected."""
+        for names, step, attempt in self._superseded:
             self._store.remove(names, (step, None), partial(self._is_before, attempt, -1))
         for (name, step), ordinal in corrected.items():
             self._store.remove([name], (step, step), partial(self._is_before, -1, ordinal))
 
-    def _id(self, what: str) -> str:
-        return f"{self._context.facts.run_id}/{self._context.facts.created_ns}/{what}"
+    def _id(self, part: str) -> str:
+        return run_wide_id(self._context.facts, part)
 
     def _is_before(self, attempt: int, ordinal: int, row_id: str) -> bool:
-        """Whether a row is one of metrics, of an earlier attempt or an earlier entry than these."""
-        head, _, where = row_id.partition(self._id(f"{_MARK}/"))
+        """Return whether a row has metrics of an earlier attempt, or of an earlier entry."""
+        head, _, where = row_id.partition(self._id(f"{_METRICS}/"))
         own_attempt, _, own_ordinal = where.partition("/")
         if head or not (own_attempt.isdecimal() and own_ordinal.isdecimal()):
             return False
         return int(own_attempt) < attempt or int(own_ordinal) < ordinal
 
-    def _tell(self, status: str) -> None:
-        """Write the config, where it changed, with the row that lets Trackio list a run without metrics."""
+    def _write_config(self, status: str) -> None:
+        """Write the config, if it changed, and the row that makes Trackio list a run without metrics."""
         facts = self._context.facts
-        told: dict[str, Scalar] = {
-            **{f"ranklog.{name}" if name.startswith("_") else name: v for name, v in self._marks.params.items()},
+        config: dict[str, Scalar] = {
+            **{f"ranklog.{name}" if name.startswith("_") else name: v for name, v in self._facts.params.items()},
             "ranklog.status": status,
-            **self._marks.facts(),
+            **self._facts.facts(),
             "_Username": owner_of(self._context.run_dir),
             "_Created": clock(facts.created_ns),
             "_Group": facts.group or None,
         }
-        identities = {name: distinct_key(value) for name, value in told.items()}
-        if identities == self._told:
+        identities = {name: distinct_key(value) for name, value in config.items()}
+        if identities == self._config:
             return
         card: dict[str, Any] = {
             "ranklog/run": {
@@ -218,5 +184,5 @@ class TrackioBackend:
                 "_value": f"Run `{facts.run_id}` of ranklog: {facts.experiment}",
             }
         }
-        self._store.log([Row(self._id("run"), 0, facts.created_ns, card)], config=told)
-        self._told = identities
+        self._store.log([Row(self._id("run"), 0, facts.created_ns, card)], config=config)
+        self._config = identities

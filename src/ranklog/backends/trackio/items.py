@@ -1,8 +1,8 @@
-"""Items as Trackio shows them: media and tables in rows of the run, or artifacts with versions.
+"""Items in Trackio: media and tables in rows of the run, or artifacts with versions.
 
-Takes items in their canonical encoding. Files of media lie where Trackio's dashboard looks, under names that follow
-from the entry, so that storing an item again gives the same. What Trackio has no view for, or not for this size, is an
-artifact; a dataset is one that the run used: its description, not its data. Blocks for the disk.
+Media files lie where Trackio's dashboard looks for them. Their names follow from the entry, so storing an item again
+gives the same files. Items that Trackio cannot show, or not in this size, are artifacts. A dataset is an artifact that
+the run used; it contains the description and not the data. Blocks for the disk.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import msgspec
 
 from ranklog.abc import Refused, RunContext
 from ranklog.backends.shared.artifacts import safe_path
-from ranklog.backends.shared.escape import escape
+from ranklog.backends.shared.kinds import ANY_MEDIA, find_show
+from ranklog.backends.shared.names import escape
 from ranklog.backends.shared.plotly_page import page_of, read_figure
-from ranklog.backends.trackio.store import TrackioStore, to_key
+from ranklog.backends.trackio.store import TrackioStore, run_wide_id, to_key
 from ranklog.journal.layout import make_private_dir
 from ranklog.model.content import (
     DATASET,
@@ -38,18 +39,41 @@ from ranklog.model.content import (
 )
 from ranklog.model.record import File, Item
 
+FORMS = {
+    "metric": "metric",
+    "param": "config",
+    "text": "report",
+    "dict": "report",
+    "table": "table",
+    "pr_curve": "table",
+    "histogram": "histogram",
+    "image": "image",
+    "figure": "image, or HTML",
+    "audio": "audio",
+    "video": "video",
+    "html": "HTML",
+    "alert": "alert",
+    "dataset": "artifact, used",
+    **dict.fromkeys(("artifact", "torch", "model", "best_model", "graph", "embedding", "prov_documents"), "artifact"),
+}
+ALERT_LEVELS = {"warning": "warn"}
+"""Levels with another name in Trackio."""
 MAX_ROWS = 10_000
 MAX_TEXT_BYTES = 1 << 20
-_MEDIA = {"image": "image", "figure": "image", "audio": "audio", "video": "video", "html": "html"}
+_MEDIA_TYPES = {"image": "image", "figure": "image", "audio": "audio", "video": "video", "html": "html"}
+_ALIASES = {"best_model": ("best",)}
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _FENCE = "```"
 
 
-class Items:
+Show = Callable[["ItemStore", Item, int], "dict[str, Any] | None"]
+
+
+class ItemStore:
     """Stores the items of one run.
 
     Args:
-        context: Gives the contents of files.
+        context: Reads the contents of files.
         store: The run.
     """
 
@@ -57,45 +81,71 @@ class Items:
         self._context = context
         self._store = store
 
-    def values(self, item: Item, ordinal: int) -> dict[str, Any]:
-        """The item as values of a row; empty where it can only be an artifact."""
-        if item.media == PLOTLY:
-            page = _plotly(self._context.content(item.files[0]))
-            return self._media(item, ordinal, [page], "html") if page else {}
-        if item.kind in _MEDIA:
-            return self._media(item, ordinal, item.files, _MEDIA[item.kind])
-        show = _SHOWN.get((item.kind, item.media))
-        shown = show(self._context.content(item.files[0])) if show else None
-        return {} if shown is None else {to_key(item.name): shown}
+    def store(self, item: Item, ordinal: int) -> dict[str, Any]:
+        """Store an item; returns its values for a row, empty if it is an artifact or an alert.
+
+        Raises:
+            Refused: Trackio accepts neither its name nor the name followed by its kind.
+        """
+        show = find_show(SHOWS, item.kind, item.media)
+        values = show(self, item, ordinal) if show else None
+        if values is None:
+            self.store_artifact(item, ordinal)
+        return values or {}
+
+    def show_alert(self, item: Item, ordinal: int) -> dict[str, Any]:
+        """Store an alert, which has no row."""
+        level = str(item.meta.get("level", "info"))
+        self._store.alert(
+            id=run_wide_id(self._context.facts, f"alerts/{ordinal}"),
+            title=item.name,
+            text=self.content(item).decode("utf-8", "replace"),
+            level=ALERT_LEVELS.get(level, level),
+            step=item.step,
+            time_ns=item.time_ns,
+        )
+        return {}
+
+    def show_media(self, item: Item, ordinal: int) -> dict[str, Any]:
+        """Store media, or each of a list of media."""
+        return self._media(item, ordinal, item.files, _MEDIA_TYPES[item.kind])
+
+    def show_plotly(self, item: Item, ordinal: int) -> dict[str, Any] | None:
+        """Store a plotly figure as HTML, if plotly is installed."""
+        page = _plotly(self.content(item))
+        return self._media(item, ordinal, [page], "html") if page else None
 
     def store_artifact(self, item: Item, ordinal: int) -> None:
         """Store an item as an artifact.
 
         Raises:
-            Refused: Trackio takes neither its name nor the name with its kind behind.
+            Refused: Trackio accepts neither its name nor the name followed by its kind.
         """
         metadata: dict[str, Any] = {"name": item.name, "kind": item.kind, "step": item.step, "rank": item.rank}
         metadata |= item.meta
         manifest = [self._entry(file, item) for file in item.files]
         used = item.media == DATASET
         if used:
-            dataset = msgspec.json.decode(self._context.content(item.files[0]), type=Dataset)
+            dataset = msgspec.json.decode(self.content(item), type=Dataset)
             metadata["dataset"] = msgspec.to_builtins(dataset)
         elif item.media == REFERENCE:
-            manifest, told = _references(self._context.content(item.files[0]))
-            metadata |= told
+            manifest, facts = _references(self.content(item))
+            metadata |= facts
         aliases = [str(alias) for alias in (item.meta.get("alias"),) if alias and not _NO_NAME.search(str(alias))]
-        if item.kind == "best_model":
-            aliases.append("best")
+        aliases += _ALIASES.get(item.kind, ())
         name = escape(item.name, _NO_NAME)
         try:
             self._store.artifact(name, item.kind, manifest, metadata, aliases, used=used)
         except ValueError:
-            # An artifact has one type for good: the name is taken by another kind.
+            # The type of an artifact cannot change, and the name belongs to another kind.
             try:
                 self._store.artifact(f"{name}-{item.kind}", item.kind, manifest, metadata, aliases, used=used)
             except ValueError as error:
                 raise Refused(f"{item.kind} {item.name!r} cannot be stored: {error}", [ordinal]) from error
+
+    def content(self, item: Item) -> bytes:
+        """Return the content of an item's first file."""
+        return self._context.content(item.files[0])
 
     def _media(self, item: Item, ordinal: int, files: Sequence[File], type_: str) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -114,7 +164,7 @@ class Items:
         return values
 
     def _entry(self, file: File, item: Item) -> dict[str, Any]:
-        """An entry of a manifest; its content goes to the blobs, unless it is there."""
+        """Return an entry of a manifest. Its content is copied to the blobs, unless it is there."""
         place = f"{file.sha256[:2]}/{file.sha256}"
         if not (self._store.blobs / place).is_file():
             make_private_dir(self._store.blobs)
@@ -124,7 +174,7 @@ class Items:
 
 
 def _references(content: bytes) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Files that stay where they are, as entries of a manifest."""
+    """Return files that stay where they are as entries of a manifest, and facts about them."""
     reference = msgspec.json.decode(content, type=Reference)
     base = reference.uri.rstrip("/")
     entries = [
@@ -146,7 +196,7 @@ def _quoted(path: str) -> str:
 
 
 def _plotly(content: bytes) -> File | None:
-    """The page of a plotly figure; None where plotly is not installed."""
+    """Return a plotly figure as HTML, or None when plotly is not installed."""
     try:
         page = page_of(read_figure(content))
     except ImportError:
@@ -182,7 +232,7 @@ def _pr_curve(content: bytes) -> Any:
 def _rows(columns: list[str], data: list[list[Any]]) -> Any:
     from trackio import Table as TrackioTable
 
-    # Trackio keeps rows as mappings, in which a second column of a name would hide the first.
+    # Trackio stores rows as mappings, in which a second column with the same name would hide the first.
     if len(data) > MAX_ROWS or len(set(columns)) < len(columns):
         return None
     return {"_type": TrackioTable.TYPE, "_value": TrackioTable(columns=columns, data=data).data}
@@ -195,10 +245,24 @@ def _histogram(content: bytes) -> Any:
     return TrackioHistogram(np_histogram=(histogram.counts, histogram.edges))._to_dict()
 
 
-_SHOWN: dict[tuple[str, str], Callable[[bytes], Any]] = {
-    ("text", TEXT): _text,
-    ("dict", JSON): _dict,
-    ("table", TABLE): _table,
-    ("pr_curve", PR_CURVE): _pr_curve,
-    ("histogram", HISTOGRAM): _histogram,
+def _in_row(show: Callable[[bytes], Any]) -> Show:
+    """Make a row of `SHOWS` from a function of the content."""
+
+    def show_value(store: ItemStore, item: Item, ordinal: int) -> dict[str, Any] | None:
+        value = show(store.content(item))
+        return None if value is None else {to_key(item.name): value}
+
+    return show_value
+
+
+SHOWS: dict[tuple[str, str], Show] = {
+    ("text", TEXT): _in_row(_text),
+    ("dict", JSON): _in_row(_dict),
+    ("table", TABLE): _in_row(_table),
+    ("pr_curve", PR_CURVE): _in_row(_pr_curve),
+    ("histogram", HISTOGRAM): _in_row(_histogram),
+    ("figure", PLOTLY): ItemStore.show_plotly,
+    ("alert", TEXT): ItemStore.show_alert,
+    **{(kind, ANY_MEDIA): ItemStore.show_media for kind in _MEDIA_TYPES},
 }
+"""The function that returns values for a row. Other items, and those for which it returns None, are artifacts."""

@@ -1,12 +1,12 @@
 """One run in a Trackio project on disk, written with Trackio's own storage.
 
-Trackio's client numbers steps, stamps times and drops what it cannot send, from a thread of its own; the storage below
-it takes steps, times and ids as they are given, and ignores an id that it has: that is what is used here. The
-storage's directory is a constant of its module, read from the environment once a process; a copy of the module has
-one of its own, so that what else a process does with Trackio stays untouched, and the home directory, too.
+Trackio's client numbers steps, sets times and drops records that it cannot send, in its own thread. The storage below
+the client takes steps, times and ids as given, and ignores ids that it already has. ranklog uses this storage directly.
+The storage's directory is a constant of its module, read from the environment once per process. ranklog loads a copy of
+the module with another directory, so other uses of Trackio in the process and the home directory stay untouched.
 
-Guarantees: what is written again is there once; no threads, processes or network; database and folders are private.
-Blocks for the disk, and up to 30 s for another process that writes to the same project.
+Rows that are written twice are there once. There are no threads, processes or network. The database and its folders are
+readable by their owner only. Blocks for the disk, and up to 30 s for another process that writes to the same project.
 """
 
 from __future__ import annotations
@@ -25,29 +25,30 @@ import orjson
 
 from ranklog.journal.layout import create_private, make_private_dir
 from ranklog.model.errors import InvalidArgumentError, RanklogError
+from ranklog.model.record import RunFacts
 from ranklog.model.spec import Scalar
 
 RESERVED = ("project", "run", "timestamp", "step", "time", "metrics")
-"""Names that Trackio keeps for itself."""
+"""Names that Trackio reserves."""
 _MODE = "TRACKIO_SQLITE_JOURNAL_MODE"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class ProjectBusyError(ConnectionError):
-    """Another process has the project open; nothing is wrong with the entries."""
+    """Another process has the project open. Nothing is wrong with the entries."""
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Raise `ProjectBusyError`, which says what helps, where SQLite says that a database is locked."""
+    """Raise `ProjectBusyError`, which says what helps, when SQLite reports a locked database."""
     try:
         yield
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):
             raise
         raise ProjectBusyError(
-            f"another process has the project open, perhaps a dashboard with another journal mode ({error}): start it "
-            f"with {_MODE}={_mode() or 'wal'}, which is the mode here, or stop it; records wait meanwhile"
+            f"another process has the project open, perhaps a dashboard with another journal mode ({error}): restart "
+            f"it with {_MODE}={_mode() or 'wal'}, the mode of this process, or stop it. The records are kept until then"
         ) from error
 
 
@@ -56,7 +57,7 @@ def _mode() -> str:
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One row of a run: values at a step; ``id`` tells it from all others of the project."""
+    """One row of a run: values at a step. Its ``id`` is unique in the project."""
 
     id: str
     step: int
@@ -65,7 +66,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def to_key(name: str) -> str:
-    """A name as Trackio writes it: those that it keeps for itself get two underscores in front.
+    """Return a name as Trackio writes it: reserved names get a prefix of two underscores.
 
     Example:
         >>> to_key("loss"), to_key("step"), to_key("__step")
@@ -75,8 +76,13 @@ def to_key(name: str) -> str:
 
 
 def clock(time_ns: int) -> str:
-    """A time as Trackio writes it; times sort as texts."""
+    """Format a time as Trackio does. Such times sort as texts."""
     return (_EPOCH + timedelta(microseconds=time_ns // 1000)).isoformat(timespec="microseconds")
+
+
+def run_wide_id(facts: RunFacts, part: str) -> str:
+    """Return the id of a row or alert, unique in the project; ``part`` is unique in the run."""
+    return f"{facts.run_id}/{facts.created_ns}/{part}"
 
 
 class TrackioStore:
@@ -88,7 +94,7 @@ class TrackioStore:
         run_id: Name and id of the run.
 
     Raises:
-        InvalidArgumentError: the project has a name that Trackio does not allow.
+        InvalidArgumentError: Trackio does not allow the project's name.
         ImportError: Trackio is not installed.
     """
 
@@ -112,7 +118,7 @@ class TrackioStore:
         self.storage.init_db(self.project)
 
     def log(self, rows: Sequence[Row], config: dict[str, Scalar] | None = None) -> None:
-        """Add rows that are not there yet; with a config, make it the run's."""
+        """Add rows that are not there yet. A config replaces that of the run."""
         self.storage.bulk_log(
             self.project,
             self._run_id,
@@ -124,8 +130,8 @@ class TrackioStore:
             run_id=self._run_id,
         )
 
-    def log_load(self, rows: Sequence[Row]) -> None:
-        """Add rows of a node's load that are not there yet; they have no steps."""
+    def log_system(self, rows: Sequence[Row]) -> None:
+        """Add rows of system metrics that are not there yet. They have no steps."""
         self.storage.bulk_log_system(
             self.project,
             self._run_id,
@@ -135,10 +141,13 @@ class TrackioStore:
             run_id=self._run_id,
         )
 
-    def remove(self, names: Iterable[str], steps: tuple[int, int | None], doomed: Callable[[str], bool]) -> None:
-        """Take values out of rows of the steps from the first to the last; ``doomed`` says by its id if a row is meant.
+    def remove(self, names: Iterable[str], steps: tuple[int, int | None], is_affected: Callable[[str], bool]) -> None:
+        """Remove values from the rows of a range of steps. Rows without any values left are deleted.
 
-        A row without values left is deleted.
+        Args:
+            names: Names of the values.
+            steps: First and last step; None for no last one.
+            is_affected: Decides by a row's id whether to change it.
         """
         first, last = steps
         keys = {to_key(name) for name in names}
@@ -153,7 +162,7 @@ class TrackioStore:
             for number, row_id, content in found:
                 values = orjson.loads(content)
                 left = {key: value for key, value in values.items() if key not in keys}
-                if len(left) == len(values) or not doomed(row_id or ""):
+                if len(left) == len(values) or not is_affected(row_id or ""):
                     continue
                 if left:
                     connection.execute("UPDATE metrics SET metrics = ? WHERE id = ?", (orjson.dumps(left), number))
@@ -184,10 +193,10 @@ class TrackioStore:
         *,
         used: bool,
     ) -> None:
-        """Make a version of an artifact whose contents lie in `blobs`; ``used`` by the run, or made by it.
+        """Create a version of an artifact whose contents lie in `blobs`. The run ``used`` it, or else created it.
 
         Raises:
-            ValueError: Trackio does not take the name, or has the artifact with another type.
+            ValueError: Trackio does not accept the name, or the artifact exists with another type.
         """
         if not used:
             self.storage.commit_artifact_version(
@@ -204,23 +213,23 @@ class TrackioStore:
 
     @property
     def show(self) -> str:
-        """Command that opens the dashboard, in the journal mode in which the project is written."""
+        """The command that opens the dashboard, with the journal mode of this process."""
         mode = f"{_MODE}={_mode()} " if _mode() else ""
         return f"{mode}TRACKIO_DIR={self.folder} trackio show --project {self.project}"
 
     @property
     def blobs(self) -> Path:
-        """Where contents of artifacts lie, as ``<first two digits>/<digest>``."""
+        """Folder with the contents of artifacts, as ``<first two digits>/<digest>``."""
         return self.folder / "artifacts" / self.project / "blobs" / "sha256"
 
     @property
     def media(self) -> Path:
-        """Where media lie; rows name them relative to it."""
+        """Folder of media. Rows contain paths relative to it."""
         return self.folder / "media"
 
 
 def _load(folder: Path) -> Any:
-    """A copy of Trackio's storage module for a directory."""
+    """Load a copy of Trackio's storage module for a directory."""
     found = importlib.util.find_spec("trackio.sqlite_storage")
     if found is None or found.loader is None:
         raise ImportError("trackio.sqlite_storage is missing")
@@ -228,12 +237,12 @@ def _load(folder: Path) -> Any:
     found.loader.exec_module(module)
     module.TRACKIO_DIR = folder  # type: ignore[attr-defined]
     storage = module.SQLiteStorage
-    storage._dataset_import_attempted = True  # nothing is fetched from the Hub, whatever the environment says
+    storage._dataset_import_attempted = True  # never download from the Hub, whatever the environment says
     if storage.get_project_db_path("x").parent != folder:
-        raise RanklogError("this version of Trackio keeps its directory elsewhere: pip install 'trackio==0.43.*'")
+        raise RanklogError("this version of Trackio is not supported: pip install 'trackio==0.43.*'")
     from trackio.utils import is_network_filesystem
 
     if is_network_filesystem(folder):
-        # Its write-ahead log needs memory that is shared between all who read along.
+        # SQLite's write-ahead log needs memory that all processes share.
         os.environ.setdefault(_MODE, "delete")
     return module

@@ -1,36 +1,35 @@
-"""The Weights & Biases backend: one W&B run for a ranklog run, online or as an offline directory under ``savedir``.
+"""The Weights & Biases backend: one W&B run per ranklog run, online or as an offline directory below ``savedir``.
 
-Takes entries of the journal, hands them to W&B's own client, which writes and uploads from a process of its own.
+W&B's own client writes and uploads, in a process that belongs to it.
 
-- W&B's step is the entry's number in the journal, so that it only grows; the user's step is the column ``step``,
-  the x axis of every chart. A smaller step than before (evaluation, a restart at an older checkpoint) is kept.
-- Each `Metrics` record is one row of the history. Where not every rank had a value, the row says so by
-  ``ranklog/answered``, ``ranklog/contributed`` and ``ranklog/world_size``; the lowest coverage of the run is in the
-  summary as ``ranklog/coverage``, the status as ``ranklog/status``. A record that corrects an earlier one is a later
-  row of the same ``step``: W&B's rows cannot be changed.
-- From the second attempt of a run on, each row has the column ``ranklog/attempt``: where an attempt went back to an
-  earlier step, its rows count instead of those without it, or with a lower one, of the same ``step`` and above.
-- A metric with a goal has its best value in the summary (`wandb_goals`). An alert is W&B's own alert, once, or
-  again where its answer was lost.
-- Parameters are the run's config, nested again at their dots. Facts of the run are below ``ranklog`` there. Events
-  are lines of the run's log.
-- A metric that has the name of one of W&B's own columns (``step``, ``_step``, ``_runtime``, ``_timestamp``,
-  ``_wandb``) becomes ``user/<name>``.
+- W&B's step is the number of the entry in the journal, because W&B accepts growing steps only. The user's step is the
+  column ``step``, the x axis of every chart. Smaller steps than before (evaluation, a restart at an older checkpoint)
+  are therefore kept.
+- Each `Metrics` record is one row of the history. If not every rank had a value, the columns ``ranklog/answered``,
+  ``ranklog/contributed`` and ``ranklog/world_size`` say so. The summary has the lowest coverage of the run as
+  ``ranklog/coverage`` and the status as ``ranklog/status``. A record that corrects an earlier one is another row of
+  the same ``step``, because W&B cannot change rows.
+- From the second attempt on, each row has the column ``ranklog/attempt``. If an attempt returned to an earlier step,
+  its rows replace those with a lower attempt, or without one, of the same ``step`` and above.
+- The summary has the best value of a metric with a goal (`goals`). An alert is W&B's own alert. It is sent once, or
+  again when the server's answer was lost.
+- Parameters are the run's config, nested at their dots. Facts of the run are below ``ranklog`` there. Events are
+  lines of the run's log.
+- A metric with the name of one of W&B's own columns (``step``, ``_step``, ``_runtime``, ``_timestamp``, ``_wandb``)
+  becomes ``user/<name>``.
 
-Nothing shows twice. An offline directory that was left open, or that goes on, is deleted and written anew from the
-first entry (W&B loses rows when it is killed), unless it was synced: then another directory goes on after it
-(`offline`). Online, the server says which rows it has, and those are not sent again. Never asks for a login.
-Blocks for W&B's client, at the end at most for the time it is given.
+Nothing shows twice. An offline directory that is incomplete or continues is deleted and written again from the first
+entry, because W&B loses rows when it is killed. If it was synced, another directory continues after it (`offline`).
+Online, the server knows which rows it has, and these are not sent again. W&B never prompts for a login. Blocks for
+W&B's client; `close` blocks for at most the time it is given.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import msgspec
 
 from ranklog.abc import RunContext
 from ranklog.backends.shared.history import earlier_entries
@@ -38,9 +37,9 @@ from ranklog.backends.wandb import offline, service
 from ranklog.backends.wandb.config import attempt_facts, merge_params, run_facts
 from ranklog.backends.wandb.goals import Goals
 from ranklog.backends.wandb.init import init_run
-from ranklog.backends.wandb.items import ItemStore
-from ranklog.backends.wandb.names import to_column, to_run_id
-from ranklog.backends.wandb.offline import Taken
+from ranklog.backends.wandb.items import FORMS, ItemStore
+from ranklog.backends.wandb.names import to_backend_run_id, to_column
+from ranklog.backends.wandb.offline import Synced
 from ranklog.journal.layout import make_private_dir
 from ranklog.model.facts import JobFacts, facts_of
 from ranklog.model.record import Attempt, Coverage, End, Entry, Event, Item, MetricInfo, Metrics, Params, Record, Status
@@ -49,40 +48,18 @@ from ranklog.model.spec import Scalar
 if TYPE_CHECKING:
     import wandb
 
-_GIVE_UP_S = 10.0
+_ABORT_TIMEOUT_S = 10.0
 _LEVELS = {"info": "INFO", "warning": "WARN", "error": "ERROR"}
 
 
 class WandbBackend:
-    """Writes to Weights & Biases; see the module for what goes where."""
+    """Writes to Weights & Biases. The module's docstring describes the form of each record."""
 
-    FORMS: ClassVar[dict[str, str]] = {
-        "metric": "history",
-        "param": "config",
-        "text": "Html",
-        "dict": "artifact",
-        "table": "Table",
-        "histogram": "Histogram",
-        "image": "Image",
-        "figure": "Image or Plotly",
-        "audio": "Audio",
-        "video": "Video",
-        "html": "Html",
-        "artifact": "artifact",
-        "dataset": "artifact of type dataset",
-        "torch": "artifact",
-        "model": "artifact of type model",
-        "best_model": "artifact of type model",
-        "graph": "Graph",
-        "embedding": "Table",
-        "pr_curve": "chart",
-        "alert": "alert",
-        "prov_documents": "artifact",
-    }
+    FORMS: ClassVar[dict[str, str]] = FORMS
 
     _context: RunContext
     _run: wandb.Run
-    _run_id: str
+    _backend_run_id: str
     _directory: Path
     _items: ItemStore
     _goals: Goals
@@ -95,56 +72,56 @@ class WandbBackend:
         self._lowest: Coverage | None = None
 
     def open(self, *, context: RunContext) -> dict[str, str]:
-        """Open the run, or the known one again; offline it is written anew.
+        """Create the run, or open the known one again. Offline, it is written again.
 
         Raises:
-            InvalidArgumentError: online is asked for and there is no login.
+            InvalidArgumentError: the run is online and W&B has no API key.
         """
         self.__init__()  # type: ignore[misc]
         self._context = context
         self._attempt = context.attempt
         savedir = context.savedir
-        self._run_id = run_id = to_run_id(context.facts.run_id)
+        self._backend_run_id = to_backend_run_id(context.facts.run_id)
         make_private_dir(savedir)
-        again = _must_send_again(context)
+        resend = _must_send_again(context)
         is_offline = service.prepare(savedir, offline=bool(context.spec.options.get("offline_mode")))
-        taken = offline.clear(savedir, run_id, context.known.get("directory")) if is_offline else None
-        self._next = taken.next_ordinal if taken else 0 if again else context.resumed_at
-        self._run = init_run(context, savedir, run_id, offline=is_offline)
+        synced = offline.clear(savedir, self._backend_run_id, context.known.get("directory")) if is_offline else None
+        self._next = synced.next_ordinal if synced else 0 if resend else context.resumed_at
+        self._run = init_run(context, savedir, self._backend_run_id, offline=is_offline)
         try:
-            self._set_up(taken)
+            self._set_up(synced)
         except BaseException:
             with contextlib.suppress(Exception):
-                service.finish(self._run, None, _GIVE_UP_S)
+                service.finish(self._run, None, _ABORT_TIMEOUT_S)
             raise
-        known = {"run_id": run_id, "experiment_id": self._run.project, "directory": str(self._directory)}
+        known = {"run_id": self._backend_run_id, "experiment_id": self._run.project, "directory": str(self._directory)}
         if not is_offline and self._run.url:
             known["url"] = self._run.url
-        if taken is not None and (taken.warning or "warning" in context.known):
-            known["warning"] = taken.warning
+        if synced is not None and (synced.warning or "warning" in context.known):
+            known["warning"] = synced.warning
         return known | {"redeliver_from": str(self._next)}
 
-    def _set_up(self, taken: Taken | None) -> None:
-        """Say what W&B has to know before the first entry comes."""
+    def _set_up(self, synced: Synced | None) -> None:
+        """Prepare the run for the first entry."""
         run, context = self._run, self._context
         self._directory = Path(run.settings.sync_dir)
         offline.begin(self._directory)
-        if taken is not None:
-            offline.hide(self._directory, self._run_id)
-            if taken.warning:
-                run.write_logs(f"[ranklog] warning: {taken.warning}")
+        if synced is not None:
+            offline.hide(self._directory, self._backend_run_id)
+            if synced.warning:
+                run.write_logs(f"[ranklog] warning: {synced.warning}")
         run.define_metric("step", hidden=True)
         run.define_metric("*", step_metric="step")
         self._server_has = run.starting_step
         self._items = ItemStore(context, run, self._directory / "ranklog")
         self._goals = Goals(run)
         self._configure(run_facts(context.facts))
-        for entry in earlier_entries(msgspec.structs.replace(context, resumed_at=self._next)):
-            self._learn(entry.record)
+        for entry in earlier_entries(context, below=self._next):
+            self._observe(entry.record)
         self._goals.write()
 
     def deliver(self, *, entries: Sequence[Entry]) -> None:
-        """Hand entries to W&B's client; those of an earlier try that it took are passed over."""
+        """Hand entries to W&B's client. Those that it accepted in an earlier try are skipped."""
         for entry in entries:
             if entry.ordinal >= self._next:
                 self._store(entry)
@@ -152,29 +129,29 @@ class WandbBackend:
         self._goals.write()
 
     def close(self, *, status: Status | None, timeout_s: float) -> None:
-        """Finish the run; None marks it as preempted, which in W&B means that it goes on later.
+        """Finish the run. None marks it as preempted, which in W&B means that it continues later.
 
         Raises:
-            TimeoutError: W&B did not finish in time; its process was ended.
-            ConnectionError: its process had ended before; the run has to be opened again.
+            TimeoutError: W&B did not finish in time; its process was killed.
+            ConnectionError: W&B's process had died before; the run has to be opened again.
         """
         if self._broken:
-            raise ConnectionError("W&B's process ended too early: everything is sent again at the next open")
+            raise ConnectionError("W&B's process died: everything is sent again when the run opens again")
         self._broken = True
         service.finish(self._run, status, timeout_s)
         offline.finish(self._directory, self._next)
-        offline.show(self._directory, self._run_id)
+        offline.show(self._directory, self._backend_run_id)
 
-    def _learn(self, record: Record) -> None:
-        """Take notice of what is said about the run, also of what W&B has already."""
+    def _observe(self, record: Record) -> None:
+        """Take notice of a record, which W&B may already have."""
         match record:
             case Metrics():
-                self._goals.note(record, self._attempt)
-                self._note_coverage(record.coverage)
+                self._goals.add(record, self._attempt)
+                self._show_coverage(record.coverage)
             case MetricInfo():
-                self._goals.set(record)
+                self._goals.set_goal(record)
             case Item():
-                self._items.learn(record)
+                self._items.restore(record)
             case Params():
                 self._configure(record.values)
             case Attempt():
@@ -185,15 +162,14 @@ class WandbBackend:
 
     def _store(self, entry: Entry) -> None:
         record = entry.record
-        self._learn(record)
+        self._observe(record)
         match record:
             case Metrics():
                 row = {to_column(name): value for name, value in record.values.items()}
                 self._log(row | _partial(record.coverage), record, entry.ordinal)
-            case Item(kind="alert"):
-                self._alert(record, entry.ordinal)
             case Item():
-                self._store_item(record, entry.ordinal)
+                store = _STORES.get(record.kind, WandbBackend._store_item)
+                store(self, record, entry.ordinal)
             case Event():
                 self._run.write_logs(f"[ranklog] {record.level}: {record.text}{_where(record)}")
             case End():
@@ -207,18 +183,18 @@ class WandbBackend:
                 self._log(row, item, ordinal)
                 return
         except (TypeError, ValueError):
-            pass  # W&B's checks refused it; as an artifact it is kept
+            pass  # W&B's own checks refused it, but accept it as an artifact
         self._items.store_artifact(item, ordinal)
 
-    def _alert(self, item: Item, ordinal: int) -> None:
-        """Once: not again to a server that was told of it."""
+    def _store_alert(self, item: Item, ordinal: int) -> None:
+        """Send an alert, unless the server already has it."""
         if ordinal < self._server_has:
             return
         text = self._context.content(item.files[0]).decode("utf-8", "replace")
         wait_s = item.meta.get("wait_duration")
         level = _LEVELS.get(str(item.meta.get("level")), "INFO")
         self._run.alert(item.name, text, level=level, wait_duration=float(wait_s or 0))
-        # A row of its own, so that the number of rows says that the server was told.
+        # This row counts, so the server's number of rows says later whether it has the alert.
         self._log({"ranklog/alert": item.name}, item, ordinal)
 
     def _log(self, row: dict[str, Any], record: Metrics | Item, ordinal: int) -> None:
@@ -228,7 +204,7 @@ class WandbBackend:
                 row["ranklog/attempt"] = self._attempt
             self._run.log(row, step=ordinal, commit=True)
 
-    def _note_coverage(self, coverage: Coverage | None) -> None:
+    def _show_coverage(self, coverage: Coverage | None) -> None:
         if coverage is not None and (self._lowest is None or coverage.share < self._lowest.share):
             self._lowest = coverage
             self._run.summary["ranklog/coverage"] = str(coverage)
@@ -238,11 +214,15 @@ class WandbBackend:
         self._run.config.update(changed, allow_val_change=True)
 
 
+_STORES: dict[str, Callable[[WandbBackend, Item, int], None]] = {"alert": WandbBackend._store_alert}
+"""The function that stores a kind which is neither a value of the history nor an artifact."""
+
+
 def _partial(coverage: Coverage | None) -> dict[str, int]:
     if coverage is None or coverage.all_contributed:
         return {}
     ranks = {"answered": coverage.answered, "contributed": coverage.contributed, "world_size": coverage.world_size}
-    return {f"ranklog/{what}": count for what, count in ranks.items()}
+    return {f"ranklog/{name}": count for name, count in ranks.items()}
 
 
 def _where(event: Event) -> str:
@@ -251,6 +231,6 @@ def _where(event: Event) -> str:
 
 
 def _must_send_again(context: RunContext) -> bool:
-    """Whether an online run was left without an orderly end, so that W&B may not have sent all it was given."""
+    """Return whether an online run was not finished, so that W&B may not have sent everything it received."""
     directory = context.known.get("directory")
     return directory is not None and not offline.is_finished(Path(directory))

@@ -1,6 +1,6 @@
-"""Facts and flattened parameters as W&B's nested config; pure.
+"""Facts and flattened parameters as W&B's nested config. Pure.
 
-W&B shows nested mappings as dotted columns and filters by them, but cannot address a key that itself has a dot.
+W&B shows nested mappings as dotted columns and filters by them, but it cannot address a key that contains a dot.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from ranklog.model.spec import Scalar
 
 
 def run_facts(facts: RunFacts) -> dict[str, Scalar]:
-    """What the config says of a run."""
+    """Return the entries of the config for a run."""
     return {"ranklog.run_id": facts.run_id, "ranklog.command": " ".join(facts.command)}
 
 
 def attempt_facts(attempt: Attempt) -> dict[str, Scalar]:
-    """What the config says of an attempt."""
+    """Return the entries of the config for an attempt."""
     place = attempt.place
     return {
         "ranklog.attempt": attempt.attempt,
@@ -32,9 +32,9 @@ def attempt_facts(attempt: Attempt) -> dict[str, Scalar]:
 
 
 def merge_params(config: Mapping[str, Any], values: Mapping[str, Scalar]) -> dict[str, Any]:
-    """The top-level entries of ``config`` that change when ``values`` are put into it.
+    """Return the top-level entries of ``config`` that change when ``values`` are merged into it.
 
-    A name is nested at its dots; where that is impossible (an empty part, or a scalar in the way), it stays as it is.
+    A name is nested at its dots. If that is impossible (an empty part, or a scalar in the way), it stays unchanged.
 
     Example:
         >>> merge_params({"optimizer": {"lr": 0.1}}, {"optimizer.name": "adam", "seed": 1})

@@ -1,7 +1,7 @@
-"""Metrics with a goal in W&B's summary: the best value and the last one.
+"""Best and last values of metrics with a goal, in W&B's summary.
 
-W&B's own ``summary="min"`` is NaN for good after one NaN, so the best is kept here, by the rule of `best`, and written
-to the summary as W&B would have written it.
+W&B's own ``summary="min"`` stays NaN after one NaN. The best value is therefore computed by
+`ranklog.backends.shared.best` and written to the summary in W&B's format.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ class Goals:
         self._last: dict[str, float] = {}
         self._changed: set[str] = set()
 
-    def set(self, said: MetricInfo) -> None:
-        """Note a goal."""
-        if said.goal is None:
+    def set_goal(self, info: MetricInfo) -> None:
+        """Set a metric's goal."""
+        if info.goal is None:
             return
-        column = to_column(said.name)
+        column = to_column(info.name)
         if "*" in column:
-            # W&B takes it for a pattern, of other metrics too, and refuses it elsewhere than at the end.
-            self._run.write_logs(f"[ranklog] warning: W&B cannot keep the {said.goal} of {column}: its name has a *")
-        elif self._best.set(said):
-            # A dot would be a way into a mapping. With "none", W&B's own last value does not replace the summary.
+            # For W&B this is a pattern that matches other metrics too, and it allows one at the end only.
+            self._run.write_logs(f"[ranklog] warning: W&B cannot keep the {info.goal} of {column}: its name has a *")
+        elif self._best.set_goal(info):
+            # An unescaped dot means a nested key. With "none", W&B's last value does not replace our summary.
             self._run.define_metric(column.replace(".", "\\."), step_metric="step", summary="none")
 
-    def note(self, record: Metrics, attempt: int) -> None:
-        """Note values that an attempt logged."""
-        for name in self._best.note(record, attempt):
+    def add(self, record: Metrics, attempt: int) -> None:
+        """Add values that an attempt logged."""
+        for name in self._best.add(record, attempt):
             self._changed.add(name)
             if not record.corrects:
                 self._last[name] = record.values[name]
 
     def write(self) -> None:
-        """Put what has changed since into the summary."""
+        """Write the changes since the last call to the summary."""
         for name in sorted(self._changed):
             shown: dict[str, float | str] = {}
             found = self._best.of(name)
@@ -63,7 +63,7 @@ class Goals:
 
 
 def _finite_or_text(value: float) -> float | str:
-    """As W&B spells what JSON has no number for; in a mapping it would make a null of it."""
+    """Spell NaN and infinities as W&B does. Inside a mapping, W&B would turn them into null."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,4 +1,4 @@
-"""How a W&B run is opened: which of its settings come from the logger, from W&B's variables and from ranklog."""
+"""Opening of a W&B run, with settings from the logger, from W&B's environment variables and from ranklog."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     import wandb
 
 
-def init_run(context: RunContext, savedir: Path, run_id: str, *, offline: bool) -> wandb.Run:
-    """Open the W&B run of that id, or go on with it."""
+def init_run(context: RunContext, savedir: Path, backend_run_id: str, *, offline: bool) -> wandb.Run:
+    """Create the W&B run of that id, or resume it."""
     import wandb
 
     settings = wandb.Settings(
         console="off",
         silent=True,
-        # This process is not the one that trains: its code and its load would mislead.
+        # This is not the training process, so its code and system metrics would be misleading.
         disable_code=True,
         x_disable_stats=True,
         program=context.facts.script or None,
@@ -30,7 +30,7 @@ def init_run(context: RunContext, savedir: Path, run_id: str, *, offline: bool) 
         return wandb.init(
             project=str(context.spec.options["project_name"]),
             dir=str(savedir),
-            id=run_id,
+            id=backend_run_id,
             name=_given(context, "run_name", "WANDB_NAME", context.facts.run_id),
             group=_given(context, "group", "WANDB_RUN_GROUP", context.facts.group),
             job_type=_given(context, "job_type", "WANDB_JOB_TYPE"),
@@ -47,7 +47,7 @@ def init_run(context: RunContext, savedir: Path, run_id: str, *, offline: bool) 
 
 
 def _given(context: RunContext, option: str, variable: str, otherwise: str = "") -> str | None:
-    """The logger's own setting, else W&B's variable, which its client reads by itself, else what ranklog knows."""
+    """Return the logger's option, else None if W&B's client reads an environment variable, else ranklog's own value."""
     given = context.spec.options.get(option)
     if given:
         return str(given)

@@ -1,16 +1,16 @@
-"""Items as W&B's media in the history, or as W&B artifacts.
+"""Items as values in W&B's history, or as W&B artifacts.
 
-Takes items in their canonical encoding. What W&B has a view for is a value of a row under the item's name
-(`wandb_media`), a list of such items is a list there; everything else, and what W&B or this machine cannot show (a
-table above 10,000 rows, plotly not installed), is an artifact, so that nothing is dropped. Contents of artifacts
-are hard links in the W&B run's own directory where the file system has them: no second copy, nothing in the home
-directory.
+An item that W&B can show is a value in a row of the history, in the column of its name; a list of items is a list
+there. Everything else is an artifact, including items that W&B or this machine cannot show (a table above 10,000 rows,
+plotly not installed). The files of artifacts are hard links in the W&B run's own directory if the file system supports
+them: there is no second copy, and nothing in the home directory.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ranklog.abc import Refused, RunContext
-from ranklog.backends.wandb.media import FROM_CONTENT, FROM_FILES, LISTS, MAX_ITEMS, embedding, media_of
+from ranklog.backends.shared.kinds import ANY_MEDIA, find_show
+from ranklog.backends.wandb import media
 from ranklog.backends.wandb.names import to_artifact_name, to_artifact_path, to_media_column
 from ranklog.journal.layout import make_private_dir
 from ranklog.journal.store import blob_path
@@ -29,18 +30,65 @@ from ranklog.model.spec import Scalar
 if TYPE_CHECKING:
     import wandb
 
+FORMS = {
+    "metric": "history",
+    "param": "config",
+    "text": "Html",
+    "dict": "artifact",
+    "table": "Table",
+    "histogram": "Histogram",
+    "image": "Image",
+    "figure": "Image or Plotly",
+    "audio": "Audio",
+    "video": "Video",
+    "html": "Html",
+    "artifact": "artifact",
+    "dataset": "artifact of type dataset",
+    "torch": "artifact",
+    "model": "artifact of type model",
+    "best_model": "artifact of type model",
+    "graph": "Graph",
+    "embedding": "Table",
+    "pr_curve": "chart",
+    "alert": "alert",
+    "prov_documents": "artifact",
+}
+SHOWS: dict[tuple[str, str], Callable[[media.Source], Any]] = {
+    ("text", content.TEXT): media.show_text,
+    ("html", content.HTML): media.show_html,
+    ("table", content.TABLE): media.show_table,
+    ("histogram", content.HISTOGRAM): media.show_histogram,
+    ("image", content.PNG): media.show_image,
+    ("figure", content.PNG): media.show_image,
+    ("figure", content.PLOTLY): media.show_plotly,
+    ("audio", ANY_MEDIA): media.show_audio,
+    ("video", ANY_MEDIA): media.show_video,
+    ("pr_curve", content.PR_CURVE): media.show_pr_curve,
+    ("graph", content.GRAPH): media.show_graph,
+    ("embedding", content.FOLDER): media.show_embedding,
+}
+"""The function that makes a value for the history. Other items, and those for which it returns None, are artifacts."""
+_LISTS = ("image", "figure", "audio", "video", "html")
+_MAX_ITEMS = {"image": 108, "figure": 108}
+"""W&B shows the first images of a longer list and drops the others."""
+_LISTS_NEED = {"audio": "soundfile"}
+"""Packages without which W&B's client refuses a list, although it does not use them for files."""
+
 _MAX_KEY_BYTES = 120
-_MAX_TABLE_KEY_BYTES = 50  # W&B makes an artifact of it, whose name begins with the run id and ends at 128
-_TYPES = {"dict": "config", "table": "table", "dataset": "dataset", "model": "model", "best_model": "model"}
+# W&B makes an artifact of a table. Its name begins with the run id and has 128 bytes at most.
+_MAX_KEY_BYTES_OF = {"table": 50, "embedding": 50, "pr_curve": 50}
+_ARTIFACT_TYPES = {"dict": "config", "table": "table", "dataset": "dataset", "model": "model", "best_model": "model"}
+_ALIASES = {"best_model": "best"}
+_USED_BY_THE_RUN = ("dataset",)
 
 
 class ItemStore:
-    """Stores items with one W&B run.
+    """Stores the items of one W&B run.
 
     Args:
-        context: Gives the contents of files.
+        context: Reads the contents of files.
         run: The open run.
-        folder: Where artifacts' files lie until they are uploaded.
+        folder: Folder for the files of artifacts until they are uploaded.
     """
 
     def __init__(self, context: RunContext, run: wandb.Run, folder: Path) -> None:
@@ -49,91 +97,76 @@ class ItemStore:
         self._folder = folder
         self._types: dict[str, str] = {}
 
-    def learn(self, item: Item) -> None:
-        """Take notice of an item that W&B has already: no other type of artifact can have its name."""
-        if not _may_be_shown(item):
+    def restore(self, item: Item) -> None:
+        """Take notice of an item that W&B already has. Its artifact's name cannot have another type."""
+        if not _can_be_shown(item):
             self._types.setdefault(to_artifact_name(item.name), _type_of(item))
 
     def row(self, item: Item, ordinal: int) -> dict[str, Any] | None:
-        """The item as a row of the history; None where it can only be an artifact."""
-        value = self._value(item, ordinal)
+        """Return the item as a row of the history, or None if it can only be an artifact."""
+        value = self._list(item, ordinal) if _is_list(item) else self._show(item, item.media, item.files, "", ordinal)
         if value is None:
             return None
-        limit = _MAX_TABLE_KEY_BYTES if item.kind in ("table", "embedding", "pr_curve") else _MAX_KEY_BYTES
-        return {to_media_column(item.name, limit): value}
+        return {to_media_column(item.name, _MAX_KEY_BYTES_OF.get(item.kind, _MAX_KEY_BYTES)): value}
 
-    def _value(self, item: Item, ordinal: int) -> Any:
-        if item.kind == "embedding":
-            return embedding({file.path: self._context.content(file) for file in item.files})
-        if item.media != content.FOLDER:
-            return self._shown(item.files[0], item.kind, item.media, item.meta.get("caption"), ordinal)
-        if item.kind not in LISTS or len(item.files) > MAX_ITEMS.get(item.kind, len(item.files)):
+    def _list(self, item: Item, ordinal: int) -> list[Any] | None:
+        if len(item.files) > _MAX_ITEMS.get(item.kind, len(item.files)):
             return None
-        if item.kind == "audio" and find_spec("soundfile") is None:
-            return None  # W&B's client refuses several sounds without that package, which it does not use for files
+        if item.kind in _LISTS_NEED and find_spec(_LISTS_NEED[item.kind]) is None:
+            return None
         shown = [
-            self._shown(file, item.kind, media_of(file.path), item.meta.get(f"caption.{index}"), ordinal)
+            self._show(item, media.media_of(file.path), [file], f".{index}", ordinal)
             for index, file in enumerate(item.files)
         ]
-        return None if any(each is None for each in shown) else shown  # W&B's types compare by more than identity
+        return None if any(each is None for each in shown) else shown  # `None in shown` would use W&B's own equality
 
-    def _shown(self, file: File, kind: str, media: str, caption: Scalar, ordinal: int) -> Any:
-        text = None if caption is None else str(caption)
-        if kind in FROM_FILES:
-            path = self._place(file, self._folder / str(ordinal), ordinal)
-            return FROM_FILES[kind](path, text)
-        show = FROM_CONTENT.get((kind, media))
-        return show(self._context.content(file), text) if show else None
+    def _show(self, item: Item, media_type: str, files: Sequence[File], number: str, ordinal: int) -> Any:
+        show = find_show(SHOWS, item.kind, media_type)
+        if show is None:
+            return None
+        caption = item.meta.get(f"caption{number}")
+        place = partial(self._place, folder=self._folder / str(ordinal), ordinal=ordinal)
+        return show(media.Source(files, None if caption is None else str(caption), self._context.content, place))
 
     def store_artifact(self, item: Item, ordinal: int) -> None:
         """Store an item as an artifact.
 
         Raises:
-            Refused: a file of the item would lie outside its folder, or W&B has another type of that name.
+            Refused: a file of the item would lie outside its folder, or the artifact's name already has another type.
         """
         import wandb
 
-        name, kept_as = to_artifact_name(item.name), _type_of(item)
-        if self._types.setdefault(name, kept_as) != kept_as:
-            # Its client asks the server, which may not have heard of the first one yet, and offline it asks nobody.
+        name, type_ = to_artifact_name(item.name), _type_of(item)
+        if self._types.setdefault(name, type_) != type_:
+            # W&B's client asks the server, which may not know the first artifact yet. Offline it asks nobody.
             raise Refused(
-                f"W&B does not take {item.name!r} as an artifact of type {kept_as!r}: {name} already exists with type"
+                f"W&B does not accept {item.name!r} as an artifact of type {type_!r}: {name} already exists with type"
                 f" {self._types[name]!r}; log it under another name",
                 [ordinal],
             )
-        metadata: dict[str, Any] = {
-            "name": item.name,
-            "kind": item.kind,
-            "step": item.step,
-            "rank": item.rank,
-            **_joined(item.meta),
-        }
-        reference = None
-        if item.media == content.REFERENCE:
-            reference = msgspec.json.decode(self._context.content(item.files[0]), type=content.Reference)
-            metadata |= {"uri": reference.uri, "host": reference.host, "bytes": sum(f.size for f in reference.files)}
-        elif item.kind == "dataset" and item.media == content.DATASET:
-            facts = msgspec.json.decode(self._context.content(item.files[0]), type=content.Dataset)
-            metadata |= {key: value for key, value in msgspec.to_builtins(facts).items() if key != "name"}
-            metadata["dataset"] = facts.name
-        artifact = wandb.Artifact(name, type=kept_as, metadata=metadata)
+        facts = {"name": item.name, "kind": item.kind, "step": item.step, "rank": item.rank}
+        metadata: dict[str, Any] = {**facts, **_join_captions(item.meta)}
+        if describe := _METADATA.get(item.media):
+            metadata |= describe(self._context.content(item.files[0]))
+        artifact = wandb.Artifact(name, type=type_, metadata=metadata)
         for file in item.files:
             path = self._place(file, self._folder / str(ordinal), ordinal)
             artifact.add_file(str(path), name=to_artifact_path(file.path), policy="immutable", skip_cache=True)
-        if reference is not None:
-            # Without a checksum W&B does not read what may be terabytes; the digests are in the file beside.
-            artifact.add_reference(reference.uri, name=reference.uri.rsplit("/", 1)[-1] or "files", checksum=False)
-        alias = str(item.meta.get("alias") or ("best" if item.kind == "best_model" else ""))
+        if item.media == content.REFERENCE:
+            uri = metadata["uri"]
+            # Without a checksum, W&B does not read what may be terabytes. The digests are in the file above.
+            artifact.add_reference(uri, name=uri.rsplit("/", 1)[-1] or "files", checksum=False)
+        alias = str(item.meta.get("alias") or _ALIASES.get(item.kind, ""))
         aliases = ["latest", *([to_artifact_name(alias)] if alias else [])]
         try:
-            if item.kind == "dataset":
-                # What `use_artifact` does with an artifact that is not logged yet; that one waits until the server has
-                # it, and cannot be called offline.
+            if item.kind in _USED_BY_THE_RUN:
+                # `use_artifact` does this with an artifact that is not logged yet, but it waits for the server and
+                # fails offline.
                 self._run._log_artifact(artifact, aliases=aliases, is_user_created=True, use_after_commit=True)
             else:
                 self._run.log_artifact(artifact, aliases=aliases)
         except ValueError as error:
-            raise Refused(f"W&B does not take {item.name!r} as an artifact: {error}", [ordinal]) from error
+            raise Refused(f"W&B does not accept {item.name!r} as an artifact: {error}", [ordinal]) from error
 
     def _place(self, file: File, folder: Path, ordinal: int) -> Path:
         target = (folder / file.path).resolve()
@@ -145,24 +178,43 @@ class ItemStore:
                 target.unlink(missing_ok=True)
                 os.link(blob_path(self._context.run_dir, file.sha256), target)
             except OSError:
-                pass  # another file system, or one without links: copied below
+                pass  # another file system, or one without hard links: copied below
             else:
                 return target
         return self._context.materialise([file], folder)[0]
 
 
 def _type_of(item: Item) -> str:
-    return _TYPES.get(item.kind, "artifact")
+    return _ARTIFACT_TYPES.get(item.kind, "artifact")
 
 
-def _may_be_shown(item: Item) -> bool:
-    if item.media == content.FOLDER:
-        return item.kind in LISTS or item.kind == "embedding"
-    return item.kind in FROM_FILES or (item.kind, item.media) in FROM_CONTENT
+def _is_list(item: Item) -> bool:
+    return item.media == content.FOLDER and item.kind in _LISTS
 
 
-def _joined(meta: Mapping[str, Scalar]) -> dict[str, Any]:
-    """Captions of a list as one entry: W&B takes 100 entries."""
+def _can_be_shown(item: Item) -> bool:
+    return _is_list(item) or find_show(SHOWS, item.kind, item.media) is not None
+
+
+def _reference_facts(body: bytes) -> dict[str, Any]:
+    reference = msgspec.json.decode(body, type=content.Reference)
+    return {"uri": reference.uri, "host": reference.host, "bytes": sum(file.size for file in reference.files)}
+
+
+def _dataset_facts(body: bytes) -> dict[str, Any]:
+    facts = msgspec.to_builtins(msgspec.json.decode(body, type=content.Dataset))
+    return {**{key: value for key, value in facts.items() if key != "name"}, "dataset": facts["name"]}
+
+
+_METADATA: dict[str, Callable[[bytes], dict[str, Any]]] = {
+    content.DATASET: _dataset_facts,
+    content.REFERENCE: _reference_facts,
+}
+"""The function that reads metadata of an artifact from its content, by media type."""
+
+
+def _join_captions(meta: Mapping[str, Scalar]) -> dict[str, Any]:
+    """Join the captions of a list into one entry: W&B's metadata takes 100 entries."""
     captions = {name: str(value) for name, value in meta.items() if name.startswith("caption.")}
-    rest = {name: value for name, value in meta.items() if name not in captions}
-    return rest | ({"captions": captions} if captions else {})
+    others = {name: value for name, value in meta.items() if name not in captions}
+    return others | ({"captions": captions} if captions else {})

@@ -1,12 +1,11 @@
-"""W&B's spelling of ranklog's names; pure. What is changed stays distinct from every other name."""
+"""Names in the form that W&B accepts. Pure. A changed name stays different from every other name."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import PureWindowsPath
 
-from ranklog.backends.shared.escape import escape
+from ranklog.backends.shared.names import digest, escape
 
 _OWN_COLUMNS = frozenset({"step", "_step", "_runtime", "_timestamp", "_wandb"})
 _MAX_RUN_ID = 64
@@ -15,18 +14,18 @@ _OF_WINDOWS = re.compile(r"[:\\]")
 _REFUSED = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-def to_run_id(run_id: str) -> str:
-    """W&B's run id of a ranklog run.
+def to_backend_run_id(run_id: str) -> str:
+    """Return W&B's run id of a ranklog run.
 
     Example:
-        >>> to_run_id("resnet-2026")
+        >>> to_backend_run_id("resnet-2026")
         'resnet-2026'
     """
     return _spell(run_id, _MAX_RUN_ID)
 
 
 def to_artifact_name(name: str) -> str:
-    """Name of an artifact: W&B allows letters, digits, ``_``, ``.`` and ``-``.
+    """Return the name of an artifact: W&B allows letters, digits, ``_``, ``.`` and ``-``.
 
     Example:
         >>> to_artifact_name("plots/out.csv")
@@ -36,7 +35,7 @@ def to_artifact_name(name: str) -> str:
 
 
 def to_artifact_path(path: str) -> str:
-    """Path of a file in an artifact. W&B refuses what has a drive or leaves its folder when Windows reads it.
+    """Return the path of a file in an artifact. W&B refuses paths that leave the folder on Windows.
 
     Example:
         >>> to_artifact_path("plots/out.csv"), to_artifact_path("a:b.csv")
@@ -47,7 +46,7 @@ def to_artifact_path(path: str) -> str:
 
 
 def to_column(name: str) -> str:
-    """Column of a metric in the history.
+    """Return the column of a metric in the history.
 
     Example:
         >>> to_column("train/loss"), to_column("step")
@@ -57,7 +56,7 @@ def to_column(name: str) -> str:
 
 
 def to_media_column(name: str, max_bytes: int = 120) -> str:
-    """Column of an item in the history. W&B makes a path of it, which must stay in its folder and not be too long.
+    """Return the column of an item in the history. W&B makes a path of it, which must be short and stay in its folder.
 
     Example:
         >>> to_media_column("pictures/cat"), to_media_column("../cat")
@@ -67,7 +66,7 @@ def to_media_column(name: str, max_bytes: int = 120) -> str:
     spelled = "/".join(parts)
     if spelled != name or len(name.encode()) > max_bytes:
         cut = spelled.encode()[: max_bytes - 9].decode(errors="ignore")
-        return f"{cut}-{_digest(name)}"
+        return f"{cut}-{digest(name, 8)}"
     return to_column(name)
 
 
@@ -75,8 +74,4 @@ def _spell(name: str, limit: int) -> str:
     spelled = _REFUSED.sub("-", name)
     if spelled == name and len(name) <= limit:
         return name
-    return f"{spelled[: limit - 9]}-{_digest(name)}"
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{spelled[: limit - 9]}-{digest(name, 8)}"

@@ -1,7 +1,7 @@
-"""The life of W&B's service process, which writes and uploads for its Python client.
+"""Start and stop of W&B's service process, which writes and uploads for W&B's Python client.
 
-Guarantees: a process that serves someone else is neither used nor ended; a login is never asked for; `finish` keeps
-its time limit and leaves no process behind, unless another W&B run is open in this process.
+A service process of another program is neither used nor stopped. W&B never prompts for a login. `finish` keeps its time
+limit and leaves no process behind, unless this process has another W&B run open.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ _OFFLINE_MODES = ("offline", "dryrun", "disabled")
 
 
 def prepare(savedir: Path, *, offline: bool) -> bool:
-    """Set W&B up for this process; returns whether the run will be offline.
+    """Set up W&B for this process and return whether the run will be offline.
 
-    ``WANDB_MODE`` and W&B's settings files may ask for offline, too.
+    ``WANDB_MODE`` and W&B's settings files can request offline, too.
 
     Raises:
-        InvalidArgumentError: online is asked for and there is no login.
+        InvalidArgumentError: the run is online and W&B has no API key.
     """
     if "wandb" not in sys.modules:
-        # Inherited from a training process that uses W&B itself: its service ends with it.
+        # Inherited from a training process that uses W&B itself; its service ends with that process.
         os.environ.pop("WANDB_SERVICE", None)
     import wandb
     from wandb.sdk import wandb_setup
 
     service = _service_process()
     if service is not None and service.poll() is not None:
-        stop_if_idle()  # it died; W&B starts another one only when it has forgotten it
+        stop_if_idle()  # it died, and W&B starts another one only after a teardown
 
-    # What W&B stages for upload is kept beside the run, not in the home directory, which is small on clusters.
+    # W&B stages uploads beside the run and not in the home directory, which is small on clusters.
     os.environ.setdefault("WANDB_DATA_DIR", str(savedir))
     os.environ.setdefault("WANDB_CACHE_DIR", str(savedir / "cache"))
     offline = offline or wandb_setup.singleton().settings.mode in _OFFLINE_MODES
     if offline:
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # offline means that nothing is sent anywhere
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # offline: nothing may be sent
     elif not wandb.login(prompt=False, verify=False):
         stop_if_idle()
         raise InvalidArgumentError(
@@ -57,10 +57,10 @@ def prepare(savedir: Path, *, offline: bool) -> bool:
 
 
 def finish(run: wandb.Run, status: Status | None, timeout_s: float) -> None:
-    """Finish a run with a status, None as preempted, and stop the service.
+    """Finish a run with a status, or as preempted with None, and stop the service process.
 
     Raises:
-        TimeoutError: it took too long; the service process was killed.
+        TimeoutError: W&B took longer than ``timeout_s``; the service process was killed.
     """
     from wandb.sdk import wandb_setup
 
@@ -77,7 +77,7 @@ def finish(run: wandb.Run, status: Status | None, timeout_s: float) -> None:
                 run.finish(exit_code=_EXIT_CODES[status])
         except BaseException as error:
             failure.append(error)
-            wandb_setup.singleton().remove_active_run(run)  # W&B keeps it open when its process is gone
+            wandb_setup.singleton().remove_active_run(run)  # W&B keeps it open when its process has died
         finally:
             stop_if_idle()
 
@@ -90,21 +90,19 @@ def finish(run: wandb.Run, status: Status | None, timeout_s: float) -> None:
             service.kill()
             service.wait()
             thread.join(5.0)
-        raise TimeoutError(
-            f"W&B did not finish within {timeout_s:g} s; what it has not uploaded is sent at the next `ranklog sync`"
-        )
+        raise TimeoutError(f"W&B did not finish within {timeout_s:g} s; the next `ranklog sync` uploads the rest")
     if failure:
         if service is not None:
-            service.poll()  # takes leave of a dead one
+            service.poll()  # reaps a process that has ended
         raise failure[0]
 
 
 def stop_if_idle() -> None:
-    """Stop the service process unless another run of this process uses it."""
+    """Stop the service process, unless this process has another W&B run open."""
     import wandb
 
     if _is_idle():
-        # SystemExit is W&B's way of saying that the service ended with a code; it may also be gone already.
+        # W&B raises SystemExit when the service ended with a nonzero code. The service may also have died already.
         with contextlib.suppress(SystemExit, Exception):
             wandb.teardown()
 
@@ -116,7 +114,7 @@ def _is_idle() -> bool:
 
 
 def _service_process() -> Any:
-    """The service's `subprocess.Popen` if this process started it. W&B has no public way to it."""
+    """Return the service's `subprocess.Popen` if this process started it. W&B has no public API for this."""
     from wandb.sdk import wandb_setup
 
     connection = getattr(wandb_setup.singleton(), "_connection", None)
