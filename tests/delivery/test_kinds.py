@@ -34,6 +34,17 @@ def test_its_own_reader_finds_each_kind_in_the_form_that_it_says(
     assert found(case.savedir, case.run_id, case.known) == forms_of(name)
 
 
+@pytest.mark.parametrize("name", BACKENDS)
+def test_items_that_a_backend_cannot_show_are_stored_as_their_files(name: str, tmp_path: Path) -> None:
+    case = Case(name, tmp_path / name, tmp_path)
+    kinds = ("text", "image", "histogram", "graph", "embedding", "model", "of_tomorrow")
+    bodies = {kind: f"a {kind} of a media type that no backend knows".encode() for kind in kinds}
+    case.run.add(*[case.run.item(kind, f"odd/{kind}", "x/new", [(f"{kind}.new", bodies[kind])]) for kind in kinds])
+    case.deliver("FINISHED")
+    stored = {path.read_bytes() for path in case.savedir.rglob("*") if path.is_file()}
+    assert [kind for kind, body in bodies.items() if body not in stored] == []
+
+
 def test_the_reference_lists_what_the_code_says() -> None:
     script = Path(__file__).parents[2] / "scripts" / "kinds-tables.py"
     done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)

@@ -44,7 +44,7 @@ class ItemStore:
         self._files = ItemFiles(context, self._artifacts)
 
     def restore(self, item: Item) -> None:
-        """Take notice of an item that an earlier process stored."""
+        """Restore an item that an earlier process stored."""
         if find_show(SHOWS, item.kind, item.media) is not ItemStore.store_alert:
             self._files.restore(item)
 

@@ -112,7 +112,7 @@ class MlflowBackend:
         try_each(deliver, entries, refused, ensure_active=self._run.ensure_active)
 
     def _look_ahead(self, entries: Sequence[Entry]) -> dict[int, dict[str, Latest]]:
-        """Take notice of all metrics; returns the newest value of each metric at each model, by the model's ordinal."""
+        """Read all metrics; returns the newest value of each metric at each model, by the ordinal of the model."""
         metrics_at_models: dict[int, dict[str, Latest]] = {}
         attempt = self._attempt
         for entry in entries:

@@ -66,7 +66,7 @@ class ItemStore:
             shutil.rmtree(left_by_a_kill, ignore_errors=True)
 
     def restore(self, item: Item) -> None:
-        """Take notice of an item that was stored before the run was opened."""
+        """Restore an item that was stored before the run was opened."""
         self._paths.add(item)
 
     def store(self, item: Item, ordinal: int) -> None:

@@ -31,7 +31,7 @@ _key = functools.lru_cache(maxsize=65536)(to_key)
 class MetricStore:
     """Stores the metrics of one run.
 
-    `look_ahead` takes notice of every entry of a batch, in order, before `store` sends the metrics among them.
+    `look_ahead` reads every entry of a batch, in order, before `store` sends the metrics among them.
 
     Args:
         run: The open run.
@@ -57,13 +57,13 @@ class MetricStore:
             self._next_to_send = int(upto)
 
     def restore(self, entry: Entry, attempt: int) -> None:
-        """Take notice of an entry that was delivered before the run was opened."""
+        """Restore an entry that was delivered before the run was opened."""
         self.look_ahead(entry, attempt)
         if isinstance(entry.record, Metrics):
             self._describe(entry.record, attempt)
 
     def look_ahead(self, entry: Entry, attempt: int) -> None:
-        """Take notice of an entry, which may come again after an error."""
+        """Read an entry before its batch is sent. It may come again after an error."""
         record = entry.record
         if isinstance(record, Metrics):
             self._times.add(entry.ordinal, record)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _ORDINAL_TAG = "ranklog.ordinal"
 _MLMODEL = "MLmodel"
 _FROM_RANKLOG = "ranklog.model_id"
+_RUN_TAGS = {"best_model": "ranklog.best_model"}
+_ALIASES = {"best_model": "best"}
 
 
 class Latest(msgspec.Struct, frozen=True):
@@ -57,8 +59,8 @@ def store_model(context: RunContext, run: MlflowRun, item: Item, ordinal: int, m
             run.client.log_outputs(run.backend_run_id, [LoggedModelOutput(model_id, step=item.step)])
         run.client.finalize_logged_model(model_id, LoggedModelStatus.READY)
     _register(run, item, model)
-    if item.kind == "best_model":
-        run.set_tags({"ranklog.best_model": model_id})
+    if tag := _RUN_TAGS.get(item.kind):
+        run.set_tags({tag: model_id})
     return model_id
 
 
@@ -126,7 +128,7 @@ def _register(run: MlflowRun, item: Item, model: LoggedModel) -> None:
     """Make the model a version of a registered model, if the call asked for it."""
     from mlflow.exceptions import MlflowException
 
-    alias = str(item.meta.get("alias") or ("best" if item.kind == "best_model" else ""))
+    alias = str(item.meta.get("alias") or _ALIASES.get(item.kind, ""))
     name = str(item.meta.get("registered_model_name") or (item.name if item.meta.get("alias") else ""))
     if not name:
         return

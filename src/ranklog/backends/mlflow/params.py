@@ -33,7 +33,7 @@ class ParamStore:
         self._values: dict[str, Scalar] = {}
 
     def restore(self, record: Params) -> None:
-        """Take notice of parameters that were delivered before the run was opened."""
+        """Restore parameters that were delivered before the run was opened."""
         self._values |= record.values
 
     def store(self, record: Params, attempt: int) -> None:

@@ -31,7 +31,7 @@ class Times:
 
     def __init__(self) -> None:
         self._next = 0
-        self._names: dict[str, _Name] = {}
+        self._names: dict[str, _NameTimes] = {}
         self._moved: dict[int, dict[str, int]] = {}
 
     def add(self, ordinal: int, record: Metrics) -> None:
@@ -41,7 +41,7 @@ class Times:
         self._next = ordinal + 1
         called_ms = _called_ms(record)
         for name in record.values:
-            given_ms = self._names.setdefault(name, _Name()).give(record.step, called_ms)
+            given_ms = self._names.setdefault(name, _NameTimes()).give(record.step, called_ms)
             if given_ms != called_ms:
                 self._moved.setdefault(ordinal, {})[name] = given_ms
 
@@ -58,7 +58,7 @@ class Times:
             del self._moved[ordinal]
 
 
-class _Name:
+class _NameTimes:
     """The times given to one metric: that of its highest step, and of other steps whose times are not past yet."""
 
     __slots__ = ("_given", "_highest", "_latest_ms")

@@ -51,7 +51,7 @@ class ItemStore:
         self._sends_logs = sends_logs
 
     def restore(self, item: Item) -> None:
-        """Take notice of an item that an earlier process stored."""
+        """Restore an item that an earlier process stored."""
         if self._needs_file(item):
             self._files.restore(item)
 

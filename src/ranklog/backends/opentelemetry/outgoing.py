@@ -41,7 +41,7 @@ Send = Callable[[Sequence[Outgoing]], None]
 
 
 def in_requests(outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
-    """Cut entries into parts of bounded weight, in order. A heavier entry is a part of its own."""
+    """Cut entries into parts of bounded weight, in order. A heavier entry is alone in its part."""
     part: list[Outgoing] = []
     weight = 0
     for each in outgoing:

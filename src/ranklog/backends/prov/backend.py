@@ -170,7 +170,7 @@ class ProvBackend:
             self._reported_missing = True
             text = f"no SVG of the provenance: {error}, then run: dot -Tsvg {path} -o {self._path('.svg')}"
             note(self._context.run_dir, text)
-            with suppress(OSError, ValueError):  # the terminal is gone; delivery goes on
+            with suppress(OSError, ValueError):  # the terminal is gone, which must not stop delivery
                 self._context.console.write(f"ranklog: {text}\n")
 
     def _path(self, suffix: str) -> Path:

@@ -56,18 +56,18 @@ class MetricSummary:
 
     Attributes:
         name: The user's identifier.
-        context: The part of the work that it belongs to.
-        goal: Whether smaller or larger is better, None where it was not said.
-        values: How many values count.
-        nonfinite: How many of these are NaN or infinite.
-        first: The value that was logged first, and at which step.
+        context: Its context, for example ``training``.
+        goal: Whether smaller or larger values are better; None if unknown.
+        values: Number of values that count.
+        nonfinite: Number of these that are NaN or infinite.
+        first: The value that was logged first, and its step.
         last: The value of the highest step, and that step.
-        min: Lowest finite value; infinity where there is none.
-        max: Highest finite value; minus infinity where there is none.
-        op: The reduction behind the last value, None for one rank's own.
-        coverage: The lowest coverage of all values, None for one rank's own.
-        first_ns: When its first value was logged.
-        last_ns: When its last value was logged.
+        min: Lowest finite value; infinity if there is none.
+        max: Highest finite value; minus infinity if there is none.
+        op: The reduction behind the last value, None for values of one rank.
+        coverage: The lowest coverage of all values, None for values of one rank.
+        first_ns: Time of its first value.
+        last_ns: Time of its last value.
     """
 
     def __init__(self, name: str, context: str) -> None:

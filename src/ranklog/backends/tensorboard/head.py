@@ -14,7 +14,7 @@ from ranklog.backends.tensorboard.file import frame
 from ranklog.journal.layout import write_private
 
 # This name must not contain "tfevents", or TensorBoard would read the file.
-_BESIDE = ".ranklog.head"
+_TEMPORARY = ".ranklog.head"
 
 
 class HeadFile:
@@ -36,9 +36,9 @@ class HeadFile:
         if not earlier or earlier[-1].read_bytes() != content:
             number = earlier[-1].name.rpartition("-")[2] if earlier else ""
             following = int(number) + 1 if number.isdecimal() else 1
-            beside = self._folder / _BESIDE
-            write_private(beside, content)
-            beside.replace(self._folder / f"{self._stem}.0.head-{following:06d}")
+            temporary = self._folder / _TEMPORARY
+            write_private(temporary, content)
+            temporary.replace(self._folder / f"{self._stem}.0.head-{following:06d}")
         else:
             earlier.pop()
         for path in earlier:

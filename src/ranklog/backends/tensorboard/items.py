@@ -52,7 +52,7 @@ class ItemRenderer:
         self.graphs: dict[str, content.Graph] = {}
 
     def restore(self, item: Item) -> None:
-        """Take notice of an item that was rendered before."""
+        """Restore an item that was rendered before."""
         if find_show(SHOWS, item.kind, item.media) is None:
             self._paths.add(item)
         elif restore := _RESTORES.get(item.kind):

@@ -38,7 +38,7 @@ class Projector:
         self._shown: dict[str, EmbeddingInfo] = {}
 
     def restore(self, item: Item) -> None:
-        """Take notice of an embedding that was written before."""
+        """Restore an embedding that was written before."""
         base = f"{_FOLDER}/{safe_path(item.name)}"
         info = EmbeddingInfo(tensor_name=item.name, tensor_path=f"{base}/{_TENSORS}")
         paths = {file.path for file in item.files}

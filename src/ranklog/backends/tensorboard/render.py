@@ -62,7 +62,7 @@ class Renderer:
         self.head_changed = False
 
     def restore(self, entry: Entry) -> None:
-        """Take notice of an entry that was rendered before."""
+        """Restore an entry that was rendered before."""
         record = entry.record
         if isinstance(record, Metrics):
             self._sort_metrics(record)

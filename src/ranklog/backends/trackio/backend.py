@@ -17,7 +17,7 @@ from ranklog.abc import Refused, RunContext
 from ranklog.backends.shared.history import earlier_entries
 from ranklog.backends.shared.run_facts import FactCollector, owner_of
 from ranklog.backends.trackio.items import ALERT_LEVELS, FORMS, ItemStore
-from ranklog.backends.trackio.store import Row, TrackioStore, clock, explained, run_wide_id, to_key
+from ranklog.backends.trackio.store import Row, TrackioStore, clock, explained, to_key, unique_id
 from ranklog.model.errors import MissingExtraError
 from ranklog.model.kinds import LOAD
 from ranklog.model.record import Attempt, Entry, Event, Item, Metrics, Status
@@ -154,7 +154,7 @@ class TrackioBackend:
             self._store.remove([name], (step, step), partial(self._is_before, -1, ordinal))
 
     def _id(self, part: str) -> str:
-        return run_wide_id(self._context.facts, part)
+        return unique_id(self._context.facts, part)
 
     def _is_before(self, attempt: int, ordinal: int, row_id: str) -> bool:
         """Return whether a row has metrics of an earlier attempt, or of an earlier entry."""

@@ -19,7 +19,7 @@ from ranklog.backends.shared.artifacts import safe_path
 from ranklog.backends.shared.kinds import ANY_MEDIA, find_show
 from ranklog.backends.shared.names import escape
 from ranklog.backends.shared.plotly_page import page_of, read_figure
-from ranklog.backends.trackio.store import TrackioStore, run_wide_id, to_key
+from ranklog.backends.trackio.store import TrackioStore, to_key, unique_id
 from ranklog.journal.layout import make_private_dir
 from ranklog.model.content import (
     DATASET,
@@ -62,6 +62,7 @@ MAX_ROWS = 10_000
 MAX_TEXT_BYTES = 1 << 20
 _MEDIA_TYPES = {"image": "image", "figure": "image", "audio": "audio", "video": "video", "html": "html"}
 _ALIASES = {"best_model": ("best",)}
+_USED_BY_THE_RUN = ("dataset",)
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _FENCE = "```"
 
@@ -97,7 +98,7 @@ class ItemStore:
         """Store an alert, which has no row."""
         level = str(item.meta.get("level", "info"))
         self._store.alert(
-            id=run_wide_id(self._context.facts, f"alerts/{ordinal}"),
+            id=unique_id(self._context.facts, f"alerts/{ordinal}"),
             title=item.name,
             text=self.content(item).decode("utf-8", "replace"),
             level=ALERT_LEVELS.get(level, level),
@@ -123,14 +124,11 @@ class ItemStore:
         """
         metadata: dict[str, Any] = {"name": item.name, "kind": item.kind, "step": item.step, "rank": item.rank}
         metadata |= item.meta
-        manifest = [self._entry(file, item) for file in item.files]
-        used = item.media == DATASET
-        if used:
-            dataset = msgspec.json.decode(self.content(item), type=Dataset)
-            metadata["dataset"] = msgspec.to_builtins(dataset)
-        elif item.media == REFERENCE:
-            manifest, facts = _references(self.content(item))
-            metadata |= facts
+        describe = _DESCRIPTIONS.get(item.media)
+        described = describe(self.content(item)) if describe else _Description()
+        metadata |= described.metadata
+        manifest = described.manifest or [self._entry(file, item) for file in item.files]
+        used = item.kind in _USED_BY_THE_RUN
         aliases = [str(alias) for alias in (item.meta.get("alias"),) if alias and not _NO_NAME.search(str(alias))]
         aliases += _ALIASES.get(item.kind, ())
         name = escape(item.name, _NO_NAME)
@@ -173,8 +171,19 @@ class ItemStore:
         return {"path": str(path), "digest": file.sha256, "size": file.size}
 
 
-def _references(content: bytes) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return files that stay where they are as entries of a manifest, and facts about them."""
+class _Description(msgspec.Struct, frozen=True):
+    """Parts of an artifact that come from an item's content."""
+
+    metadata: dict[str, Any] = {}
+    manifest: list[dict[str, Any]] = []
+
+
+def _describe_dataset(content: bytes) -> _Description:
+    return _Description({"dataset": msgspec.to_builtins(msgspec.json.decode(content, type=Dataset))})
+
+
+def _describe_reference(content: bytes) -> _Description:
+    """Return files that stay where they are as entries of a manifest."""
     reference = msgspec.json.decode(content, type=Reference)
     base = reference.uri.rstrip("/")
     entries = [
@@ -186,7 +195,14 @@ def _references(content: bytes) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         }
         for file in reference.files
     ]
-    return entries, {"uri": reference.uri, "host": reference.host}
+    return _Description({"uri": reference.uri, "host": reference.host}, entries)
+
+
+_DESCRIPTIONS: dict[str, Callable[[bytes], _Description]] = {
+    DATASET: _describe_dataset,
+    REFERENCE: _describe_reference,
+}
+"""The function that describes an artifact by its content, by media type."""
 
 
 def _quoted(path: str) -> str:

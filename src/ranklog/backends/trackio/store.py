@@ -80,7 +80,7 @@ def clock(time_ns: int) -> str:
     return (_EPOCH + timedelta(microseconds=time_ns // 1000)).isoformat(timespec="microseconds")
 
 
-def run_wide_id(facts: RunFacts, part: str) -> str:
+def unique_id(facts: RunFacts, part: str) -> str:
     """Return the id of a row or alert, unique in the project; ``part`` is unique in the run."""
     return f"{facts.run_id}/{facts.created_ns}/{part}"
 

@@ -143,7 +143,7 @@ class WandbBackend:
         offline.show(self._directory, self._backend_run_id)
 
     def _observe(self, record: Record) -> None:
-        """Take notice of a record, which W&B may already have."""
+        """Read a record, which W&B may already have."""
         match record:
             case Metrics():
                 self._goals.add(record, self._attempt)

@@ -98,7 +98,7 @@ class ItemStore:
         self._types: dict[str, str] = {}
 
     def restore(self, item: Item) -> None:
-        """Take notice of an item that W&B already has. Its artifact's name cannot have another type."""
+        """Restore an item that W&B already has. The name of its artifact cannot have another type."""
         if not _can_be_shown(item):
             self._types.setdefault(to_artifact_name(item.name), _type_of(item))
 
