@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ranklog.backends.shared.run_facts import owner_of, program_of
-from ranklog.model.as_json import spelled
+from ranklog.model.as_json import nonfinite_as_text
 from ranklog.model.facts import facts_of
 from ranklog.view.query import RunView
 
