@@ -49,6 +49,7 @@ class Flushing:
         noted = msgspec.structs.replace(event, rank=parts.place.rank)
 
         def note() -> None:
+            parts.drain.drain()  # first, so that the black box has the newest metrics
             parts.drain.emit([noted, *parts.black_box.items(event.text)])
             parts.drain.close_rows()
 
