@@ -32,7 +32,7 @@ from ranklog.forwarding.forwarder import (
 from ranklog.journal.cursor import load_cursor
 from ranklog.model.record import End, File, Item, Metrics
 from ranklog.model.spec import BackendSpec
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 

@@ -21,7 +21,7 @@ from ranklog.journal.writer import JournalWriter
 from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, Metrics
 from ranklog.pipeline.recorder import DiskCalls, Recorder
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 
 ATTEMPT = Attempt(PROTOCOL, "run", 0, Place(), "host", 1, 0, ())
 LIMIT_BYTES = 64 * 1024 * 1024

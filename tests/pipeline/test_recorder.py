@@ -22,7 +22,7 @@ from ranklog.pipeline.recorder import Recorder
 from ranklog.pipeline.records import RecordBuilder
 from ranklog.pipeline.waiting import DiskCalls
 from ranklog.process.blackbox import LastValues
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 from ranklog.reduce.buffer import Buffer
 
 METRIC_BYTES = 300

@@ -11,7 +11,7 @@ from ranklog.model.record import File, Item, Metrics, Record
 from ranklog.pipeline.inbox import Inbox
 from ranklog.pipeline.records import RecordBuilder
 from ranklog.process.blackbox import LastValues
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 
 
 class Rig:

@@ -15,7 +15,7 @@ from ranklog import JournalLogger
 from ranklog.journal import layout, store
 from ranklog.model.errors import InvalidArgumentError, RanklogWarning
 from ranklog.model.record import End, Event, Item, Metrics, Params
-from ranklog.process.health import MOST_ABOUT
+from ranklog.process.warnings import MOST_ABOUT
 from ranklog.testing import captured, series
 
 

@@ -16,8 +16,8 @@ from ranklog.forwarding.forwarder import start_forwarder
 from ranklog.journal.descriptor import Descriptor
 from ranklog.journal.writer import JournalWriter
 from ranklog.process.earlier_wakeup import EarlierWakeup
-from ranklog.process.health import Health
 from ranklog.process.signals import SignalWatch
+from ranklog.process.warnings import Health
 
 
 @pytest.fixture

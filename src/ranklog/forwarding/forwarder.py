@@ -24,7 +24,7 @@ from ranklog.abc import Forwarder, ForwarderEnd
 from ranklog.forwarding.environment import child_environment
 from ranklog.journal.descriptor import Descriptor
 from ranklog.model.spec import Forward
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 
 MORE, EFFICIENCY, ALL, ENOUGH = b".", b"E", b"A", b"S"
 DELIVERED = b"delivered\n"

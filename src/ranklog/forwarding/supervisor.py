@@ -17,7 +17,7 @@ from ranklog.job.efficiency import is_line_due
 from ranklog.journal.cursor import load_cursors
 from ranklog.model.config import SessionConfig
 from ranklog.model.record import Status
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 
 CHECK_EVERY_S = 5.0
 RESTART_EVERY_S = 60.0

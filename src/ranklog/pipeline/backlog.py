@@ -14,7 +14,7 @@ from ranklog.abc import Content, PendingItem
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.losses import BUFFER_FULL
 from ranklog.model.record import Item, Metrics, Params, Record
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 
 BUFFER_MIB = 64.0
 RECORD_BYTES = 200

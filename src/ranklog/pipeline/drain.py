@@ -24,7 +24,7 @@ from ranklog.pipeline.recorder import Recorder
 from ranklog.pipeline.records import RecordBuilder
 from ranklog.pipeline.reduction.reducer import Reducer
 from ranklog.pipeline.waiting import DiskCalls, Reply
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 from ranklog.world.progress import Progress
 
 T = TypeVar("T")

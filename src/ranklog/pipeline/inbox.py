@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from ranklog.abc import PendingItem
 from ranklog.model.record import Record
 from ranklog.pipeline.backlog import RECORD_BYTES, VALUE_BYTES, contents_bytes, report_full, size_of
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 from ranklog.values.snapshot import Value
 from ranklog.world.progress import Progress
 

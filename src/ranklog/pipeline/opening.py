@@ -23,7 +23,7 @@ from ranklog.model.config import SessionConfig
 from ranklog.model.place import Place
 from ranklog.model.record import Attempt
 from ranklog.pipeline.inbox import Inbox
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 from ranklog.world.place.detect import unjoined_tasks_warning
 
 

@@ -12,7 +12,7 @@ from ranklog.pipeline.records import RecordBuilder
 from ranklog.pipeline.reduction.reducer import Reducer
 from ranklog.pipeline.sink import SessionSink
 from ranklog.process.blackbox import BlackBox
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 from ranklog.world.progress import Progress
 
 

@@ -18,7 +18,7 @@ from ranklog.model.losses import DROPPED, LOST_AT_END, RECORD
 from ranklog.model.record import Attempt, Event, Record
 from ranklog.pipeline.backlog import Backlog, report_full
 from ranklog.pipeline.waiting import DiskCalls
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 
 SLICE_RECORDS = 4096
 """Records per call of the writer, so that a long backlog is no stall."""

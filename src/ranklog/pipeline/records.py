@@ -22,7 +22,7 @@ from ranklog.model.record import Event, File, Item, Metrics, Record
 from ranklog.pipeline.backlog import contents_bytes
 from ranklog.pipeline.inbox import Entry, Inbox
 from ranklog.process.blackbox import LastValues
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 from ranklog.values.snapshot import Value
 
 INLINE_TOTAL_BYTES = 64 * 1024

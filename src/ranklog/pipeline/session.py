@@ -33,7 +33,7 @@ from ranklog.pipeline.reduction.reducer import Reducer
 from ranklog.pipeline.sink import SessionSink
 from ranklog.pipeline.waiting import DiskCalls
 from ranklog.process.blackbox import BlackBox
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 from ranklog.world.progress import progress_of
 from ranklog.world.strategies import resolve_strategy
 

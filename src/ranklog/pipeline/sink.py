@@ -17,7 +17,7 @@ from ranklog.model.place import Place
 from ranklog.model.record import File, Item, Record
 from ranklog.pipeline.background import Background
 from ranklog.pipeline.inbox import Inbox
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 
 
 class SessionSink:

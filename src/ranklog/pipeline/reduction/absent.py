@@ -10,7 +10,7 @@ from ranklog.model.facts import RankFacts
 from ranklog.model.losses import SILENT
 from ranklog.model.place import Place
 from ranklog.pipeline.reduction.merge import silent_ranks
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 
 NOTICE_S = 2.0
 """Time that a rank needs, after its own time limit, to begin its spill file."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ranklog.abc import Strategy, World
 from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 from ranklog.world.shutdown import PROCESS_ENDING
 from ranklog.world.single import SeveredWorld
 

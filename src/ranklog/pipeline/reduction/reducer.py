@@ -28,7 +28,7 @@ from ranklog.pipeline.reduction.connecting import Connecting
 from ranklog.pipeline.reduction.merge import SpillSink
 from ranklog.pipeline.reduction.pace import BUSY_S, next_pause, reduce_timeouts
 from ranklog.pipeline.reduction.shutdown import join_at_exit
-from ranklog.process.health import Health
+from ranklog.process.warnings import Health
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.round import Rounds
 from ranklog.world.progress import progress_of
