@@ -66,7 +66,8 @@ class OpenLogger(RunInformation):
             MissingExtraError: the strategy needs a package that is not installed.
             OSError: rank 0 cannot write the run directory.
 
-        Ranks: all call; rank 0 creates the run; waits for the disk, not for other ranks.
+        Ranks: all call; rank 0 creates the run; waits for the disk, not for other ranks. With MPI the first call waits
+            up to 3 s for them.
         """
         if self._gate is not None:
             open_loggers.warn_already_open(self)

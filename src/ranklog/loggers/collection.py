@@ -65,7 +65,8 @@ class LoggersCollection(Logger):
             MissingExtraError: the strategy needs a package that is not installed.
             OSError: rank 0 cannot write the run directory.
 
-        Ranks: all call; rank 0 creates the run; does not wait for other ranks.
+        Ranks: all call; rank 0 creates the run; waits for the disk, not for other ranks. With MPI the first call waits
+            up to 3 s for them.
         """
         busy = next((m for m in self.loggers if m._gate is not None and m._owner is not self), None)
         if busy is not None:
