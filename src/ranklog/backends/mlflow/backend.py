@@ -29,9 +29,9 @@ from typing import ClassVar
 
 from ranklog.abc import Refused, RunContext
 from ranklog.backends.mlflow.items import FORMS, MODELS, ItemStore
-from ranklog.backends.mlflow.limits import to_key
 from ranklog.backends.mlflow.metrics import MetricStore
 from ranklog.backends.mlflow.models import Latest
+from ranklog.backends.mlflow.names import to_key
 from ranklog.backends.mlflow.params import ParamStore
 from ranklog.backends.mlflow.run import MlflowRun, open_run
 from ranklog.backends.mlflow.trouble import try_each

@@ -6,7 +6,7 @@ count.
 
 from __future__ import annotations
 
-from ranklog.backends.mlflow.limits import to_key
+from ranklog.backends.mlflow.names import to_key
 from ranklog.backends.shared.best import Best
 
 

@@ -19,8 +19,8 @@ import msgspec
 
 from ranklog.abc import Refused, RunContext
 from ranklog.backends.mlflow.datasets import store_dataset
-from ranklog.backends.mlflow.limits import to_image_key, to_key
 from ranklog.backends.mlflow.models import Latest, store_model
+from ranklog.backends.mlflow.names import to_image_key, to_key
 from ranklog.backends.mlflow.run import MAX_TAG_CHARS, SCRATCH, MlflowRun
 from ranklog.backends.shared.artifacts import ArtifactPaths, safe_path
 from ranklog.backends.shared.kinds import ANY_MEDIA, find_show

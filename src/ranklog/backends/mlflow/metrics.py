@@ -11,9 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ranklog.backends.mlflow.batches import METRICS_PER_REQUEST, in_requests
 from ranklog.backends.mlflow.goals import Goals
-from ranklog.backends.mlflow.limits import METRICS_PER_REQUEST, cut_name_tag, in_requests, to_key
 from ranklog.backends.mlflow.models import Latest
+from ranklog.backends.mlflow.names import cut_name_tag, to_key
 from ranklog.backends.mlflow.run import MlflowRun
 from ranklog.backends.mlflow.times import Times
 from ranklog.backends.mlflow.trouble import is_too_large

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ranklog.abc import RunContext
-from ranklog.backends.mlflow.limits import METRICS_PER_REQUEST, in_requests, to_key, to_model_name
+from ranklog.backends.mlflow.batches import METRICS_PER_REQUEST, in_requests
+from ranklog.backends.mlflow.names import to_key, to_model_name
 from ranklog.backends.mlflow.run import RUN_TAG, SCRATCH, MlflowRun
 from ranklog.backends.shared.artifacts import safe_path
 from ranklog.model import content

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from ranklog.backends.mlflow.limits import PAIRS_PER_REQUEST, cut_name_tag, in_requests, to_key
+from ranklog.backends.mlflow.batches import PAIRS_PER_REQUEST, in_requests
+from ranklog.backends.mlflow.names import cut_name_tag, to_key
 from ranklog.backends.mlflow.run import MlflowRun
 from ranklog.model.as_json import nonfinite_values_as_text
 from ranklog.model.record import File, Params

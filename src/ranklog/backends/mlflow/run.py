@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ranklog.abc import RunContext
-from ranklog.backends.mlflow.limits import PAIRS_PER_REQUEST, in_requests
+from ranklog.backends.mlflow.batches import PAIRS_PER_REQUEST, in_requests
 from ranklog.backends.mlflow.trouble import MlflowUnavailableError, explained, no_api
 from ranklog.backends.mlflow.uri import alone_in_sqlite, savedir_of, text_of, tracking_uri
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError

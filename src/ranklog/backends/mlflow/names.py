@@ -1,33 +1,20 @@
-"""Limits of MLflow on names and on the size of requests. Pure.
+"""Names in the form that MLflow accepts. Pure.
 
-Names: MLflow accepts letters, digits, ``_ - . : /`` and spaces in keys, refuses keys that a file path would change
-(``..``, ``//``), and takes 250 characters. Names of models have stricter rules. Names that fit stay unchanged, others
-are escaped reversibly.
-
-Requests: MLflow takes 1,000 metrics, 100 parameters or tags, and 1 MB per request. The size of a text is its size in
-JSON, where characters outside ASCII take six bytes each.
+MLflow accepts letters, digits, ``_ - . : /`` and spaces in keys, refuses keys that a file path would change (``..``,
+``//``), and takes 250 characters. Names of models have stricter rules. Names that fit stay unchanged, others are
+escaped reversibly.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
 
 from ranklog.backends.shared.names import digest, escape, escape_char, unescape
 
 MAX_KEY_CHARS = 250
-METRICS_PER_REQUEST = 990
-"""Below MLflow's limit of 1,000, because a tag belongs to the same request."""
-PAIRS_PER_REQUEST = 100
-MAX_REQUEST_BYTES = 900_000
-_OVERHEAD_BYTES = 120
 _REFUSED_IN_KEY = re.compile(r"[^/\w.\- :]")
 _REFUSED_IN_MODEL = re.compile(r"[/:.%\"'\\#?\x00-\x1f\x7f]")
 _REFUSED_IN_IMAGE = re.compile(r"[^a-zA-Z0-9_\-./ ]")
-
-T = TypeVar("T")
 
 
 def to_key(name: str) -> str:
@@ -88,26 +75,3 @@ def to_image_key(name: str) -> str:
     key = escape(name, _REFUSED_IN_IMAGE).replace("/", "~")
     # The key begins a file name. File systems allow 255 bytes, and the rest of the name takes about 90.
     return key if len(key) <= 120 else f"{key[:100]}~{digest(name)}"
-
-
-def in_requests(values: Sequence[T], texts: Callable[[T], tuple[str, ...]], at_most: int) -> Iterator[Sequence[T]]:
-    """Cut a sequence into parts that fit into one request each.
-
-    Args:
-        values: Metrics, parameters or tags.
-        texts: Returns the texts of one value.
-        at_most: Most values per request.
-
-    Example:
-        >>> [len(part) for part in in_requests(["a" * 400_000] * 3, lambda text: (text,), 100)]
-        [2, 1]
-    """
-    start = size = 0
-    for index, value in enumerate(values):
-        own = _OVERHEAD_BYTES + sum(len(text) if text.isascii() else len(json.dumps(text)) for text in texts(value))
-        if index > start and (index - start >= at_most or size + own > MAX_REQUEST_BYTES):
-            yield values[start:index]
-            start, size = index, 0
-        size += own
-    if start < len(values):
-        yield values[start:]
