@@ -63,8 +63,8 @@ def prune(
 ) -> None:
     """Delete run directories whose backends have everything. Lists why the others stay, and asks first.
 
-    These runs are never deleted: a run without backends, one that has not ended, one that is being delivered, one with
-    records that a backend lacks or refused, a damaged one, and one with values of ranks that are not merged yet.
+    Never deletes a run that has no backends, has not ended, is being delivered or is damaged. Keeps a run with records
+    that a backend lacks or refused, and one with values of ranks that are not merged yet.
 
     Example: `ranklog prune mllogs --older-than 90`
 

@@ -1,7 +1,7 @@
 """Estimates how many epochs still fit before the job's time limit. Pure.
 
-In: a `RunView`. Out: `Outlook`. ranklog does not know what an epoch is. It takes the rarest metric with at least three
-points in this attempt, such as a validation loss, as the one that is logged at the end of an epoch.
+In: a `RunView`. Out: `Outlook`. ranklog does not know what an epoch is. It assumes that the rarest metric is logged at
+the end of an epoch, as a validation loss is. The metric must have three points in this attempt.
 """
 
 from __future__ import annotations
