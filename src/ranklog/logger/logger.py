@@ -110,10 +110,10 @@ class Logger(HyperparameterLogger):
             and -STEP_LIMIT < step < STEP_LIMIT
             and not gate.reduces
             and session is not None
-            and len(session.inbox) < session.inbox.room
+            and len(inbox := session.inbox) < inbox.room
         ):
             # The common call, without another function: its cost is what people measure.
-            session.inbox.append(({identifier: item}, step, time.time_ns(), mask, None, None))
+            inbox.append(({identifier: item}, step, time.time_ns(), mask, None, None))
             return
         self._log_metric(gate, mask, item, identifier, step, reduce, weight)
 
@@ -219,7 +219,9 @@ class Logger(HyperparameterLogger):
         if reduce is not None:
             session.inbox.put((values, step, now, mask, check_op(reduce), weight))
         elif not gate.reduces:
-            session.inbox.put((values, step, now, mask, None, weight))
+            inbox = session.inbox
+            queue = inbox.append if len(inbox) < inbox.room else inbox.put
+            queue((values, step, now, mask, None, weight))
         else:
             for op, bits in gate.plan:
                 to = mask & bits & (gate.write if op is None else -1)

@@ -46,6 +46,9 @@ class Inbox(deque[Entry]):
         dropped: Entries that were dropped so far.
     """
 
+    # Slots: `log` reads `room` at each call.
+    __slots__ = ("_average", "_contents_given", "_contents_taken", "_full", "_limit", "_stalled", "dropped", "room")
+
     def __init__(self, limit_bytes: int, stalled: Callable[[], bool], full: Callable[[], None]) -> None:
         super().__init__()
         self._limit = limit_bytes
@@ -100,6 +103,8 @@ class Inbox(deque[Entry]):
 
 class ProgressInbox(Inbox):
     """An inbox that moves communication on at each log call, for strategies that need the training thread."""
+
+    __slots__ = ("_progress",)
 
     def __init__(
         self, limit_bytes: int, stalled: Callable[[], bool], full: Callable[[], None], progress: Progress
