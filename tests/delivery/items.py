@@ -1,4 +1,4 @@
-"""Builders of canonical records for the tests of backends: what `ranklog.capture` would have written."""
+"""Builders of canonical records for the tests of backends: as a training process would have written them."""
 
 from __future__ import annotations
 
