@@ -18,7 +18,7 @@ from ranklog.backends.mlflow.names import cut_name_tag, to_key
 from ranklog.backends.mlflow.run import MlflowRun
 from ranklog.backends.mlflow.times import Times
 from ranklog.backends.mlflow.trouble import is_too_large
-from ranklog.backends.shared.run_facts import Coverages, Superseded
+from ranklog.backends.shared.run_facts import Coverages, SupersededSteps
 from ranklog.model.record import Entry, MetricInfo, Metrics
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class MetricStore:
     def __init__(self, run: MlflowRun, created_ns: int) -> None:
         self._run = run
         self._created_ns = created_ns
-        self._superseded = Superseded()
+        self._superseded = SupersededSteps()
         self._coverages = Coverages()
         self._times = Times()
         self._goals = Goals()

@@ -29,7 +29,7 @@ from ranklog.backends.prov.entities import ARTIFACTS
 from ranklog.backends.prov.graph import NO_DOT, NoGraphvizError, draw_dot, draw_svg
 from ranklog.backends.prov.items import FORMS, REQUESTS, WITHOUT_FILE
 from ranklog.backends.prov.story import Story
-from ranklog.backends.prov.superseded import Superseded
+from ranklog.backends.prov.superseded import SupersededValues
 from ranklog.backends.shared.artifacts import ItemFiles
 from ranklog.backends.shared.delivery_log import note
 from ranklog.backends.shared.history import earlier_entries
@@ -58,7 +58,7 @@ class ProvBackend:
 
     _context: RunContext
     _directory: Path
-    _superseded: Superseded
+    _superseded: SupersededValues
     _story: Story
     _files: ItemFiles
 
@@ -80,7 +80,7 @@ class ProvBackend:
         self._context = context
         self._directory = context.savedir / context.facts.run_id
         self._next = context.resumed_at
-        self._superseded = Superseded()
+        self._superseded = SupersededValues()
         self._files = ItemFiles(context, self._directory / ARTIFACTS)
         for entry in earlier_entries(context):
             self._superseded.add(entry)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ranklog.backends.prov.items import Items
 from ranklog.backends.prov.metrics import MetricSummary, context_of
-from ranklog.backends.prov.superseded import Superseded
+from ranklog.backends.prov.superseded import SupersededValues
 from ranklog.model.facts import JobFacts, RankFacts
 from ranklog.model.record import Attempt, End, Entry, Event, File, Item, MetricInfo, Metrics, Params
 from ranklog.model.spec import Scalar
@@ -73,7 +73,7 @@ class Story:
         records: Number of records, without those that begin an attempt or a segment.
     """
 
-    def __init__(self, superseded: Superseded, content: Callable[[File], bytes]) -> None:
+    def __init__(self, superseded: SupersededValues, content: Callable[[File], bytes]) -> None:
         self._superseded = superseded
         self._content = content
         self._infos: dict[str, MetricInfo] = {}

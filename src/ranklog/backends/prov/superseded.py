@@ -1,9 +1,9 @@
 """Values of a run that do not count any more, for summaries that cannot remove a value. Pure.
 
 Takes entries in the order of the journal. A value does not count if a later attempt superseded it
-(`ranklog.journal.superseded`) or a later record corrected it. `Superseded.add` reports that earlier values stopped
-counting; the summaries then have to be built again from the journal. Memory grows with the number of names and
-corrections.
+(`ranklog.journal.superseded`) or a later record corrected it. `SupersededValues.add` reports that earlier values
+stopped counting; the summaries then have to be built again from the journal. Memory grows with the number of names
+and corrections.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ranklog.journal.superseded import Rewinds
 from ranklog.model.record import Attempt, Entry, Metrics
 
 
-class Superseded:
+class SupersededValues:
     """The values that do not count, as far as the entries so far say."""
 
     def __init__(self) -> None:

@@ -59,7 +59,7 @@ def _lower(one: Coverage, other: Coverage | None) -> Coverage:
     return one if other is None or one.share < other.share else other
 
 
-class Superseded:
+class SupersededSteps:
     """The steps from which on an attempt's points replace those of earlier attempts, per metric.
 
     Attributes:
@@ -97,7 +97,7 @@ class FactCollector:
         self.params: dict[str, Scalar] = {}
         self._next = 0
         self._facts: dict[str, Scalar] = {}
-        self._superseded = Superseded()
+        self._superseded = SupersededSteps()
         self.rewinds = self._superseded.rewinds
         self._coverages = Coverages()
 
