@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import nn
 from walk import Pass, Walk
 
 from ranklog import JournalLogger
+from ranklog.items.files import READ_AT_ONCE_BYTES
 from ranklog.model.kinds import KINDS, Kind
 from ranklog.testing import captured
 
@@ -30,13 +32,13 @@ HELPERS = {
     "log": r"logger\.(arguments|dispatch|steps|lifecycle)",
     "second": r"(items|observe|logger)\..+",
     "enqueue": r"pipeline\.(sink|background)",
-    "drain": r"pipeline\.(recorder|backlog)|process\.(blackbox|health)",
+    "drain": r"pipeline\.recorder|process\.(blackbox|health)",
     "store": r"journal\.(layout|store)",
     "append": r"journal\.(frame|append_fd|descriptor)",
 }
-"""Modules of ranklog that a stop may use."""
-ANYWHERE = re.compile(r"ranklog\.(model|values|abc)\b.*")
-"""Rooms of pure functions and frozen data."""
+"""Modules of ranklog that only this stop may use. The queue is entered through the sink."""
+ANYWHERE = re.compile(r"ranklog\.((model|values|abc)\b.*|pipeline\.backlog)")
+"""Pure functions and frozen data."""
 
 BACKGROUND = "ranklog.pipeline.background"
 """Runs what other stops give it, in its own thread."""
@@ -126,8 +128,9 @@ def trained(kind: str) -> Iterator[None]:
         optimizer.step()
 
 
-def walk_of(kind: str, folder: Path) -> list[Pass]:
-    item, options = LOGGED[kind]
+def walk_of(kind: str, folder: Path, item: Any = None) -> list[Pass]:
+    usual, options = LOGGED[kind]
+    item = usual if item is None else item
     if kind == "figure":
         figure = pytest.importorskip("matplotlib.figure")
         item = figure.Figure()
@@ -165,11 +168,13 @@ def faults(walk: list[Pass], way: list[tuple[str, str]]) -> list[str]:
         if ANYWHERE.fullmatch(each.module) and each.module not in stops:
             continue
         here = stop_of(each.module, way)
-        above = None if each.caller is None else stop_of(each.caller, way)
+        above = None if each.caller in (None, BACKGROUND) else stop_of(each.caller, way)
         if here is None:
             found.append(f"{each.module} ({each.function}) is no stop, called by {each.caller}")
-        elif above is not None and above > here and each.caller != BACKGROUND and each.function != TAKE:
+        elif above is not None and above > here and each.function != TAKE:
             found.append(f"{each.caller} goes back to {each.module} ({each.function})")
+        elif each.module not in stops and above not in (None, here) and way[here][0] != "enqueue":
+            found.append(f"{each.caller} uses {each.module} ({each.function}), which belongs to another stop")
     return found
 
 
@@ -180,6 +185,37 @@ def test_a_datum_of_each_kind_passes_the_stops_of_the_page_and_nothing_else(kind
     way = expected(kind)
     assert len(way) <= 6
     assert faults(walk_of(kind, tmp_path), way) == []
+
+
+def test_a_float_under_a_known_name_is_queued_by_the_call_itself(tmp_path: Path) -> None:
+    walk = Walk(NAME)
+    logger = JournalLogger(tmp_path / "logs", log_freq="batch")
+    with walk.in_threads():
+        logger.create_logger_context()
+        try:
+            logger.log(0.5, NAME, step=0)
+            assert logger.flush(60)
+            with walk.recording():
+                logger.log(1.5, NAME, step=1)
+            assert logger.flush(60)
+        finally:
+            logger.destroy_logger_context()
+    log, _, *others = expected("metric")
+    assert faults(walk.passed, [log, *others]) == []
+    training = {each.module for each in walk.passed if each.thread == threading.current_thread().name}
+    assert training == {log[1], others[0][1]}
+
+
+def test_a_large_file_is_stored_in_the_background_before_it_is_queued(tmp_path: Path) -> None:
+    large = tmp_path / f"{NAME}.bin"
+    large.write_bytes(bytes(READ_AT_ONCE_BYTES + 1))
+    walk = walk_of("artifact", tmp_path, large)
+    stored = [each for each in walk if each.module == "ranklog.journal.store"]
+    queued = next(index for index, each in enumerate(walk) if each.module == "ranklog.pipeline.inbox")
+    assert stored and {each.thread for each in stored} == {"ranklog-background"}
+    assert walk.index(stored[0]) < queued
+    log, encode, enqueue, drain, _, append = expected("artifact")
+    assert faults(walk, [log, encode, ("store", "ranklog.journal.store"), enqueue, drain, append]) == []
 
 
 def test_the_page_names_the_second_stop_of_each_kind() -> None:

@@ -18,7 +18,7 @@ from ranklog.model.kinds import KINDS, Kind, named
 from ranklog.model.options import Option
 
 PACKAGE = Path(ranklog.__file__).parent
-ROOMS = ("logger", "items", "observe", "pipeline", "values", "journal", "model")
+ROOMS = ("loggers", "logger", "pipeline", "observe", "items", "values", "delivery", "backends", "journal", "model")
 
 
 def parameters(function: Any) -> list[str]:
