@@ -120,7 +120,7 @@ def _of_array(item: Any, name: str) -> Dataset:
 
 
 def _of_table(item: Any, name: str) -> Dataset | None:
-    """A table of pandas, pyarrow or polars, or an object with ``to_pandas``; None for anything else."""
+    """A table of pandas, pyarrow or polars, or an object with ``to_pandas``; None for other objects."""
     if hasattr(item, "columns") and hasattr(item, "itertuples"):
         sample = item.head(SAMPLE_ROWS).to_csv(index=False).encode("utf-8", "surrogatepass")
         return _of_columns(name, [key_text(column) for column in item.columns], item.dtypes, len(item), sample)

@@ -22,7 +22,7 @@ _NARROWEST = 1e-300
 def encode_histogram(item: Any, name: str, options: Mapping[str, Any]) -> Encoded:
     """Counts of values in ``bins`` bins of equal width, or counts and edges as they are given.
 
-    A tuple of two sequences is (counts, edges), whatever is in it; anything else is values.
+    A tuple of two sequences is always (counts, edges); other items are values.
 
     Raises:
         InvalidItemError: it is neither.

@@ -61,7 +61,7 @@ def encode_image(item: Any, name: str, options: Mapping[str, Any]) -> Encoded:
 
 
 def _opened(path: Path, what: str, pillow: Any) -> tuple[Any, str]:
-    """The image in a file, and what is left out of it."""
+    """The image in a file, and in words which frames are left out."""
     try:
         with pillow.open(path) as opened:
             count = getattr(opened, "n_frames", 1)

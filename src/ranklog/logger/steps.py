@@ -1,7 +1,7 @@
-"""Counts the calls of `log` that give no step, for each backend by itself. Pure.
+"""Counts the calls of `log` without a step, per backend. Pure.
 
-A backend's step is the ordinal, from 0, of the call among those that its ``log_freq`` took under that name, so its
-x axis is the same whatever other backends the run has.
+A backend's step is the number, from 0, of the call among those that its ``log_freq`` took under that name. Its x axis
+therefore does not depend on the other backends of the run.
 """
 
 from __future__ import annotations
