@@ -15,7 +15,7 @@ SHARED = ("tests/cluster/", "tests/containers/")
 # Tests that start many processes. Each one goes to the next free worker.
 LONG = ("tests/jobs/", "tests/world/", "tests/faults/", "tests/soak/", "tests/reduce/")
 # Files whose tests share a training or a run. One worker runs each file.
-WHOLE = ("tests/jobs/test_runtimes.py", "tests/soak/test_odd_content.py")
+WHOLE = ("tests/jobs/test_runtimes.py", "tests/soak/test_odd_content.py", "tests/world/test_horovod.py")
 
 
 def position(node_id: str) -> int:
