@@ -129,7 +129,9 @@ class Server:
     def _receive(self) -> int | None:
         """Receive one message: return the id of a new process, or store an exit status."""
         self._channel.settimeout(PATIENCE_S)
-        told = json.loads(self._channel.recv(MESSAGE_BYTES))
+        data = self._channel.recv(MESSAGE_BYTES)
+        assert data, "the fork server has ended"
+        told = json.loads(data)
         if "started" in told:
             return int(told["started"])
         self._ended[told["ended"]] = told["status"]
