@@ -42,6 +42,7 @@ class RunInformation:
         self.savedir = str(savedir)
         self._config = config
         self._session: Session | None = None
+        self._ending: Session | None = None  # is being closed
         self._gate: Gate | None = None
         self._closed: tuple[Session | None, Gate] | None = None
         self._steps = StepCounts()

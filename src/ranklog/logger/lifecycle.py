@@ -99,6 +99,7 @@ class OpenLogger(RunInformation):
     def _fork(self) -> None:
         if self._session is not None:
             self._session.forget()
+        self._ending = None
         self._attach(None, open_loggers.inert_gate())
         self._forked = True
 
@@ -121,14 +122,16 @@ class OpenLogger(RunInformation):
         self._close("FINISHED", exit_timeout)
 
     def _close(self, status: Any, exit_timeout: float, reason: str = "") -> None:
-        session = self._session
+        session = self._ending or self._session
         if session is None:
             self._attach(None, None)
             return
-        # First of all: from here on Ctrl-C ends a wait, and the drain thread closes the run.
+        # Ctrl-C may come between any two of these lines. Once the drain thread closes the run, it ends a wait; before
+        # that, the logger stays registered, and is closed at exit.
+        self._ending = session
         session.begin_close(status, timeout_s=exit_timeout, reason=reason)
-        self._attach(None, None)
         try:
+            self._attach(None, None)
             if self._now is not None:
                 self._now.close()
                 self._now = None
@@ -136,7 +139,9 @@ class OpenLogger(RunInformation):
             try:
                 session.wait_closed()
             finally:
-                open_loggers.unregister(self)
+                if session.is_over:
+                    self._ending = None
+                    open_loggers.unregister(self)
 
     @named_arguments(ContextArguments)
     @contextmanager

@@ -32,6 +32,7 @@ T = TypeVar("T")
 BUSY_S = 0.1
 IDLE_S = 0.5
 SYNC_EVERY_S = 1.0
+TELL_EVERY_S = 1.0
 TOUCH_EVERY_S = 60.0
 SERVE_S = 0.005
 GRACE_S = 1.0
@@ -80,7 +81,7 @@ class Drain:
         self._ended = False
         self._dropped = 0
         self._lost_before = 0
-        self._synced_s = self._touched_s = time.monotonic()
+        self._synced_s = self._touched_s = self._told_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="ranklog-drain", daemon=True)
 
     def start(self) -> None:
@@ -209,10 +210,11 @@ class Drain:
         if self._ended:  # by the last command
             return 0
         drained = self.drain()
-        if news := self._health.news(self._rank):
-            self._emit(news)  # while the run lives: it may be killed
         self._each_pass(drained)
         now_s = time.monotonic()
+        if now_s - self._told_s >= TELL_EVERY_S and (news := self._health.news(self._rank)):
+            self._told_s = now_s
+            self._emit(news)  # while the run lives: it may be killed
         if self._recorder is not None and now_s - self._synced_s >= SYNC_EVERY_S:
             self._synced_s = now_s
             self.sync()

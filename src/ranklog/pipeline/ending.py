@@ -57,6 +57,11 @@ class RunEnd:
 
         self._closed: Reply[object] = parts.drain.post(close)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether `wait` has come to its end."""
+        return self._delivered is not None
+
     def wait(self) -> bool:
         """Wait for the journal and for delivery; returns whether everything was delivered in time."""
         try:

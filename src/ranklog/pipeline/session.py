@@ -186,6 +186,11 @@ class Session:
         """Wait for what `begin_close` began, and for delivery; returns whether everything was delivered in time."""
         return self._end is None or self._end.wait()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether `wait_closed` has come to its end."""
+        return self._end is not None and self._end.is_over
+
     def forget(self) -> None:
         """In a forked child: let go of what belongs to the parent, without a trace."""
         for hook in self._hooks:
