@@ -7,7 +7,7 @@ models. A wrong call raises at once; trouble elsewhere does not raise. Each call
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ranklog.abc import Call
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ranklog.model.options import KindOptions
     from ranklog.pipeline.session import Session
 
+BELOW_STEPS = -STEP_LIMIT  # computed once: it is compared in each call
 RESUMED_WITHOUT_STEP = (
     "metrics without step= count from 0 again in a resumed run, and supersede what was logged before: give step="
 )
@@ -107,7 +108,7 @@ class Logger(HyperparameterLogger):
             and type(step) is int
             and type(identifier) is str
             and identifier in self._names
-            and -STEP_LIMIT < step < STEP_LIMIT
+            and BELOW_STEPS < step < STEP_LIMIT
             and not gate.reduces
             and session is not None
             and len(inbox := session.inbox) < inbox.room
@@ -208,25 +209,30 @@ class Logger(HyperparameterLogger):
         if weight is not None:
             weight = number_option(weight, "weight", WEIGHT, low=0.0)
         if step is None:
-            if session.resumed:
-                session.health.warn("steps", RESUMED_WITHOUT_STEP)
-            for own, to in self._steps.take(values, mask).items():
+            for own, to in self._own_steps(session, values, mask).items():
                 self._submit(gate, to, values, own, reduce, weight)
             return
-        if type(step) is not int or not -STEP_LIMIT < step < STEP_LIMIT:
+        if type(step) is not int or not BELOW_STEPS < step < STEP_LIMIT:
             step = check_step(step)
         now = time.time_ns()
         if reduce is not None:
             session.inbox.put((values, step, now, mask, check_op(reduce), weight))
         elif not gate.reduces:
-            inbox = session.inbox
-            queue = inbox.append if len(inbox) < inbox.room else inbox.put
-            queue((values, step, now, mask, None, weight))
+            if len(inbox := session.inbox) < inbox.room:
+                inbox.append((values, step, now, mask, None, weight))
+            else:
+                inbox.put((values, step, now, mask, None, weight))
         else:
             for op, bits in gate.plan:
                 to = mask & bits & (gate.write if op is None else -1)
                 if to:
                     session.inbox.put((values, step, now, to, op, weight))
+
+    def _own_steps(self, session: Session, names: Iterable[str], mask: int) -> dict[int, int]:
+        """Return the steps of a call without a step, each with the backends that count so."""
+        if session.resumed:
+            session.health.warn("steps", RESUMED_WITHOUT_STEP)
+        return self._steps.take(names, mask)
 
     def _log_item(
         self,
