@@ -83,6 +83,7 @@ def close_case(savedir: Path) -> dict[str, object]:
 
 def interrupt_case(savedir: Path) -> dict[str, object]:
     """Ctrl-C comes while closing waits for the disk, which then answers."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with SIGINT ignored
     logger = start(savedir)
 
     def interrupt() -> None:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +151,15 @@ def ended(run_dir: Path) -> list[str]:
     return [record.status for record in records if isinstance(record, End)]
 
 
+@pytest.fixture
+def _interrupts() -> Iterator[None]:
+    """Ctrl-C raises, also in a shell's background job, which begins with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_an_interrupt_while_closing_still_ends_the_run() -> None:
     logger = closing_with(lambda logger: os.kill(os.getpid(), signal.SIGINT))
     where = logger.run_dir
