@@ -7,6 +7,7 @@ Each process that runs tests has one server, which ends together with it.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import importlib
@@ -143,13 +144,19 @@ def server() -> Server:
     """Return the server of this process; the first call starts it."""
     ours, theirs = channel()
     with theirs:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, __file__, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
+
+    def stop() -> None:
+        ours.close()
+        process.wait(PATIENCE_S)
+
+    atexit.register(stop)
     return Server(ours)
 
 
