@@ -41,7 +41,10 @@ class Forked:
     def __init__(self, server: Server, pid: int, output: int) -> None:
         self._server = server
         self._pid = pid
-        self._handle = os.pidfd_open(pid)
+        try:
+            self._handle: int | None = os.pidfd_open(pid)
+        except ProcessLookupError:  # it has ended already
+            self._handle = None
         self._output = output
         self._read: list[bytes] = []
 
@@ -76,7 +79,7 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         """Send a signal if the process still runs."""
-        if self.returncode is None:
+        if self._handle is not None and self.returncode is None:
             signal.pidfd_send_signal(self._handle, number)
 
     def kill(self) -> None:
@@ -84,8 +87,9 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def __del__(self) -> None:
-        os.close(self._handle)
-        os.close(self._output)
+        for descriptor in (self._handle, self._output):
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 def _is_readable(descriptor: int, end_s: float) -> bool:
