@@ -8,14 +8,16 @@ the same order, from one thread per world. Each call blocks for at most about it
 from __future__ import annotations
 
 import threading
-from typing import Literal, Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from ranklog.model.place import Place
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Floats: TypeAlias = "NDArray[np.float64]"
+"""Quoted, because every logger imports the ports, and `import ranklog` does not load numpy."""
 ReduceOp = Literal["sum", "min", "max"]
 
 
