@@ -6,9 +6,12 @@ No datum passes here: the logger asks for the function and calls it. Rooms are i
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from ranklog.abc import Call, Room
 from ranklog.model.kinds import Kind, named
+
+if TYPE_CHECKING:
+    from ranklog.abc import Call, Room
 
 
 def room_of(kind: Kind) -> Room | None:

@@ -14,9 +14,8 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ranklog.abc import Call, Sink
 from ranklog.logger.collective import CollectiveLogger
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.record import Params
@@ -28,6 +27,9 @@ from ranklog.values.numbers import shown
 from ranklog.values.plain import Inside, NoScalar, NotPlain, key_text, to_plain, to_scalar
 from ranklog.values.refusing import refusing
 from ranklog.values.tables import columns_and_rows
+
+if TYPE_CHECKING:
+    from ranklog.abc import Call, Sink
 
 MAX_CHARS = 64 * 1024
 """Longest text of one parameter; longer ones are cut and get a digest."""

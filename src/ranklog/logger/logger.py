@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ranklog.abc import Call
 from ranklog.items.options import known_options
 from ranklog.logger.arguments import STEP_LIMIT, below, check_context, check_goal, check_step, pairs
 from ranklog.logger.collective import WEIGHT
@@ -257,6 +256,8 @@ class Logger(HyperparameterLogger):
             for each, name in pairs(item, identifier):
                 self._log_item(gate, mask, each, name, kind, step, None, options)
             return
+        from ranklog.abc import Call
+
         identifier, kind = check_name(identifier), found.name
         room, measure = room_of(found), measure_of(found)
         if found.steps and step is None:

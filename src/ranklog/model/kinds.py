@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from pkgutil import resolve_name
 from typing import Any
 
 import msgspec
@@ -259,6 +258,8 @@ KINDS: dict[str, Kind] = {
 @cache
 def named(function: str) -> Callable[..., Any]:
     """Return the function of a dotted name; its module is imported at first use."""
+    from pkgutil import resolve_name
+
     found: Callable[..., Any] = resolve_name(function)
     return found
 
