@@ -39,6 +39,8 @@ FOREIGN = (
     "PMI_",
     "MLFLOW_",
     "WANDB_",
+    # torch sets it when a DDP model is made; a container that a test starts may not have that folder.
+    "TORCHINDUCTOR_",
     "RANK",
     "WORLD_SIZE",
     "LOCAL_RANK",
