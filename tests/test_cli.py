@@ -167,6 +167,16 @@ def test_a_number_is_never_broken_over_two_lines(cli, start_attempt, tmp_path, m
     assert shown.count("-1.23457e-10") == 2, "the last and the minimum"
 
 
+def test_ls_in_a_narrow_terminal_cuts_neither_the_id_nor_the_state_of_backends(cli, start_attempt, monkeypatch):
+    run_id = "20261130-214252-92c128"
+    start_attempt(f"mllogs/{run_id}", backends=("nope", "nowhere")).append([End("FINISHED", 0)])
+    cli("sync")
+    monkeypatch.setenv("COLUMNS", "84")
+    table = cli("ls").out.partition("not installed")[0].split()
+    assert f"mllogs/{run_id}" in table
+    assert [table.count(word) for word in ("failing,", "waiting;", "waiting", "nowhere")] == [2, 1, 1, 1]
+
+
 def test_sync_delivers_the_rest_reports_failures_and_saves_its_position(cli, runs, tmp_path):
     first = cli("sync", "run-a")
     assert first.status == 0

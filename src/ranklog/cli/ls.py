@@ -56,7 +56,8 @@ def _print(runs: list[RunSummary]) -> None:
     grouped = any(run.facts.group for run in runs)
     columns = ("RUN", "EXPERIMENT", *(("GROUP",) if grouped else ()), "STATUS", "LAST", "RECORDS", "BACKENDS")
     listing = table(*columns, right=("LAST", "RECORDS"))
-    # Never truncated: users copy it.
+    # Never shortened, because users copy it. The other columns wrap in what is left of the width.
+    listing.columns[0].no_wrap = True
     listing.columns[0].min_width = max(len(run.facts.run_id) for run in runs)
     problems: list[Text] = []
     for run in runs:
