@@ -115,7 +115,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "image",
-            "numpy or torch HWC, CHW or HW, a PIL image, a path, or a list of these or an array NHWC or NCHW",
+            "numpy or torch HWC, CHW or HW, a PIL image, a path, a list of these, or an array NHWC or NCHW",
             f"PNG encoding; {_DEVICE}",
             encoder="ranklog.items.images:encode_image",
             lists="ranklog.items.lists:split_images",
@@ -160,7 +160,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "dataset",
             "a path, a table, an array, a torch, Hugging Face or MLflow dataset, a DataLoader, or (name, digest, uri)",
-            "its digest: of files above 64 MiB that of names, sizes and times",
+            "its digest; above 64 MiB, only of names, sizes and times",
             encoder="ranklog.items.datasets:encode_dataset",
         ),
         Kind(
@@ -173,7 +173,7 @@ KINDS: dict[str, Kind] = {
         msgspec.structs.replace(_MODEL, name="best_model"),
         Kind(
             "graph",
-            "a torch.nn.Module: traced with input_example, or else at its next forward",
+            "a torch.nn.Module: traced with input_example, otherwise at its next forward pass",
             "a forward pass, if input_example is given",
             options=(options.INPUT_EXAMPLE,),
             room="ranklog.observe.graph:take",
@@ -187,7 +187,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "pr_curve",
-            "(labels, scores): arrays or tensors of one length, of 0 or 1 and from 0 to 1",
+            "(labels, scores): arrays or tensors of equal length; labels are 0 or 1, scores from 0 to 1",
             f"counting; {_DEVICE}",
             encoder="ranklog.items.curves:encode_pr_curve",
             options=(options.THRESHOLDS, Option("weights", kept=False)),
@@ -201,20 +201,20 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "alert",
-            "a str: what happened; the identifier is its title",
+            "a str with the message; the identifier is its title",
             encoder="ranklog.items.text:encode_alert",
             options=(options.LEVEL, options.WAIT_DURATION),
         ),
         Kind(
             "flops_pb",
-            "(model, batch): floating-point operations of one forward of that batch",
+            "(model, batch): floating-point operations of one forward pass of that batch",
             "a forward pass",
             measures="ranklog.observe.flops:of_batch",
             becomes="metric",
         ),
         Kind(
             "flops_pe",
-            "(model, loader): floating-point operations of the forwards of an epoch",
+            "(model, loader): floating-point operations of the forward passes of an epoch",
             "a forward pass of one batch",
             measures="ranklog.observe.flops:of_epoch",
             becomes="metric",
