@@ -55,7 +55,7 @@ def test_a_data_frame_is_a_table() -> None:
 
 
 def test_a_table_with_a_short_row_is_refused() -> None:
-    with pytest.raises(InvalidItemError, match="2 columns and a row of 1"):
+    with pytest.raises(InvalidItemError, match="row 0 is of length 1: give 2 cells, one per column"):
         encode((["x", "y"], [[1]]), "t", "table", {})
 
 

@@ -106,7 +106,7 @@ def test_a_second_context_warns_and_does_nothing() -> None:
     logger = JournalLogger()
     with logger.start_logging():
         before = logger.ranklog_run_id
-        with pytest.warns(RanklogWarning, match="nothing is done"):
+        with pytest.warns(RanklogWarning, match="no effect"):
             logger.create_logger_context()
         assert logger.ranklog_run_id == before
 
@@ -238,7 +238,7 @@ def test_sequences_of_items_and_identifiers_log_each() -> None:
         (InvalidArgumentError, "give a str", {"identifier": 3}),
         (InvalidItemError, "metric 'x' is a str: give a number", {"item": "high"}),
         (InvalidItemError, r"metric 'x' is a torch.Tensor of shape \(2,\)", {"item": "tensor"}),
-        (InvalidItemError, "metric 'x' is a NoneType", {"item": None}),
+        (InvalidItemError, "metric 'x' is None", {"item": None}),
         (InvalidArgumentError, "is for kind='metric'", {"kind": "text", "item": "t", "reduce": "mean"}),
         (InvalidItemError, "text 'x' is a float", {"kind": "text"}),
         (InvalidItemError, "no file or folder at 'missing.csv'", {"kind": "artifact", "item": "missing.csv"}),

@@ -433,7 +433,7 @@ UNREADABLE: dict[str, tuple[Callable[[], torch.Tensor], str]] = {
         lambda: DTensor.from_local(
             AsyncCollectiveTensor(torch.ones(1)), init_device_mesh("cpu", (2,)), (Replicate(),), run_check=False
         ),
-        r"\.wait\(\) gives, or \.full_tensor\(\)",
+        r"\.wait\(\), or \.full_tensor\(\)",
     ),
 }  # fmt: skip
 

@@ -76,7 +76,7 @@ def test_rank_0_goes_on_alone_with_its_coverage_marked_and_one_warning(
     assert all(each is not None and (each.answered, each.world_size) == (1, 2) for _, each in found.values())
     assert flushed == [True, True, True], "what rank 0 has is in the journal"
     (text,) = told
-    assert type(error).__name__ in text and "Rank 0 goes on alone" in text and "'broken'" in text
+    assert type(error).__name__ in text and "Rank 0 continues alone" in text and "'broken'" in text
     assert [r.status for r in records if isinstance(r, End)] == ["FINISHED"]
 
 

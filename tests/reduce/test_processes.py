@@ -83,5 +83,5 @@ def test_real_processes_reduce_every_case_exactly(size: int, tmp_path: Path) -> 
     assert alone.coverage is not None
     assert (alone.coverage, alone.values) == (Coverage(1, size, 1), {"loss": 1.0})
     assert failed is not None
-    assert f"{size - 1} of {size} ranks did not come: rank 1" in failed
+    assert f"{size - 1} of {size} ranks did not join: rank 1" in failed
     assert took_s < 20

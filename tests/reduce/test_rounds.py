@@ -493,13 +493,13 @@ def test_a_rank_that_never_comes_costs_one_time_limit() -> None:
 def test_without_a_communicator_rank_0_writes_its_own_and_others_count_what_they_lose() -> None:
     for rank, expected in ((0, (1, 0)), (1, (0, 2))):
         buffer = Buffer(rank)
-        rounds = Rounds(SeveredWorld(Place(rank=rank, world_size=2), "1 of 2 ranks did not come"), buffer)
+        rounds = Rounds(SeveredWorld(Place(rank=rank, world_size=2), "1 of 2 ranks did not join"), buffer)
         log(buffer, 0, loss=1.0)
         rounds.post([] if rank == 0 else [Metrics(0, 0, -1, {"a": 1.0})])
         buffer.close_all()
         records = [r for r in rounds.step(1.0) if isinstance(r, Metrics)]
         assert (len(records), rounds.lost) == expected
-        assert rounds.failed == "1 of 2 ranks did not come"
+        assert rounds.failed == "1 of 2 ranks did not join"
         assert all(r.coverage == Coverage(1, 2, 1) for r in records)
 
 

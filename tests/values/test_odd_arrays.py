@@ -124,7 +124,7 @@ def test_a_complex_metric_is_refused_with_the_cure(item: Any) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_number_is_refused_in_the_call(item: Any) -> None:
-    with pytest.raises(InvalidItemError, match=r"metric 'm' is a .*(: give a number|: log |and no values)"):
+    with pytest.raises(InvalidItemError, match=r"metric 'm' is .*(: give a number|: log |and no values)"):
         take(item, "m")
 
 
@@ -329,9 +329,9 @@ def curve(labels: Any, scores: Any, **options: Any) -> content.PrCurve:
         ([0, 1], [0.5, 0.5], [1.0, INF], "weights that are negative, NaN or infinite"),
         ([0, 1], [0.5, 0.5], [1.0, -1.0], "weights that are negative, NaN or infinite"),
         ([0, 1], [0.5, 0.5], [1e308, 1e308], "weights that are negative, NaN or infinite"),
-        ([0, 1], [0.5, 0.5], [1.0], "give as many of each"),
-        ([0, 1], [0.5], None, "give as many of each"),
-        (np.zeros((2, 3)), np.zeros((3, 2)), None, "give as many of each"),
+        ([0, 1], [0.5, 0.5], [1.0], "give the same number of each"),
+        ([0, 1], [0.5], None, "give the same number of each"),
+        (np.zeros((2, 3)), np.zeros((3, 2)), None, "give the same number of each"),
         ([0, 1], [0.5, 0.5j], None, r"scores, is a list of complex numbers: give abs"),
         ([0, 1], ["a", "b"], None, "scores, is a list of text"),
     ],
@@ -497,7 +497,7 @@ def test_samples_of_every_width_fill_sixteen_bits(item: Any, expected: list[int]
         ([0.0, 2.0], [0, 32767], "floats from 0 to 2 are clipped to -1 to 1"),
         ([0.0, NAN], [0, 0], "1 samples are NaN and become 0"),
         ([0, 40_000], [0, 32767], "integers from 0 to 40000 are clipped"),
-        (np.array([0, 1000], dtype=np.int32), [0, 1000], "int32 taken for samples of 16 bits"),
+        (np.array([0, 1000], dtype=np.int32), [0, 1000], "int32 is read as 16-bit samples"),
     ],
 )
 def test_samples_that_cannot_be_kept_are_clipped_and_that_is_said(item: Any, expected: list[int], said: str) -> None:

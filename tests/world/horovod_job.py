@@ -61,7 +61,7 @@ def promises() -> None:
 def some_ranks_alone() -> None:
     """Each rank opens a channel that nobody else opens, trains, and joins when its batches are used up."""
     user_trains(5)
-    refused("1 of 2 ranks did not come: rank 1" if hvd.rank() == 0 else "rank 0 did not come", f"{hvd.rank()}")
+    refused("1 of 2 ranks did not join: rank 1" if hvd.rank() == 0 else "rank 0 did not join", f"{hvd.rank()}")
     user_trains(20)
     for _ in range(50 * hvd.rank()):
         reduced(torch.ones(3), name="gradient")
@@ -70,7 +70,7 @@ def some_ranks_alone() -> None:
 
 def late() -> None:
     """Each rank in turn has given up twice before the other comes."""
-    for rank, reason in ((0, "1 of 2 ranks did not come: rank 1"), (1, "rank 0 did not come")):
+    for rank, reason in ((0, "1 of 2 ranks did not join: rank 1"), (1, "rank 0 did not join")):
         if hvd.rank() == rank:
             refused(reason, f"late/{rank}")
         together()

@@ -50,7 +50,7 @@ def log_means(config: Config) -> None:
 
 
 def patiently_connect(channel: str) -> World:
-    """As a logger does: once a second, until all ranks came."""
+    """As a logger does: once a second, until all ranks joined."""
     for attempt in range(60):
         try:
             return RayStrategy().connect(channel=channel, timeout_s=1)

@@ -126,8 +126,8 @@ def test_ranks_meet_when_they_wait_at_the_same_time() -> None:
     async def scenario() -> None:
         meeting = Rendezvous(2)
         for _ in range(2):
-            assert await meeting.join("a", 0, "first", 0.01) == "1 of 2 ranks did not come: rank 1"
-        assert await meeting.join("a", 1, "second", 0.01) == "1 of 2 ranks did not come: rank 0"
+            assert await meeting.join("a", 0, "first", 0.01) == "1 of 2 ranks did not join: rank 1"
+        assert await meeting.join("a", 1, "second", 0.01) == "1 of 2 ranks did not join: rank 0"
         joined = await asyncio.gather(meeting.join("a", 0, "first", 20), meeting.join("a", 1, "second", 20))
         assert joined == ["", ""]
         assert await meeting.join("a", 0, "first", 20) == "", "an answer that was lost may be asked for again"
@@ -166,7 +166,7 @@ def test_a_rank_that_leaves_ends_the_others_wait_at_once() -> None:
 def test_a_rank_that_does_not_come_is_named_and_what_it_brings_later_is_refused() -> None:
     async def scenario() -> None:
         meeting = await two_that_met()
-        missing = "1 of 2 ranks did not come: rank 1"
+        missing = "1 of 2 ranks did not join: rank 1"
         assert await meeting.exchange("a", 0, GATHER, b"", 0.01) == missing
         assert await meeting.exchange("a", 1, GATHER, b"", 20) == missing
 

@@ -211,7 +211,7 @@ def test_different_calls_are_an_error_not_a_wrong_sum() -> None:
 
 def test_a_fake_strategy_connects_when_all_ranks_have_come() -> None:
     job = FakeWorld(2)
-    with pytest.raises(WorldError, match="1 of 2 ranks did not come"):
+    with pytest.raises(WorldError, match="1 of 2 ranks did not join"):
         job.strategy(0).connect(channel="a", timeout_s=0.05)
     other = threading.Thread(target=lambda: job.strategy(1).connect(channel="a", timeout_s=5))
     other.start()

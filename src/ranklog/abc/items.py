@@ -1,4 +1,4 @@
-"""The ports on the way of an item: a `Room` takes a `Call` of `log` and gives records to the `Sink`.
+"""The ports that an item passes: a `Room` takes a `Call` of `log` and gives records to the `Sink`.
 
 An `Encoder` makes the canonical bytes of one item. All of these run in the training thread and never wait for a
 network or for other ranks.
@@ -83,7 +83,7 @@ class Sampler(Protocol):
     """Measures this node in the background."""
 
     def measure(self, kind: str, *, step: int, to: int, every_s: float | None) -> None:
-        """Measure once, or every so many seconds until the run closes.
+        """Measure once, or at a fixed interval until the run closes.
 
         Raises:
             MissingExtraError: the package of this kind is missing.

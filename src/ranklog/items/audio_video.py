@@ -72,7 +72,7 @@ def _to_int16(samples: Any) -> tuple[Any, str]:
     if bits == 64 or (bits == 32 and _would_be_silent(samples)):
         low, high = int(samples.min()), int(samples.max())
         clipped = f"integers from {low} to {high} are clipped to -32768 to 32767: scale them first"
-        said = clipped if low < -32768 or high > 32767 else "int32 taken for samples of 16 bits" if bits == 32 else ""
+        said = clipped if low < -32768 or high > 32767 else "int32 is read as 16-bit samples" if bits == 32 else ""
         return np.clip(samples, -32768, 32767).astype("<i2"), said
     if samples.dtype.kind == "u":
         samples = samples.astype(np.int64) - 2 ** (bits - 1)

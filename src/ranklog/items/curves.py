@@ -64,7 +64,7 @@ def _labelled(labels: Any, scores: Any, weights: Any, what: str) -> tuple[Any, A
     arrays = {part: real_array(value, f"{what}, {part},", give) for part, value in given.items()}
     if len({np.squeeze(array).shape for array in arrays.values()}) > 1:
         shapes = ", ".join(f"{part} of shape {array.shape}" for part, array in arrays.items())
-        raise InvalidItemError(f"{what} has {shapes}: give as many of each")
+        raise InvalidItemError(f"{what} has {shapes}: give the same number of each")
     arrays = {part: array.astype(np.float64).ravel() for part, array in arrays.items()}
     if not np.isin(arrays["labels"], (0.0, 1.0)).all():
         raise InvalidItemError(f"{what} has labels other than 0 and 1: give {give}")

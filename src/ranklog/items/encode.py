@@ -111,7 +111,9 @@ def _captions(options: Mapping[str, Any], count: int, name: str, row: Kind) -> S
     given = given.tolist() if hasattr(given, "tolist") else given
     captions: Sequence[Any] = given if isinstance(given, (list, tuple)) else [given] * count
     if len(captions) != count:
-        raise InvalidItemError(f"{row.name} {name!r} has {count} items and {len(captions)} captions: give as many")
+        raise InvalidItemError(
+            f"{row.name} {name!r} has {count} items and {len(captions)} captions: give one caption per item"
+        )
     return captions
 
 

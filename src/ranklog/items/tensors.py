@@ -79,7 +79,7 @@ class _Plain:
             InvalidItemError: something in it does not load without pickle.
         """
         if depth > _DEEPEST:
-            raise InvalidItemError(f"{self._what} is deeper than {_DEEPEST} levels, or holds itself: flatten it")
+            raise InvalidItemError(f"{self._what} is deeper than {_DEEPEST} levels, or contains itself: flatten it")
         if isinstance(item, self._torch.Tensor):
             if id(item) not in self._known:
                 self._known[id(item)] = self._tensor(local(item, self._what))

@@ -52,7 +52,7 @@ def known_fact(session: Session, mask: int, fact: str, timeout_s: float) -> str:
     if asked is None:
         return session.sink.run_id(timeout_s) if fact == "run_id" else session.config.experiment
     if session.config.forward == "later":
-        raise RanklogError(f'{fact} is known after delivery only, and this run has forward="later": use ranklog_run_id')
+        raise RanklogError(f'{fact} is known only after delivery, and this run has forward="later": use ranklog_run_id')
     run_dir = session.sink.run_dir(timeout_s)
     backends: list[Member] = []
     while True:
@@ -62,5 +62,5 @@ def known_fact(session: Session, mask: int, fact: str, timeout_s: float) -> str:
             return cursor.known[fact]
         if time.monotonic() >= deadline:
             trouble = (cursor and cursor.error) or "the forwarder has not opened it yet"
-            raise RanklogError(f"{asked.backend} did not tell {fact} within {timeout_s:g} s: {trouble}")
+            raise RanklogError(f"{asked.backend} did not report {fact} within {timeout_s:g} s: {trouble}")
         time.sleep(ASK_EVERY_S)

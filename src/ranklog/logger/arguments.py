@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from ranklog.model.errors import InvalidArgumentError
-from ranklog.model.text import check_name
+from ranklog.model.text import check_name, type_text
 from ranklog.values.local import reading_number
 from ranklog.values.numbers import shown
 from ranklog.values.plain import NoScalar, keyed, to_scalar
@@ -68,11 +68,13 @@ def pairs(items: Any, identifiers: Any) -> Iterator[tuple[Any, str]]:
     """
     if isinstance(items, (str, bytes)) or not isinstance(items, Sequence) or not isinstance(identifiers, Sequence):
         raise InvalidArgumentError(
-            f"identifier={identifiers!r} is a {type(identifiers).__name__}: give a str, or a sequence "
-            "of str with a sequence of as many items"
+            f"identifier={identifiers!r} is {type_text(identifiers)}: give a str, or a sequence of items "
+            "with one str per item"
         )
     if len(items) != len(identifiers):
-        raise InvalidArgumentError(f"{len(items)} items with {len(identifiers)} identifiers: give as many of both")
+        raise InvalidArgumentError(
+            f"{len(items)} items with {len(identifiers)} identifiers: give one identifier per item"
+        )
     return zip(items, map(check_name, identifiers), strict=True)
 
 
@@ -106,7 +108,7 @@ def check_timeout(seconds: object, name: str) -> float:
         number = LONGEST_S
     if not math.isnan(number):
         return min(max(number, 0.0), LONGEST_S)
-    raise InvalidArgumentError(f"{name}={shown(seconds)} is not allowed: give seconds")
+    raise InvalidArgumentError(f"{name}={shown(seconds)} is not allowed: give a number of seconds")
 
 
 def _whole(step: object) -> int:

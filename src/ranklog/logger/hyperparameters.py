@@ -20,7 +20,7 @@ from ranklog.logger.collective import CollectiveLogger
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.record import Params
 from ranklog.model.spec import Scalar
-from ranklog.model.text import check_name, storable
+from ranklog.model.text import check_name, storable, type_text
 from ranklog.values.fields import fields_of
 from ranklog.values.local import reading
 from ranklog.values.numbers import shown
@@ -62,7 +62,7 @@ class HyperparameterLogger(CollectiveLogger):
             self._not_started("save_hyperparameters")
         if fields_of(params) is None:
             raise InvalidItemError(
-                f"save_hyperparameters takes a mapping or an object with named fields, not a {type(params).__name__}"
+                f"save_hyperparameters takes a mapping or an object with named fields, not {type_text(params)}"
             )
         submit_params(params, gate.lead, None if self._session is None else self._session.sink)
 

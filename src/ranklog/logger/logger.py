@@ -19,7 +19,7 @@ from ranklog.model.errors import InvalidArgumentError, InvalidItemError
 from ranklog.model.kinds import check_kind
 from ranklog.model.record import MetricInfo
 from ranklog.model.spec import check_op
-from ranklog.model.text import check_name
+from ranklog.model.text import check_name, type_text
 from ranklog.pipeline.gate import Gate
 from ranklog.values.numbers import number_option
 from ranklog.values.snapshot import Value, take, take_mapping
@@ -185,7 +185,7 @@ class Logger(HyperparameterLogger):
 
     def _snapshot(self, metrics: Mapping[str, Any]) -> dict[str, Value]:
         if type(metrics) is not dict and not isinstance(metrics, Mapping):
-            raise InvalidItemError(f"log_metrics takes a mapping of names to scalars, not a {type(metrics).__name__}")
+            raise InvalidItemError(f"log_metrics takes a mapping of names to scalars, not {type_text(metrics)}")
         if not metrics.keys() <= self._names or set(map(type, metrics)) != {str}:
             metrics = {check_name(name): value for name, value in metrics.items()}
             self._names.update(metrics)

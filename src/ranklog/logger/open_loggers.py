@@ -106,7 +106,8 @@ def open_session(config: SessionConfig, channel: str, rank: int | None) -> Sessi
 def warn_already_open(logger: object) -> None:
     """Say that a second `create_logger_context` does nothing."""
     warnings.warn(
-        f"ranklog: {type(logger).__name__}.create_logger_context was called while logging was on; nothing is done",
+        f"ranklog: {type(logger).__name__}.create_logger_context was called, but logging is already on; "
+        "the call has no effect",
         RanklogWarning,
         stacklevel=3,
     )
@@ -143,7 +144,7 @@ def connect_now(session: Session | None, config: SessionConfig, timeout_s: float
     """Open the communicator of `reduce_now`, which all ranks call, also where logging is disabled.
 
     Raises:
-        ReduceTimeoutError: the other ranks did not come in time.
+        ReduceTimeoutError: the other ranks did not join in time.
     """
     from ranklog.reduce.reduce_now import ReduceNow
     from ranklog.world.strategies import resolve_strategy
@@ -156,7 +157,7 @@ def connect_now(session: Session | None, config: SessionConfig, timeout_s: float
 def warn_owned(logger: object) -> None:
     """Say that a member of an open collection is closed with the collection only."""
     warnings.warn(
-        f"ranklog: {type(logger).__name__} is a member of an open collection, which closes it; nothing is done",
+        f"ranklog: {type(logger).__name__} is a member of an open collection, which closes it; the call has no effect",
         RanklogWarning,
         stacklevel=3,
     )

@@ -15,6 +15,7 @@ from ranklog.model.argument_names import named_arguments
 from ranklog.model.config import SessionConfig
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import JOURNAL
+from ranklog.model.text import type_text
 from ranklog.pipeline.gate import Gate
 from ranklog.values.numbers import shown
 
@@ -95,7 +96,7 @@ def _check_members(loggers: object) -> tuple[Logger, ...]:
     members: list[Logger] = []
     for logger in loggers:
         if isinstance(logger, LoggersCollection) or not isinstance(logger, Logger):
-            raise InvalidArgumentError(f"a member of a collection must be a logger, not a {type(logger).__name__}")
+            raise InvalidArgumentError(f"a member of a collection must be a logger, not {type_text(logger)}")
         if type(logger) is not BackendLogger and any(type(member) is type(logger) for member in members):
             raise InvalidArgumentError(f"two loggers of type {type(logger).__name__}: give one of each type")
         members.append(logger)

@@ -26,6 +26,20 @@ def storable(text: str) -> str:
     return str.encode(text, "utf-8", "backslashreplace").decode()
 
 
+def type_text(value: object) -> str:
+    """Describe the type of a value for an error message, with its article.
+
+    Example:
+        >>> type_text(3), type_text("high"), type_text(Path), type_text(None)
+        ('an int', 'a str', 'a type', 'None')
+    """
+    if value is None:
+        return "None"
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
+
+
 def shorten_name(part: str, given: str | None = None) -> str:
     """Shorten a file or folder name to `MAX_PART_BYTES`: keep its beginning and its end, with a digest between.
 

@@ -35,7 +35,7 @@ def of_epoch(call: Call) -> float:
     try:
         first, count = next(iter(loader), None), len(loader)
     except Exception as error:  # a loader may be any object, also an array without dimensions
-        raise InvalidItemError(f"{call.what}: the loader gives no batch: {error}") from error
+        raise InvalidItemError(f"{call.what}: the loader yields no batch: {error}") from error
     return 0.0 if first is None else _flops(model, first, call) * count
 
 

@@ -95,7 +95,7 @@ def trace_now(module: Any, name: str, example: Any) -> Graph:
     finally:
         listener.stop()
     if not graphs:
-        raise InvalidItemError(f"graph {name!r}: the module's forward gives nothing")
+        raise InvalidItemError(f"graph {name!r}: the module's forward returns nothing")
     return graphs[0]
 
 

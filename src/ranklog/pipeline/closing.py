@@ -124,13 +124,13 @@ class Closing:
         done = self._background.barrier()
         self._drain.serve(lambda: done() or time.monotonic() >= ending.ranks_deadline_s, ending.deadline_s)
         for name in self._background.close():
-            text = f"{name} is lost: the time to close was over before it was stored; give exit_timeout= more"
+            text = f"{name} is lost: closing timed out before it was stored; give a larger exit_timeout="
             self._health.warn(LOST_ITEMS, text)
         self._guard(self._samplers.close)
 
     def _note_cause(self, ending: Ending) -> None:
         if ending.reason or self._reducer.rendezvous is not None:
-            self._drain.emit(self._black_box.items(ending.cause or "the ranks could no longer talk"))
+            self._drain.emit(self._black_box.items(ending.cause or "the ranks could no longer communicate"))
         if not self._place.is_main:
             if ending.reason:
                 self._health.warn("rank_failed", f"{self._place} ended with {ending.reason}")
@@ -162,7 +162,7 @@ class Closing:
                 return
             self._drain.emit(merge_rendezvous(run_dir, rendezvous))
         except (OSError, RanklogError) as error:
-            self._health.warn("spill", f"what other ranks kept in {run_dir} cannot be merged: {error}")
+            self._health.warn("spill", f"values that other ranks kept in {run_dir} cannot be merged: {error}")
 
     def _report_waiting(self) -> None:
         if waiting := self._builder.waiting:

@@ -36,7 +36,7 @@ TELL_EVERY_S = 1.0
 TOUCH_EVERY_S = 60.0
 SERVE_S = 0.005
 GRACE_S = 1.0
-"""A disk that answers is waited for so long past a deadline: its calls take milliseconds."""
+"""Seconds to wait past a deadline for a disk that still answers: its calls take milliseconds."""
 GRACE_CHECK_S = 0.02
 
 

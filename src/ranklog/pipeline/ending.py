@@ -21,7 +21,7 @@ from ranklog.pipeline.waiting import Reply
 from ranklog.process.blackbox import cause_of
 
 INTERRUPTED_S = 10.0
-"""After Ctrl-C the drain thread gets so long to write the rest; a second Ctrl-C ends that."""
+"""Seconds that the drain thread gets after Ctrl-C to write the rest; a second Ctrl-C ends the wait."""
 
 
 class RunEnd:
@@ -79,7 +79,7 @@ class RunEnd:
         self._delivered = False
         if not self._closed.given and self._delivers.acquire(blocking=False):
             self._parts.health.warn(
-                LATE_DISK, f"the disk is slow: what waits for it is not in the journal{self._where()}"
+                LATE_DISK, f"the disk is slow: records that wait for it are not in the journal{self._where()}"
             )
             return False
         if self._recorder is None or self._supervisor is None:

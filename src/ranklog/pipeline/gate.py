@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import BackendSpec, LogFreq
+from ranklog.model.text import type_text
 from ranklog.values.local import local
 
 
@@ -113,4 +114,4 @@ def freq_takes(log_freq: LogFreq, batch_idx: int | None) -> bool:
 
 
 def _no_batch(batch_idx: object) -> InvalidArgumentError:
-    return InvalidArgumentError(f"batch_idx is a {type(batch_idx).__qualname__}: give an int")
+    return InvalidArgumentError(f"batch_idx is {type_text(batch_idx)}: give an int")

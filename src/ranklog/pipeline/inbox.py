@@ -28,7 +28,7 @@ Entry = Sample | PendingItem | Record
 
 PAUSE_S = 0.001
 _WEIGHED = 64
-"""At most so many of the entries taken at once are weighed for the average."""
+"""Most entries of one take that are weighed for the average."""
 
 
 class Inbox(deque[Entry]):

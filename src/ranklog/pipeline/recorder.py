@@ -126,7 +126,7 @@ class Recorder:
 
     def _tell_dropped(self) -> None:
         """The disk takes records again: the run itself says what it lacks."""
-        text = f"{self._dropped} records were lost while the disk of the journal refused"
+        text = f"{self._dropped} records were lost while the journal's disk refused writes"
         self._dropped = 0
         self._waiting.append(Event("warning", DROPPED, text, time.time_ns()))
         self._write_waiting()

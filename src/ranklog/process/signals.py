@@ -33,7 +33,7 @@ from ranklog.process import exits, forks
 from ranklog.process.earlier_wakeup import EarlierWakeup
 
 FLUSH_S = 1.8
-"""Seconds for writing everything logged to the journal. The promise is 2 s."""
+"""Seconds for writing everything logged to the journal. The guaranteed limit is 2 s."""
 
 ALLOWED = {each.name: each for each in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
 _STOP = 0

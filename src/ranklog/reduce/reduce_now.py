@@ -84,7 +84,7 @@ class ReduceNow:
         timeout_s: Time limit for opening it.
 
     Raises:
-        ReduceTimeoutError: the other ranks did not come in time.
+        ReduceTimeoutError: the other ranks did not join in time.
     """
 
     def __init__(self, strategy: Strategy, channel: str, timeout_s: float) -> None:

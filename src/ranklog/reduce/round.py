@@ -58,7 +58,7 @@ class Rounds:
 
     Attributes:
         run_id: The run's id, known on every rank after the first round.
-        cost_s: Duration of the last round, counted from the moment when all ranks had come.
+        cost_s: Duration of the last round, counted from the moment when all ranks had joined.
         number: Rounds that all ranks have begun, equal on all ranks.
         wanted: Last round for which this rank wants to know whether rank 0's disk has it; set before `step`.
         agreed: Header of the last round.
@@ -276,8 +276,8 @@ class Rounds:
             self._output.write(groups, states)
             for rank in np.flatnonzero(self._memory.idle & ~was_idle).tolist():
                 text = (
-                    f"rank {rank} gave no values to reduce for {self._patience_s:g} s while other ranks did;"
-                    " coverage shows which values lack it"
+                    f"rank {rank} logged no values to reduce for {self._patience_s:g} s while other ranks did;"
+                    " coverage shows which values are incomplete"
                 )
                 self._output.records.append(Event("warning", "rank_silent", text, time.time_ns(), rank=rank))
         left, reduced = split(rows, ready, self._rank)

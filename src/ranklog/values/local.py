@@ -37,7 +37,7 @@ def local(value: Any, what: str) -> Any:
     if not is_plain(value):
         value = _of_subclass(torch, value, what)
     if value.is_nested:
-        raise InvalidItemError(f"{what} is a nested tensor: log the tensors that its .unbind() gives, one by one")
+        raise InvalidItemError(f"{what} is a nested tensor: log the tensors returned by its .unbind(), one by one")
     if value.is_meta:
         raise InvalidItemError(f"{what} is a tensor on the meta device, which has a shape and no values")
     return value
@@ -134,7 +134,7 @@ def _of_subclass(torch: Any, value: Any, what: str) -> Any:
         if not _is_replicated(value):
             raise InvalidItemError(
                 f"{what} is a DTensor of which each rank has a part ({', '.join(map(str, value.placements))}): log "
-                "what its .full_tensor() gives, which every rank must call"
+                "the result of its .full_tensor(), which every rank must call"
             )
         return local(_own_part(value), what)
     if hasattr(value, "trigger_wait"):  # AsyncCollectiveTensor
@@ -143,8 +143,8 @@ def _of_subclass(torch: Any, value: Any, what: str) -> Any:
         raise _still_running(what)
     if hasattr(value, "local_shards"):  # ShardedTensor
         raise InvalidItemError(
-            f"{what} is a ShardedTensor, of which each rank has a part: log what its .gather() gives, which every rank "
-            "must call"
+            f"{what} is a ShardedTensor, of which each rank has a part: log the result of its .gather(), which "
+            "every rank must call"
         )
     if getattr(value, "_is_flat_param", False):
         raise InvalidItemError(
@@ -170,7 +170,7 @@ def has_others() -> bool:
 
 
 def _still_running(what: str) -> InvalidItemError:
-    cure = "log what its .wait() gives, or .full_tensor() of a DTensor"
+    cure = "log the result of its .wait(), or .full_tensor() of a DTensor"
     return InvalidItemError(f"{what} is the result of a collective that may still run: {cure}")
 
 
@@ -250,7 +250,7 @@ def _modes() -> tuple[Any, Any]:
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if "c10d" in func.namespace:
-                why = f"needs the other ranks ({func}), and not all of them log: log what this rank has"
+                why = f"needs the other ranks ({func}), but not all of them log: log this rank's own data"
                 found = InvalidItemError(f"{self.what} {why}")
                 self.refused = self.refused or (_still_running(self.what) if "wait" in str(func) else found)
                 raise self.refused

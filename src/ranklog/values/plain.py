@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from ranklog.model.spec import Scalar
-from ranklog.model.text import storable
+from ranklog.model.text import storable, type_text
 from ranklog.values.fields import dimensions_of, elements_of, fields_of
 from ranklog.values.loaded import loaded
 from ranklog.values.numbers import shown
@@ -124,7 +124,7 @@ def key_text(key: Any) -> str:
         return "/".join(text for part in key if (text := key_text(part)))
     scalar = to_scalar(key)
     if isinstance(scalar, NoScalar):
-        raise NotPlain(f"{shown(key)} can be no key: give a str")
+        raise NotPlain(f"{shown(key)} cannot be a key: give a str")
     if scalar is None or isinstance(scalar, bool):
         return {None: "null", True: "true", False: "false"}[scalar]
     return str(scalar)
@@ -173,7 +173,7 @@ class Inside:
             NotPlain: it contains itself, or is nested too deeply.
         """
         if id(value) in self._ids:
-            raise NotPlain(f"a {type(value).__qualname__} in it holds itself: leave that out")
+            raise NotPlain(f"{type_text(value)} in it contains itself: remove that part")
         if len(self._ids) >= MAX_DEPTH:
             raise NotPlain(f"it is nested deeper than {MAX_DEPTH} levels: flatten it")
         self._ids.append(id(value))
@@ -213,8 +213,7 @@ class _Walk:
         finally:
             self._inside.leave()
         if self._other is None:
-            kind_name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-            raise NotPlain(f"it holds a {kind_name}, which has no form in JSON: give str(…) of it or its values")
+            raise NotPlain(f"it holds {type_text(value)}, which has no JSON form: give its str(…), or its values")
         return self._other(value)
 
 

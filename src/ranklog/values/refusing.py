@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from ranklog.model.errors import InvalidItemError, RanklogError
 from ranklog.model.kinds import KINDS
+from ranklog.model.text import type_text
 from ranklog.values.plain import NotPlain
 
 
@@ -17,8 +18,7 @@ def wrong_item(item: object, name: str, kind: str, why: str = "") -> InvalidItem
 
 def refused(item: object, what: str, why: str, give: str) -> InvalidItemError:
     """The error for an item, or for a part of one such as its weights, that cannot be stored."""
-    type_ = f"{type(item).__module__}.{type(item).__qualname__}".removeprefix("builtins.")
-    return InvalidItemError(f"{what} is a {type_}{why}: give {give}")
+    return InvalidItemError(f"{what} is {type_text(item)}{why}: give {give}")
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def refusing(what: str) -> Iterator[None]:
     except NotPlain as error:
         raise InvalidItemError(f"{what}: {error}") from None
     except RecursionError as error:
-        raise InvalidItemError(f"{what} holds itself, or is nested too deeply: leave that out") from error
+        raise InvalidItemError(f"{what} contains itself, or is nested too deeply: remove that part") from error
     except OSError as error:
         raise InvalidItemError(f"{what} cannot be read: {error}") from error
     except Exception as error:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ranklog.model.errors import InvalidItemError
 from ranklog.model.kinds import KINDS
+from ranklog.model.text import type_text
 from ranklog.values import cuda
 from ranklog.values.arrays import COMPLEX_CURE, has_no_values
 from ranklog.values.loaded import loaded
@@ -164,8 +165,7 @@ def _no_scalar(value: object, name: str) -> InvalidItemError:
         shape, imaginary = tuple(getattr(value, "shape", ())), is_complex(value)
     except Exception:  # nested tensors have no shape, and objects of the user's may raise anything
         shape, imaginary = (), False
-    kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-    given = f"a {kind} of shape {shape}" if shape else f"a {kind}"
+    given = f"{type_text(value)} of shape {shape}" if shape else type_text(value)
     if imaginary:
         return InvalidItemError(f"metric {name!r} is {given}, a complex number: give {COMPLEX_CURE}")
     return InvalidItemError(f"metric {name!r} is {given}: give {KINDS['metric'].accepts}")

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ranklog.model.text import type_text
 from ranklog.values.fields import fields_of
 from ranklog.values.plain import NotPlain, key_text, keyed
 
@@ -126,7 +127,7 @@ def _of_columns(columns: Mapping[str, Any]) -> Table:
     listed = {name: _listed(column, f"column {name!r}") for name, column in columns.items()}
     lengths = {len(column) for column in listed.values()}
     if len(lengths) > 1:
-        raise NotPlain(f"it has columns of different lengths, {min(lengths)} to {max(lengths)}: give as many each")
+        raise NotPlain(f"its columns have {min(lengths)} to {max(lengths)} rows: give columns of equal length")
     return Table(list(listed), [list(row) for row in zip(*listed.values(), strict=True)])
 
 
@@ -139,7 +140,7 @@ def _checked(columns: list[str], rows: Iterable[Any]) -> Table:
     listed = [_listed(row, f"row {number}") for number, row in enumerate(rows)]
     bad = next((number for number, row in enumerate(listed) if len(row) != len(columns)), None)
     if bad is not None:
-        raise NotPlain(f"it has {len(columns)} columns and a row of {len(listed[bad])} cells (row {bad})")
+        raise NotPlain(f"row {bad} is of length {len(listed[bad])}: give {len(columns)} cells, one per column")
     return _named(columns, listed)
 
 
@@ -149,4 +150,4 @@ def _listed(values: Any, what: str) -> list[Any]:
             return list(values)
         except (TypeError, ValueError, RuntimeError):
             pass
-    raise NotPlain(f"its {what} is a {type(values).__qualname__}: give a list")
+    raise NotPlain(f"its {what} is {type_text(values)}: give a list")

@@ -162,7 +162,7 @@ class FakeWorld:
                 left_s = end_s - time.monotonic()
                 if left_s <= 0 or (stop is not None and stop.is_set()):
                     missing = sorted(set(range(size)) - joined)
-                    raise WorldError(f"{len(missing)} of {size} ranks did not come within {timeout_s:g} s: {missing}")
+                    raise WorldError(f"{len(missing)} of {size} ranks did not join within {timeout_s:g} s: {missing}")
                 self._changed.wait(min(left_s, 0.05))
             channel_state = self._channels.setdefault(channel, _Channel(size))
         return FakeRank(self.places[rank], channel_state)

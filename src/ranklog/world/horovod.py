@@ -46,7 +46,7 @@ _REQUEST_TIMEOUT_S = 3.0
 _ASK_S = 0.1
 
 _stores: dict[str, Any] = {}
-"""Stores that this process has opened as rank 0, by channel, until all ranks have come."""
+"""Stores that this process has opened as rank 0, by channel, until all ranks have joined."""
 
 
 def initialised_frontend() -> ModuleType | None:
@@ -157,7 +157,7 @@ def _connect_by_server(place: Place, channel: str, end_s: float, stop: threading
     try:
         world = connect_over(find_store, place, channel=channel, timeout_s=end_s - time.monotonic(), stop=stop)
     except WorldError as error:
-        if error.__cause__ is None:  # ranks did not come, so no address is at fault
+        if error.__cause__ is None:  # ranks did not join, so no address is at fault
             raise
         raise WorldError(f"{error}{_hint(place)}") from error
     _stores.pop(channel, None)  # from here on, the group holds it
@@ -181,7 +181,7 @@ def _store_of_rank_zero(
     while (address := _request("GET", channel)) is None:
         left_s = end_s - time.monotonic()
         if left_s <= 0 or waiting.wait(min(left_s, max(_ASK_S, place.world_size / _REQUESTS_PER_S))):
-            raise WorldError(f"{place}: rank 0 did not come: open the logger on every rank, including rank 0")
+            raise WorldError(f"{place}: rank 0 did not join: open the logger on every rank, including rank 0")
     host, port = address.decode().split()
     limit = timedelta(seconds=max(end_s - time.monotonic(), 1.0))
     return dist.TCPStore(host, int(port), is_master=False, timeout=limit)

@@ -46,7 +46,7 @@ def clear(savedir: Path, backend_run_id: str, last: str | None) -> Synced:
     warnings: list[str] = []
     if last is not None and Path(last).name.startswith("offline-run-") and not Path(last).exists():
         warnings.append(
-            f"{last} is missing and is written again; if it was synced, the next `wandb sync` doubles its rows"
+            f"{last} is missing and is written again; if it was synced, the next `wandb sync` duplicates its rows"
         )
     for directory in sorted((savedir / "wandb").glob("offline-run-*")):
         log = directory / _log_name(backend_run_id)
@@ -58,7 +58,7 @@ def clear(savedir: Path, backend_run_id: str, last: str | None) -> Synced:
             continue
         upto = _finished_at(directory)
         if upto is None:
-            warnings.append(f"{directory} was synced before it was complete; the next `wandb sync` doubles its rows")
+            warnings.append(f"{directory} was synced before it was complete; the next `wandb sync` duplicates its rows")
             continue
         next_ordinal = max(next_ordinal, upto)
         if not ended:

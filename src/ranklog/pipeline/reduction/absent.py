@@ -68,7 +68,5 @@ class AbsentRanks:
         if silent:
             named = ", ".join(self._names.get(rank, f"rank {rank}") for rank in silent[:8])
             named += " and others" if silent[8:] else ""
-            text = (
-                f"no sign of {named} since the ranks can no longer talk: ended or hung; what they had not sent is lost"
-            )
+            text = f"no sign of {named} since communication broke: ended or hung; values that were not sent are lost"
             self._health.warn(SILENT, text)

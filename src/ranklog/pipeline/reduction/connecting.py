@@ -1,7 +1,7 @@
 """Opens ranklog's own communicator, from the reducer thread.
 
 In: a strategy, and what the reducer knows of its rank. Out: a world on which all ranks have met, or one that refuses
-every call where they did not come. Guarantee: a strategy may raise anything; that never reaches training.
+every call where they did not join. Guarantee: a strategy may raise anything; that never reaches training.
 """
 
 from __future__ import annotations
@@ -104,6 +104,6 @@ class Connecting:
     def _warn_alone(self, reason: str) -> None:
         self._health.warn(
             "reduce",
-            f"{self._place}: ranks cannot be reached: {reason}. Rank 0 goes on alone, coverage is marked. "
+            f"{self._place}: ranks cannot be reached: {reason}. Rank 0 continues alone, and coverage is marked. "
             "Open the logger on every rank, or set log_on_workers and reduce for one rank.",
         )

@@ -1,4 +1,4 @@
-"""The spill files of a run: what writes this rank's, and what merges all of them into records.
+"""Spill files of a run: writes the file of this rank, and merges the files of all ranks into records.
 
 In: items from the rounds of a rank that can no longer reach the others. Out: its file in the run directory; later, on
 rank 0 when it closes or in ``ranklog sync``, records for the journal. Merging reads all files of a rendezvous each

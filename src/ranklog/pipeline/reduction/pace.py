@@ -38,7 +38,7 @@ def next_pause(pause_s: float, *, waiting: bool, cost_s: float) -> float:
     Args:
         pause_s: The last pause.
         waiting: Whether this rank has something to reduce.
-        cost_s: What the last round took once all ranks had come.
+        cost_s: What the last round took once all ranks had joined.
 
     Example:
         >>> next_pause(1.0, waiting=True, cost_s=0.001)

@@ -73,7 +73,7 @@ class Hub:
         try:
             number = self.executor.run(self._join(digest), timeout_s=timeout_s, pause_s=_JOIN_PAUSE_S, stop=stop)
         except OverdueError:
-            raise WorldError(f"{place}: not all ranks came: {self._missing(digest)}") from None
+            raise WorldError(f"{place}: not all ranks joined: {self._missing(digest)}") from None
         except WorldError as error:
             raise WorldError(f"{place}: {error}") from None
         except self.error_type as error:
@@ -115,12 +115,12 @@ class Hub:
             self.links.send_short(child, _JOIN_CHANNEL, Message(_GO, number, digest))
 
     def _missing(self, digest: bytes) -> str:
-        """Name the ranks that did not come. Nothing is known about ranks whose messages come through one of these."""
+        """Name the ranks that did not join. Nothing is known about ranks whose messages come through one of these."""
         joined = self._joined[digest]
         mine = self.links.subtree(self.links.rank)
         missing = [rank for rank in mine if rank not in joined and parent_of(rank) in joined]
         if not missing:
-            return f"rank {self.links.parent} did not come, or waits for other ranks"
+            return f"rank {self.links.parent} did not join, or waits for other ranks"
         named = ", ".join(map(str, missing[:_NAMED_RANKS]))
         return f"no sign of rank {named}{' and others' if missing[_NAMED_RANKS:] else ''}"
 

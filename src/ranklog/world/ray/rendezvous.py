@@ -113,7 +113,7 @@ class _Channel:
 
     def _missing(self, present: dict[int, Any]) -> str:
         missing = [str(rank) for rank in range(self._size) if rank not in present]
-        return f"{len(missing)} of {self._size} ranks did not come: rank {', '.join(missing[:8])}"
+        return f"{len(missing)} of {self._size} ranks did not join: rank {', '.join(missing[:8])}"
 
     def _break(self, reason: str) -> None:
         self._broken = self._broken or reason

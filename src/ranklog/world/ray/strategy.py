@@ -252,7 +252,7 @@ def _ask(method: Any, *arguments: Any, timeout_s: float, stop: threading.Event |
         if left_s <= 0:
             raise TimeoutError(f"the actor that connects the ranks did not answer within {timeout_s:g} s")
         if stop is not None and stop.is_set():
-            raise TimeoutError("stopped before all ranks came")
+            raise TimeoutError("stopped before all ranks joined")
         concurrent.futures.wait([future], left_s if stop is None else min(left_s, _STOP_POLL_S))
     return future.result()
 

@@ -141,7 +141,7 @@ def connect_torch(
         hierarchy_from: World size from which ranks on several nodes are combined node by node; equal on all ranks.
 
     Raises:
-        WorldError: no group is initialised, or not all ranks came in time.
+        WorldError: no group is initialised, or not all ranks joined in time.
     """
     dist = initialised_group()
     if dist is None:
@@ -176,7 +176,7 @@ def connect_over(
         hierarchy_from: World size from which ranks on several nodes are combined node by node; equal on all ranks.
 
     Raises:
-        WorldError: not all ranks came in time.
+        WorldError: not all ranks joined in time.
     """
     dist = sys.modules["torch.distributed"]
     end_s = time.monotonic() + timeout_s
@@ -224,7 +224,7 @@ def _await_all(store: Any, place: Place, timeout_s: float, stop: threading.Event
         left_s = end_s - time.monotonic()
         if left_s <= 0 or PROCESS_ENDING.is_set() or (stop is not None and stop.is_set()):
             missing = place.world_size - store.add("count", 0)
-            raise WorldError(f"{missing} of {place.world_size} ranks did not come{_name_missing(store, place)}")
+            raise WorldError(f"{missing} of {place.world_size} ranks did not join{_name_missing(store, place)}")
         pause_s = min(pause_s, left_s)
         if stop is None:
             time.sleep(pause_s)
