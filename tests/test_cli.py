@@ -262,7 +262,7 @@ def test_export_writes_parquet_if_pyarrow_is_installed(cli, runs, tmp_path):
 
 def test_verify_reports_whole_or_the_location_of_damage(cli, runs):
     whole = cli("verify", "run-a")
-    assert (whole.status, whole.out) == (0, "run-a: whole (5 records, 1 segment, 0 files)\n")
+    assert (whole.status, whole.out) == (0, "run-a: intact (5 records, 1 segment, 0 files)\n")
     with (runs / "run-a" / segment_name(0)).open("r+b") as file:
         file.seek(-3, 2)
         file.write(b"\0\0\0")

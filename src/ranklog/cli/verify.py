@@ -21,7 +21,7 @@ def verify(
 
     Example: `ranklog verify mllogs/20260301-120000-a1b2`
 
-    Exit status: 0 the run is whole; 1 something is damaged; 2 the run does not exist.
+    Exit status: 0 the run is intact; 1 something is damaged; 2 the run does not exist.
     """
     run_dir = find_run(run, runs_directory())
     report = verify_run(run_dir)
@@ -30,7 +30,7 @@ def verify(
     else:
         _print("PROBLEM", report.problems)
         _print("REMARK", report.remarks)
-        verdict = count(len(report.problems), "problem") if report.problems else "whole"
+        verdict = count(len(report.problems), "problem") if report.problems else "intact"
         counted = ", ".join(
             (count(report.records, "record"), count(report.segments, "segment"), count(report.files, "file"))
         )
