@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -253,3 +254,15 @@ def test_a_page_of_a_proxy_is_not_taken_for_an_answer_of_mlflow(
     if what == "artifact":
         client = MlflowClient(proxy.url)
         assert Path(client.download_artifacts(done.known["run_id"], "out.bin")).read_bytes() == b"bytes"
+
+
+def test_a_server_that_does_not_run_is_named_with_the_reason_and_the_cure(tmp_path, savedir, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+        run = make_run(tmp_path, savedir, tracking_uri=uri)
+        with pytest.raises(MlflowUnavailableError) as raised:
+            Opened(run)
+    cure = "start it, or check tracking_uri"
+    assert str(raised.value) == f"cannot reach the MLflow server at {uri} (connection refused): {cure}"

@@ -21,6 +21,14 @@ INVALID_HOST = "Invalid Host header"
 """Part of the server's answer to a request with a host name that it does not allow."""
 _REVISION = re.compile(r"(?:database schema \(found version |Can't locate revision identified by ')(\w+)")
 
+_UNREACHABLE = re.compile(
+    r"host='(?P<host>[^']*)'.*\[Errno -?\d+\] (?P<reason>Connection refused|Connection reset by peer|No route to host|"
+    r"Network is unreachable|Name or service not known|No address associated with hostname|"
+    r"Temporary failure in name resolution)",
+    re.DOTALL,
+)
+"""Messages of a connection that failed; a proxy or an artifact store has another host."""
+
 
 class MlflowUnavailableError(ConnectionError):
     """MLflow, or this run, accepts nothing now. Nothing is wrong with the entries."""
@@ -50,6 +58,10 @@ def _explain(message: str, uri: str) -> str:
         return f"the MLflow server refuses the host name {host_of(uri)!r} ({INVALID_HOST}): {host_cure(uri)}"
     if "not in a valid JSON format" in message:
         return no_api(uri, message.partition("Response body: ")[2].strip("'"))
+    failed = _UNREACHABLE.search(message)
+    if failed and failed["host"] == urlsplit(uri).hostname:
+        reason = failed["reason"].lower()
+        return f"cannot reach the MLflow server at {mask_text(uri)} ({reason}): start it, or check tracking_uri"
     revision = _REVISION.search(message)
     if revision and not _knows(revision[1]):
         return (
