@@ -231,7 +231,7 @@ def test_under_torchrun_one_screen_shows_all_ranks(tmp_path):
     found = by_name(job.output[job.output.index("{\n") :])
     assert one(found["place"])["text"] == "3 ranks on 1 node: variables of torchrun"
     assert one(found["place"])["ranks"] == [0, 1, 2]
-    assert "gloo, all ranks as one group" in one(found["strategy"])["text"]
+    assert "over gloo, all ranks in one group" in one(found["strategy"])["text"]
     assert one(found["all_reduce"])["level"] == one(found["clocks"])["level"] == "ok"
 
 
@@ -242,7 +242,7 @@ def test_under_mpirun_the_ranks_communicate_with_mpi(tmp_path):
         command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False, timeout=100
     )
     assert done.returncode == 0, done.stderr
-    assert one(by_name(done.stdout)["strategy"])["text"] == "mpi; values travel over mpi, all ranks as one group"
+    assert one(by_name(done.stdout)["strategy"])["text"] == "mpi, over mpi, all ranks in one group"
 
 
 @pytest.mark.slow

@@ -111,6 +111,35 @@ def bounded_case(savedir: Path) -> dict[str, object]:
     return {"flushed": [first, second]}
 
 
+def nested_case(savedir: Path) -> dict[str, object]:
+    """A signal comes while the main thread is inside flush, and the callback flushes, after records were dropped."""
+    logger = start(savedir)
+    for step in range(2 * STEPS, 2 * STEPS + MANY):
+        logger.log(float(step), "loss", step=step)
+    inner: list[bool] = []
+    logger.on_preempt(lambda: inner.append(logger.flush()), signals=("SIGUSR1",))
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        STALL.unlink()
+
+    when_main_is_inside("flush", interrupt)
+    outer = logger.flush()
+    again = logger.flush()
+    logger.destroy_logger_context()
+    return {"inner": inner, "outer": outer, "again": again}
+
+
+def many_values_case(savedir: Path) -> dict[str, object]:
+    logger = start(savedir)
+    for step in range(2 * STEPS, 4 * STEPS):
+        logger.log_metrics({f"layer{index}": float(index) for index in range(1000)}, step=step)
+    STALL.unlink()
+    flushed = logger.flush()
+    logger.destroy_logger_context()
+    return {"flushed": flushed}
+
+
 def callback_case(savedir: Path, called: str) -> dict[str, object]:
     """SIGTERM comes while the main thread is inside flush, and the callback calls the logger."""
     logger = start(savedir)
@@ -144,6 +173,8 @@ CASES: dict[str, Callable[[Path], dict[str, object]]] = {
     "close": close_case,
     "interrupt": interrupt_case,
     "bounded": bounded_case,
+    "nested": nested_case,
+    "many_values": many_values_case,
     "looping": looping_case,
     "callback_flushes": lambda savedir: callback_case(savedir, "flush"),
     "callback_closes": lambda savedir: callback_case(savedir, "destroy_logger_context"),

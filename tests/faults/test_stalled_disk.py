@@ -112,3 +112,17 @@ def test_a_callback_that_calls_the_logger_inside_flush_does_not_hang(
     assert series(captured(run_dir(tmp_path)), "loss") == LOGGED
     ended = statuses(tmp_path)
     assert ended[:1] == [status] or (status == "KILLED" and not ended), "the forwarder writes no End"
+
+
+def test_a_loss_is_false_for_a_flush_and_for_the_flush_that_a_callback_makes_inside_it(
+    library: Path, tmp_path: Path
+) -> None:
+    said = result(run_job("nested", library, tmp_path, "write", RANKLOG_BUFFER_MIB="0.5"))
+    assert (said["inner"], said["outer"], said["again"]) == ([False], False, True)
+
+
+def test_calls_with_many_values_are_bounded_by_their_size(library: Path, tmp_path: Path) -> None:
+    said = result(run_job("many_values", library, tmp_path, "write", RANKLOG_BUFFER_MIB="0.5"))
+    assert not said["flushed"]
+    kept = series(captured(run_dir(tmp_path)), "layer0")
+    assert len(kept) <= 20, "0.5 MiB do not hold a hundred calls of 1,000 values"

@@ -170,6 +170,25 @@ def test_an_interrupt_while_closing_still_ends_the_run() -> None:
     assert series(captured(where), "x") == {0: 1.0}
 
 
+def test_a_logger_that_is_opened_again_after_an_interrupted_close_closes_its_new_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt() -> bool:
+        raise KeyboardInterrupt
+
+    logger = JournalLogger()
+    logger.create_logger_context()
+    monkeypatch.setattr(logger._session, "wait_closed", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        logger.destroy_logger_context()
+    logger.create_logger_context()
+    where = logger.run_dir
+    logger.log(2.0, "x", step=0)
+    logger.destroy_logger_context()
+    assert ended(where) == ["FINISHED"]
+    assert series(captured(where), "x") == {0: 2.0}
+
+
 @pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(3), KeyboardInterrupt()])
 def test_a_hook_that_raises_at_close_is_said_and_costs_nothing(error: BaseException) -> None:
     def raises(logger: JournalLogger) -> None:

@@ -7,6 +7,7 @@ but inert.
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -122,7 +123,7 @@ class OpenLogger(RunInformation):
         self._close("FINISHED", exit_timeout)
 
     def _close(self, status: Any, exit_timeout: float, reason: str = "") -> None:
-        session = self._ending or self._session
+        session = self._session or self._ending
         if session is None:
             self._attach(None, None)
             return
@@ -139,9 +140,10 @@ class OpenLogger(RunInformation):
             try:
                 session.wait_closed()
             finally:
-                if session.is_over:
+                if session.is_over and self._ending is session:
                     self._ending = None
-                    open_loggers.unregister(self)
+                    if self._session is None:  # else another thread has opened the logger again
+                        open_loggers.unregister(self)
 
     @named_arguments(ContextArguments)
     @contextmanager
@@ -245,4 +247,6 @@ class OpenLogger(RunInformation):
         Ranks: any may call; each process gets its own signals; does not block.
         """
         self._live("on_preempt")
+        # A callback that logs may run in the middle of the first import of the encoders, and would find half of them.
+        importlib.import_module("ranklog.items.encode")
         on_signals(callback, signals)

@@ -22,7 +22,7 @@ from ranklog.model.spec import check_op
 from ranklog.model.text import check_name, type_text
 from ranklog.pipeline.gate import Gate
 from ranklog.values.numbers import number_option
-from ranklog.values.snapshot import Value, take, take_mapping
+from ranklog.values.snapshot import FEW_VALUES, Value, take, take_mapping
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -217,10 +217,10 @@ class Logger(HyperparameterLogger):
         if reduce is not None:
             session.inbox.put((values, step, now, mask, check_op(reduce), weight))
         elif not gate.reduces:
-            if len(inbox := session.inbox) < inbox.room:
+            if len(values) <= FEW_VALUES and len(inbox := session.inbox) < inbox.room:
                 inbox.append((values, step, now, mask, None, weight))
             else:
-                inbox.put((values, step, now, mask, None, weight))
+                session.inbox.put((values, step, now, mask, None, weight))
         else:
             for op, bits in gate.plan:
                 to = mask & bits & (gate.write if op is None else -1)

@@ -30,13 +30,21 @@ class Background:
         self._failed = failed
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._unfinished: dict[object, str] = {}
+        self._sizes: dict[object, int] = {}
         self._claim = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def put(self, name: str, job: Job) -> None:
-        """Run a job after those before it."""
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of contents that wait with the jobs."""
+        return sum(list(self._sizes.values()))
+
+    def put(self, name: str, job: Job, size: int = 0) -> None:
+        """Run a job after those before it. ``size`` is the bytes of contents that it holds in memory."""
         token = object()
+        if size:
+            self._sizes[token] = size
         self._unfinished[token] = name
 
         def work() -> None:
@@ -48,6 +56,7 @@ class Background:
                 self._failed(name, error)
             finally:
                 self._unfinished.pop(token, None)
+                self._sizes.pop(token, None)
 
         self._work.put(work)
         if self._thread is None and self._claim.acquire(blocking=False):

@@ -79,7 +79,9 @@ class RunEnd:
         self._delivered = False
         if not self._closed.given and self._delivers.acquire(blocking=False):
             self._parts.health.warn(
-                LATE_DISK, f"the disk is slow: records that wait for it are not in the journal{self._where()}"
+                LATE_DISK,
+                "the disk is slow, or a callback at close: records that wait for it are not in the journal"
+                f"{self._where()}",
             )
             return False
         if self._recorder is None or self._supervisor is None:

@@ -28,9 +28,9 @@ class Flushing:
     def flush(self, timeout_s: float) -> bool:
         """Journal what was logged before this call; True if the disk confirmed all of it in time.
 
-        A loss is told once: by False.
+        A loss gives False once, to every flush that runs when it is found.
         """
-        parts = self._parts
+        parts, told = self._parts, self._lost_told  # read first: another flush may run in a signal handler meanwhile
         deadline_s = time.monotonic() + timeout_s
         done = parts.sink.worker.wait(deadline_s, parts.progress)
         drained = parts.drain.call(parts.drain.close_rows, deadline_s, parts.progress)
@@ -39,8 +39,8 @@ class Flushing:
         if drained is None or synced is None:
             return False
         lost = parts.lost
-        kept, self._lost_told = lost == self._lost_told, lost
-        return done and reduced and synced and kept
+        self._lost_told = max(self._lost_told, lost)
+        return done and reduced and synced and lost == told
 
     def secure(self, event: Event, timeout_s: float) -> None:
         """At a signal, in another thread than the main one: note it, and journal what was logged before."""

@@ -3,14 +3,16 @@
 In: samples, pending items and ready records, in any thread. Out: the same in their order, by `take` in the drain
 thread. Guarantees: while there is room, queueing is one append to a deque. A program that logs faster than the drain
 thread works is slowed down until there is room. While the disk stalls nothing waits: entries beyond the limit are
-dropped, counted and reported. No lock is taken.
+dropped, counted and reported. The same holds if nothing is taken for `PATIENCE_S`: a handler of warnings may block the
+drain thread. The drain thread itself never waits, since only it makes room. No lock is taken.
 
 The limit is in bytes, and a length is what `append` can afford to compare: `room` is the limit divided by the average
-size of the entries taken last. The contents of items are counted one by one.
+size of the entries taken last. The contents of items and calls with many values are counted one by one.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,7 +21,7 @@ from ranklog.abc import PendingItem
 from ranklog.model.record import Record
 from ranklog.pipeline.backlog import RECORD_BYTES, VALUE_BYTES, contents_bytes, report_full, size_of
 from ranklog.process.warnings import Health
-from ranklog.values.snapshot import Value
+from ranklog.values.snapshot import FEW_VALUES, Value
 from ranklog.world.progress import Progress
 
 Sample = tuple[dict[str, Value], int, int, int, str | None, float | None]
@@ -27,6 +29,7 @@ Sample = tuple[dict[str, Value], int, int, int, str | None, float | None]
 Entry = Sample | PendingItem | Record
 
 PAUSE_S = 0.001
+PATIENCE_S = 5.0
 _WEIGHED = 64
 """Most entries of one take that are weighed for the average."""
 
@@ -34,7 +37,8 @@ _WEIGHED = 64
 class Inbox(deque[Entry]):
     """A queue with one reader.
 
-    The common log call appends to it where ``len(inbox) < inbox.room``; everything else calls `put`.
+    The common log call, with at most `FEW_VALUES` values, appends where ``len(inbox) < inbox.room``; everything else
+    calls `put`.
 
     Args:
         limit_bytes: Bound of what waits.
@@ -47,7 +51,10 @@ class Inbox(deque[Entry]):
     """
 
     # Slots: `log` reads `room` at each call.
-    __slots__ = ("_average", "_contents_given", "_contents_taken", "_full", "_limit", "_stalled", "dropped", "room")
+    __slots__ = (
+        "_average", "_counted_given", "_counted_taken", "_full", "_limit", "_reader", "_stalled", "_takes", "dropped",
+        "room",
+    )  # fmt: skip
 
     def __init__(self, limit_bytes: int, stalled: Callable[[], bool], full: Callable[[], None]) -> None:
         super().__init__()
@@ -57,24 +64,45 @@ class Inbox(deque[Entry]):
         self._average = float(RECORD_BYTES + VALUE_BYTES)
         # Two counters, each written by one side, so that neither needs a lock. Threads that log at once may lose a
         # count, which `take` corrects whenever it finds the queue empty.
-        self._contents_given = 0
-        self._contents_taken = 0
+        self._counted_given = 0
+        self._counted_taken = 0
+        self._reader = 0
+        self._takes = 0
         self.dropped = 0
         self.room = self._room()
 
     def put(self, entry: Entry) -> None:
         """Queue an entry once there is room; drop it while the disk stalls."""
-        contents = contents_bytes(entry)
-        while len(self) >= self.room or (contents and self._contents_bytes + contents > self._limit and self):
-            if self._stalled():
-                self.dropped += 1
-                self._full()
-                return
-            time.sleep(PAUSE_S)
-        if contents:
-            self._contents_given += contents
+        counted = _counted_bytes(entry)
+
+        def full() -> bool:
+            return len(self) >= self.room or bool(counted and self._waiting_bytes + counted > self._limit and self)
+
+        if not self.wait_while(full):
+            return
+        if counted:
+            self._counted_given += counted
             self.room = self._room()
         self.append(entry)
+
+    def wait_while(self, full: Callable[[], bool]) -> bool:
+        """Wait for room for one entry; returns False if it must be dropped, which is counted and reported."""
+        takes, since_s = self._takes, time.monotonic()
+        while full() and threading.get_ident() != self._reader:
+            now_s = time.monotonic()
+            if takes != self._takes:
+                takes, since_s = self._takes, now_s
+            if self._stalled() or now_s - since_s >= PATIENCE_S:
+                self.dropped += 1
+                self._full()
+                return False
+            time.sleep(PAUSE_S)
+        return True
+
+    @property
+    def limit_bytes(self) -> int:
+        """Bound of what waits."""
+        return self._limit
 
     def put_all(self, entries: Iterable[Entry]) -> None:
         """Queue entries in their order."""
@@ -83,22 +111,24 @@ class Inbox(deque[Entry]):
 
     def take(self) -> list[Entry]:
         """Remove and return what is queued now; for the drain thread."""
+        self._reader = threading.get_ident()
+        self._takes += 1
         taken = [self.popleft() for _ in range(len(self))]
         if not taken:
-            self._contents_taken = self._contents_given
+            self._counted_taken = self._counted_given
         else:
-            self._contents_taken += sum(map(contents_bytes, taken))
+            self._counted_taken += sum(map(_counted_bytes, taken))
             weighed = taken[:: len(taken) // _WEIGHED + 1]
-            self._average = sum(map(_bytes_besides_contents, weighed)) / len(weighed)
+            self._average = sum(map(_other_bytes, weighed)) / len(weighed)
         self.room = self._room()
         return taken
 
     @property
-    def _contents_bytes(self) -> int:
-        return max(self._contents_given - self._contents_taken, 0)
+    def _waiting_bytes(self) -> int:
+        return max(self._counted_given - self._counted_taken, 0)
 
     def _room(self) -> int:
-        return max(int((self._limit - self._contents_bytes) / self._average), 1)
+        return max(int((self._limit - self._waiting_bytes) / self._average), 1)
 
 
 class ProgressInbox(Inbox):
@@ -129,7 +159,14 @@ def open_inbox(limit_bytes: int, stalled: Callable[[], bool], health: Health, pr
     return ProgressInbox(limit_bytes, stalled, full, progress)
 
 
-def _bytes_besides_contents(entry: Entry) -> int:
+def _counted_bytes(entry: Entry) -> int:
+    """Bytes that are counted one by one: contents, and values of a call with many."""
     if isinstance(entry, tuple):
-        return RECORD_BYTES + VALUE_BYTES * len(entry[0])
+        return VALUE_BYTES * len(entry[0]) if len(entry[0]) > FEW_VALUES else 0
+    return contents_bytes(entry)
+
+
+def _other_bytes(entry: Entry) -> int:
+    if isinstance(entry, tuple):
+        return RECORD_BYTES + (VALUE_BYTES * len(entry[0]) if len(entry[0]) <= FEW_VALUES else 0)
     return size_of(entry.item if isinstance(entry, PendingItem) else entry)

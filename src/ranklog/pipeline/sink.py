@@ -16,6 +16,7 @@ from ranklog.model.losses import LOST_ITEMS
 from ranklog.model.place import Place
 from ranklog.model.record import File, Item, Record
 from ranklog.pipeline.background import Background
+from ranklog.pipeline.backlog import contents_bytes
 from ranklog.pipeline.inbox import Inbox
 from ranklog.process.warnings import Health
 
@@ -70,7 +71,9 @@ class SessionSink:
         pending = PendingItem(record, tuple(contents))
         key = f"{record.kind} {record.name!r}"
         if self.worker.is_busy(key):
-            self.background(key, lambda: [pending])
+            size = contents_bytes(pending)
+            if self._inbox.wait_while(lambda: 0 < self.worker.held_bytes > self._inbox.limit_bytes - size):
+                self.worker.put(key, lambda: [pending], size)
         else:
             self._inbox.put(pending)
 

@@ -56,6 +56,8 @@ class _GuardedClone(_Clone):
 
 
 Value = float | Deferred
+FEW_VALUES = 32
+"""Calls with more values are counted one by one against the memory limit."""
 
 
 def take(value: object, name: str) -> Value:
