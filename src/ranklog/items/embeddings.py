@@ -72,7 +72,7 @@ def _metadata(rows: Any, header: Any, count: int, name: str) -> bytes:
     if len(rows) != count or any(len(row) != width for row in rows):
         raise InvalidItemError(
             f"embedding {name!r}: metadata must be one label for each of the {count} vectors, or with metadata_header "
-            "one row of as many cells as it has names"
+            "one row per vector, with one cell per name"
         )
     # The projector reads the first line as names only if there are several columns.
     lines: list[Sequence[object]] = [*([header] if header is not None and width > 1 else []), *rows]

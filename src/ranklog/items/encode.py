@@ -81,7 +81,7 @@ def encode(item: Any, name: str, kind: str, options: Mapping[str, Any]) -> Encod
 
 def _encode_one(item: Any, name: str, row: Kind, options: Mapping[str, Any]) -> Encoded:
     if row.encoder is None:
-        raise InvalidItemError(f"{row.name} {name!r} has no encoding of its own: call log()")
+        raise InvalidItemError(f"{row.name} {name!r} is not stored as an item: log it with log()")
     encoded: Encoded = named(row.encoder)(item, name, options)
     return encoded
 

@@ -179,4 +179,4 @@ class Closing:
 
 def _not_merged(run_dir: Path) -> str:
     text = f"other ranks keep values in {run_dir} that are not merged yet"
-    return f"{text}: run  ranklog sync {run_dir}  when they have ended"
+    return f"{text}: after they have ended, run  ranklog sync {run_dir}"

@@ -21,7 +21,7 @@ from ranklog.pipeline.waiting import DiskCalls
 from ranklog.process.warnings import Health
 
 SLICE_RECORDS = 4096
-"""Records per call of the writer, so that a long backlog is no stall."""
+"""Records per call of the writer, so a long backlog does not look like a stall."""
 
 
 class Recorder:

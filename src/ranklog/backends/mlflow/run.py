@@ -2,7 +2,7 @@
 
 A ranklog run has one MLflow run in its experiment, however often it is opened: the tag ``ranklog.run_id`` finds it when
 its id is not known any more. MLflow's global state (active run, tracking URI) stays untouched. No usage report is sent.
-Delivery does the retries.
+`ranklog.delivery` retries after errors.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ The folder ``<savedir>/<run_id>/`` has ``provenance.json``, on request ``provena
 The document follows from the journal alone. A second delivery changes nothing, and a run that was interrupted and
 delivered later has the same document. The libraries ``prov`` and ``graphviz`` never run in the training process.
 
-Writing a large document takes time. After one that took more than a second, the next one waits `REST` times as long,
+Writing a large document takes time. After one that took more than a second, the next one waits `REST` times that long,
 except on request or at the end.
 """
 

@@ -23,7 +23,7 @@ def open_log(run_dir: Path) -> int:
 
 
 def note(run_dir: Path, text: str) -> None:
-    """Append a text with the time. Errors of the disk are ignored: this log is not worth a failure."""
+    """Append a text with the time. Errors of the disk are ignored, because this log must not stop delivery."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     try:
         fd = open_log(run_dir)

@@ -2,7 +2,7 @@
 
 In: items from the rounds of a rank that can no longer reach the others. Out: its file in the run directory; later, on
 rank 0 when it closes or in ``ranklog sync``, records for the journal. Merging reads all files of a rendezvous each
-time, so that a file which came late corrects what was merged without it.
+time, so a file that arrives late corrects the earlier merge.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `layout` is pure. From the node of every rank it derives the levels of groups that one rank belongs to. The first level
 is the node. Each further level joins the first members of the groups below it, in blocks, up to one group at the top.
 `HierarchicalWorld` combines upwards through this rank's levels and passes the result down again, so every rank gets the
-same bits. docs/explanation/large-worlds.md explains from which size it is used, and why.
+same bits. docs/explanation/large-worlds.md explains the size from which it is used.
 """
 
 from __future__ import annotations
