@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 import torch.distributed as dist
@@ -48,13 +48,20 @@ def collective(savedir: str) -> None:
     time.sleep(FOREVER_S)
 
 
+def idle(until: Sized = ()) -> None:
+    """Wait in short steps: a signal that comes just before a long call would run its handler only after it."""
+    end_s = time.monotonic() + FOREVER_S
+    while not len(until) and time.monotonic() < end_s:
+        time.sleep(0.05)
+
+
 def earlier_handler(savedir: str) -> None:
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: (say("earlier handler"), ended.set()))
+    ended: list[bool] = []
+    signal.signal(signal.SIGTERM, lambda *_: (say("earlier handler"), ended.append(True)))
     logger = open_logger(savedir)
     log_some(logger)
     say("ready")
-    ended.wait(FOREVER_S)
+    idle(until=ended)
     logger.destroy_logger_context()
     say(f"handler put back: {signal.getsignal(signal.SIGTERM).__name__ == '<lambda>'}")  # type: ignore[union-attr]
 
@@ -69,16 +76,16 @@ def callback(savedir: str) -> None:
     logger.on_preempt(save)
     log_some(logger)
     say("ready")
-    time.sleep(FOREVER_S)
+    idle()
 
 
 def usr1(savedir: str) -> None:
-    called = threading.Event()
+    called: list[bool] = []
     logger = open_logger(savedir)
-    logger.on_preempt(called.set, signals=["SIGUSR1"])
+    logger.on_preempt(lambda: called.append(True), signals=["SIGUSR1"])
     log_some(logger)
     say("ready")
-    called.wait(FOREVER_S)
+    idle(until=called)
     logger.log_metrics({"after": 1.0}, step=0)
     logger.destroy_logger_context()
 
@@ -88,7 +95,7 @@ def leaving(savedir: str) -> None:
     logger.on_preempt(lambda: sys.exit(0))
     log_some(logger)
     say("ready")
-    time.sleep(FOREVER_S)
+    idle()
 
 
 def closing(savedir: str) -> None:
@@ -96,7 +103,7 @@ def closing(savedir: str) -> None:
     logger.on_preempt(logger.destroy_logger_context)
     log_some(logger)
     say("ready")
-    time.sleep(FOREVER_S)
+    idle()
 
 
 def asyncio_loop(savedir: str) -> None:

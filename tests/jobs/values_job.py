@@ -25,7 +25,7 @@ def log_values(rank: int, size: int, savedir: str) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         logger.create_logger_context()
-    assert any("while logging was on" in str(each.message) for each in caught if each.category is RanklogWarning)
+    assert any("logging is already on" in str(each.message) for each in caught if each.category is RanklogWarning)
 
     values = {
         "nan": math.nan if rank == 1 else float(rank),
