@@ -74,11 +74,7 @@ class Inbox(deque[Entry]):
     def put(self, entry: Entry) -> None:
         """Queue an entry once there is room; drop it while the disk stalls."""
         counted = _counted_bytes(entry)
-
-        def full() -> bool:
-            return len(self) >= self.room or bool(counted and self._waiting_bytes + counted > self._limit and self)
-
-        if not self.wait_while(full):
+        if self._is_full(counted) and not self.wait_while(lambda: self._is_full(counted)):
             return
         if counted:
             self._counted_given += counted
@@ -122,6 +118,9 @@ class Inbox(deque[Entry]):
             self._average = sum(map(_other_bytes, weighed)) / len(weighed)
         self.room = self._room()
         return taken
+
+    def _is_full(self, counted: int) -> bool:
+        return len(self) >= self.room or bool(counted and self._waiting_bytes + counted > self._limit and self)
 
     @property
     def _waiting_bytes(self) -> int:
