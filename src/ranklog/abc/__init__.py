@@ -3,7 +3,7 @@
 from ranklog.abc.backends import Backend, ContentReader, Refused, RunContext
 from ranklog.abc.forwarding import Forwarder, ForwarderEnd, ForwarderOutcome
 from ranklog.abc.items import Call, Content, Encoded, Encoder, Job, PendingItem, Room, Sampler, Sink
-from ranklog.abc.worlds import Floats, RankProvider, ReduceOp, SpillStore, Strategy, World
+from ranklog.abc.worlds import Floats, RankProvider, ReduceOp, RegroupingWorld, SpillStore, Strategy, World
 
 __all__ = [
     "Backend",
@@ -21,6 +21,7 @@ __all__ = [
     "RankProvider",
     "ReduceOp",
     "Refused",
+    "RegroupingWorld",
     "Room",
     "RunContext",
     "Sampler",

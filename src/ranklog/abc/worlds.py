@@ -42,6 +42,36 @@ class World(Protocol):
 
 
 @runtime_checkable
+class RegroupingWorld(World, Protocol):
+    """A world from which the ranks that still answer can form a new one, after a call failed or when ranks return.
+
+    Each new world has a number, its generation, and connections of its own. A message of one generation never reaches
+    another. Rank 0 decides who belongs to a generation and is always a member, so without rank 0 there is no new one.
+    """
+
+    @property
+    def generation(self) -> int:
+        """0 for the world that `Strategy.connect` opened, then one more each time."""
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Global ranks in this world, ascending; `all_gather` returns the bytes of the members in this order."""
+
+    def regroup(self, *, timeout_s: float, stop: threading.Event | None = None) -> RegroupingWorld:
+        """Leave this world and open the next generation with the ranks that call this within about the time limit.
+
+        Rank 0 waits until every rank of the first world has called, or until the time limit. A rank that calls later
+        is not in this generation: it waits for the next one that rank 0 opens, again for about its time limit.
+
+        Raises:
+            WorldError: rank 0 opened no generation with this rank in time. The caller may try again.
+        """
+
+    def rank_waits_to_join(self) -> bool:
+        """On rank 0: whether a rank outside of this generation has called `regroup`. Cheap; never blocks for long."""
+
+
+@runtime_checkable
 class RankProvider(Protocol):
     """An object of another library that knows its rank, as itwinai's strategies do."""
 
