@@ -97,23 +97,21 @@ class Logger(HyperparameterLogger):
             self._describe(self._session, check_name(identifier), mask & gate.lead, said)
         if reduce is None and not gate.reduces:
             mask &= gate.write
+            if (
+                mask
+                and weight is None
+                and type(item) is float
+                and type(step) is int
+                and type(identifier) is str
+                and identifier in self._names
+                and BELOW_STEPS < step < STEP_LIMIT
+                and (session := self._session) is not None
+                and len(inbox := session.inbox) < inbox.room
+            ):
+                # The common call, without another function: its cost is what people measure.
+                inbox.append(({identifier: item}, step, time.time_ns(), mask, None, None))
+                return
         if not mask:
-            return
-        session = self._session
-        if (
-            reduce is None
-            and weight is None
-            and type(item) is float
-            and type(step) is int
-            and type(identifier) is str
-            and identifier in self._names
-            and BELOW_STEPS < step < STEP_LIMIT
-            and not gate.reduces
-            and session is not None
-            and len(inbox := session.inbox) < inbox.room
-        ):
-            # The common call, without another function: its cost is what people measure.
-            inbox.append(({identifier: item}, step, time.time_ns(), mask, None, None))
             return
         self._log_metric(gate, mask, item, identifier, step, reduce, weight)
 

@@ -52,8 +52,8 @@ class Inbox(deque[Entry]):
 
     # Slots: `log` reads `room` at each call.
     __slots__ = (
-        "_average", "_counted_given", "_counted_taken", "_full", "_limit", "_reader", "_stalled", "_takes", "dropped",
-        "room",
+        "_allowed", "_average", "_counted_given", "_counted_taken", "_full", "_limit", "_reader", "_stalled", "_takes",
+        "dropped", "room",
     )  # fmt: skip
 
     def __init__(self, limit_bytes: int, stalled: Callable[[], bool], full: Callable[[], None]) -> None:
@@ -68,17 +68,23 @@ class Inbox(deque[Entry]):
         self._counted_taken = 0
         self._reader = 0
         self._takes = 0
+        self._allowed = limit_bytes
         self.dropped = 0
         self.room = self._room()
 
     def put(self, entry: Entry) -> None:
         """Queue an entry once there is room; drop it while the disk stalls."""
         counted = _counted_bytes(entry)
-        if self._is_full(counted) and not self.wait_while(lambda: self._is_full(counted)):
-            return
-        if counted:
-            self._counted_given += counted
+        given = self._counted_given + counted
+        # Two comparisons decide the common case; the exact answer takes several times as long.
+        if len(self) >= self.room or given > self._allowed:
             self.room = self._room()
+            if self._is_full(counted) and not self.wait_while(lambda: self._is_full(counted)):
+                return
+            given = self._counted_given + counted
+        if counted:
+            self._counted_given = given
+            self.room -= int(counted / self._average)
         self.append(entry)
 
     def wait_while(self, full: Callable[[], bool]) -> bool:
@@ -116,6 +122,7 @@ class Inbox(deque[Entry]):
             self._counted_taken += sum(map(_counted_bytes, taken))
             weighed = taken[:: len(taken) // _WEIGHED + 1]
             self._average = sum(map(_other_bytes, weighed)) / len(weighed)
+        self._allowed = self._counted_taken + self._limit
         self.room = self._room()
         return taken
 
@@ -160,8 +167,9 @@ def open_inbox(limit_bytes: int, stalled: Callable[[], bool], health: Health, pr
 
 def _counted_bytes(entry: Entry) -> int:
     """Bytes that are counted one by one: contents, and values of a call with many."""
-    if isinstance(entry, tuple):
-        return VALUE_BYTES * len(entry[0]) if len(entry[0]) > FEW_VALUES else 0
+    if type(entry) is tuple:
+        count = len(entry[0])
+        return VALUE_BYTES * count if count > FEW_VALUES else 0
     return contents_bytes(entry)
 
 
