@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,7 +25,10 @@ from ranklog.world.fake import FakeWorld
 from ranklog.world.single import SeveredWorld, SingleStrategy, SingleWorld
 from ranklog.world.torch.gloo import GlooGroup
 from ranklog.world.torch.hierarchy import layout
-from ranklog.world.torch.strategy import TorchWorld, connect_over
+from ranklog.world.torch.meeting import Meeting
+from ranklog.world.torch.roll import Roll
+from ranklog.world.torch.strategy import connect_over
+from ranklog.world.torch.worlds import GenerationOfRanks, TorchWorld
 
 JOB = Path(__file__).with_name("torch_job.py")
 
@@ -97,28 +100,91 @@ class HungGroup:
         return False
 
 
-def test_ranks_that_are_restarted_do_not_meet_those_of_the_attempt_before_in_the_store(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def open_rank(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], GenerationOfRanks]:
+    """Opens one rank of a world over a store that lasts, as a new process would."""
     dist = pytest.importorskip("torch.distributed")
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
-    def rank(number: int, attempt: int) -> World:
-        place = Place(rank=number, world_size=2, attempt=attempt)
+    def rank(number: int, size: int) -> GenerationOfRanks:
+        place = Place(rank=number, world_size=size)
         other = dist.TCPStore("127.0.0.1", store.port, is_master=False, wait_for_workers=False)
         return connect_over(lambda: other, place, channel="c", timeout_s=120)
 
-    def together(attempt: int) -> None:
-        with ThreadPoolExecutor(2) as threads:
-            worlds = list(threads.map(rank, range(2), [attempt] * 2))
-            sums = threads.map(lambda world: world.all_reduce(np.ones(1), op="sum", timeout_s=120), worlds)
-            assert [values.tolist() for values in sums] == [[2.0], [2.0]]
-            for world in worlds:
-                world.close()
+    return rank
 
-    for attempt in range(3):
-        together(attempt)
+
+def sums(worlds: Sequence[World]) -> list[float]:
+    """The sum over one from each rank, as each rank sees it."""
+    with ThreadPoolExecutor(len(worlds)) as threads:
+        reduced = threads.map(lambda world: world.all_reduce(np.ones(1), op="sum", timeout_s=120), worlds)
+        return [float(values[0]) for values in reduced]
+
+
+def test_ranks_meet_in_each_of_forty_rounds_over_one_store_that_keeps_the_keys_of_all(
+    open_rank: Callable[[int, int], GenerationOfRanks],
+) -> None:
+    for round_ in range(40):
+        size = 2 + round_ % 3
+        with ThreadPoolExecutor(size) as threads:
+            worlds = list(threads.map(open_rank, range(size), [size] * size))
+        assert sums(worlds) == [size] * size
+        for world in worlds:
+            world.close()
+
+
+def test_ranks_that_answer_go_on_without_one_and_take_it_in_again_when_it_comes(
+    open_rank: Callable[[int, int], GenerationOfRanks],
+) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        first = list(threads.map(open_rank, range(3), [3] * 3))
+        assert {world.members for world in first} == {(0, 1, 2)}
+
+        second = list(threads.map(lambda world: world.regroup(timeout_s=1), [first[0], first[2]]))
+        assert {(world.generation, world.members) for world in second} == {(1, (0, 2))}
+        assert sums(second) == [2, 2]
+        assert not second[0].rank_waits_to_join()
+
+        late = threads.submit(first[1].regroup, timeout_s=120)
+        while not second[0].rank_waits_to_join():
+            pass
+        third = [*threads.map(lambda world: world.regroup(timeout_s=120), second), late.result(120)]
+        assert {(world.generation, world.members) for world in third} == {(2, (0, 1, 2))}
+        assert sums(third) == [3, 3, 3]
+        for world in third:
+            world.close()
+
+
+def test_a_rank_that_came_and_then_fell_silent_is_left_out_until_it_comes_again(
+    open_rank: Callable[[int, int], GenerationOfRanks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ranklog.world.torch.meeting.ANSWER_S", 0.2)
+    with ThreadPoolExecutor(3) as threads:
+        first = list(threads.map(open_rank, range(3), [3] * 3))
+        stop = threading.Event()
+        stop.set()
+        with pytest.raises(WorldError):
+            first[1].regroup(timeout_s=60, stop=stop)  # it is there, and does not wait for the answer
+        second = list(threads.map(lambda world: world.regroup(timeout_s=60), [first[0], first[2]]))
+        assert {(world.generation, world.members) for world in second} == {(1, (0, 2))}
+        assert sums(second) == [2, 2]
+        assert not second[0].rank_waits_to_join()
+
+        late = threads.submit(first[1].regroup, timeout_s=120)
+        while not second[0].rank_waits_to_join():
+            pass
+        third = [*threads.map(lambda world: world.regroup(timeout_s=120), second), late.result(120)]
+        assert sums(third) == [3, 3, 3]
+        for world in third:
+            world.close()
+
+
+def test_rank_0_alone_opens_no_generation(open_rank: Callable[[int, int], GenerationOfRanks]) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        first = list(threads.map(open_rank, range(2), [2] * 2))
+    with pytest.raises(WorldError, match="no other rank came"):
+        first[0].regroup(timeout_s=0.1)
 
 
 def test_a_torch_group_that_does_not_keep_its_time_limit_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +193,8 @@ def test_a_torch_group_that_does_not_keep_its_time_limit_is_given_up(monkeypatch
     dist = torch.distributed
     group = GlooGroup(dist.HashStore(), [1], 1, 5.0)
     group._group = HungGroup()
-    world = TorchWorld(group, Place(rank=1, world_size=2))
+    meeting = Meeting(dist.HashStore(), Place(rank=1, world_size=2), "nonce")
+    world = TorchWorld(meeting, Roll(0, (0, 1), ("other", "nonce")), 32, group)
     failures: list[WorldError] = []
 
     def call() -> None:

@@ -14,8 +14,8 @@ from ranklog.abc import World
 from ranklog.model.place import Place
 from ranklog.testing.conformance import check_strategy
 from ranklog.world.strategies import resolve_strategy
-from ranklog.world.torch.hierarchy import HierarchicalWorld
-from ranklog.world.torch.strategy import TorchStrategy, TorchWorld, connect_torch
+from ranklog.world.torch.strategy import TorchStrategy, connect_torch
+from ranklog.world.torch.worlds import HierarchicalWorld, TorchWorld
 
 
 class ByNode:

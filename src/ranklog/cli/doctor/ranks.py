@@ -28,7 +28,7 @@ from ranklog.model.errors import RanklogError, WorldError
 from ranklog.model.place import Place
 from ranklog.world.place.containers import checked_place
 from ranklog.world.strategies import resolve_strategy
-from ranklog.world.torch.hierarchy import HierarchicalWorld
+from ranklog.world.torch.worlds import HierarchicalWorld
 
 NOT_JOINED = "communicator"
 _BY_TORCH = ("torchrun", "lightning")
