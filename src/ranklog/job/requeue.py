@@ -19,17 +19,36 @@ import msgspec
 
 from ranklog.journal.layout import FACTS, make_private_dir, write_private
 from ranklog.journal.liveness import is_alive, this_host
-from ranklog.journal.reader import read_heads
+from ranklog.journal.reader import last_end, read_heads
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.place import Place
 from ranklog.model.redact import mask_text
 from ranklog.model.spec import check_run_id
+from ranklog.world.place.launchers import number
 from ranklog.world.ray import in_ray_worker
 
 FOLDER = ".jobs"
 _named = 0
 """Runs of this process that ``RANKLOG_RUN_ID`` named."""
 _SPECIAL_STEPS = 0xFFFFFFF0  # Slurm's numbers from here on are the batch script and the like
+
+
+class Opener(msgspec.Struct, frozen=True):
+    """The process that opened a run.
+
+    Attributes:
+        host: Its host.
+        pid: Its process id.
+        time_ns: When it opened the run.
+        parent: Identifies its parent process, for example torchrun's agent.
+        requeues: How often the scheduler had requeued the job.
+    """
+
+    host: str = ""
+    pid: int = 0
+    time_ns: int = 0
+    parent: str = ""
+    requeues: int = 0
 
 
 class OpenedRuns(msgspec.Struct, frozen=True):
@@ -39,11 +58,13 @@ class OpenedRuns(msgspec.Struct, frozen=True):
         attempt: The attempt that wrote this.
         position: How many runs it has opened.
         runs: Run ids, including those of earlier attempts that opened more runs.
+        opener: The process that opened the last one.
     """
 
     attempt: int
     position: int
     runs: tuple[str, ...]
+    opener: Opener = Opener()
 
 
 class RunChoice(msgspec.Struct, frozen=True):
@@ -56,6 +77,34 @@ class RunChoice(msgspec.Struct, frozen=True):
 
     run_id: str
     remember: Callable[[], None]
+
+
+def agreed_attempt(opened: OpenedRuns | None, attempt: int, own: Opener, *, restarted: bool) -> int:
+    """Return the number of this attempt of the job, higher than all before. Pure.
+
+    The launcher's number does not suffice: torchrun's agents count the restarts that each of them saw, so after a
+    failure on another node rank 0 may still be told 0.
+
+    Args:
+        opened: State of the file; None for a job that opens its first run.
+        attempt: The number that the launcher's variables give.
+        own: This process.
+        restarted: Whether this process replaces the last opener, which is gone.
+
+    Example:
+        >>> before = OpenedRuns(3, 1, ("a",), Opener("node1", 5))
+        >>> agreed_attempt(before, 0, Opener("node1", 5), restarted=False)
+        3
+        >>> agreed_attempt(before, 0, Opener("node1", 9), restarted=True)
+        4
+    """
+    if opened is None:
+        return attempt
+    if (opened.opener.host, opened.opener.pid) == (own.host, own.pid):
+        return max(attempt, opened.attempt)
+    if restarted or own.requeues > opened.opener.requeues:
+        return max(attempt, opened.attempt + 1)
+    return attempt
 
 
 def next_run(opened: OpenedRuns | None, attempt: int, new_id: str) -> tuple[str, OpenedRuns]:
@@ -125,14 +174,39 @@ def choose_run_id(directory: Path, place: Place, program: str) -> RunChoice:
         return RunChoice(new_id, lambda: None)
     digest = hashlib.sha256(mask_text(f"{key}|{program}").encode(errors="replace")).hexdigest()[:16]
     path = directory / FOLDER / f"{digest}.json"
-    run_id, opened = next_run(_load(path), place.attempt, new_id)
+    before = _load(path)
+    own = _this_process()
+    restarted = before is not None and _replaces(before, own, directory, batch="|batch|" in key)
+    run_id, opened = next_run(before, agreed_attempt(before, place.attempt, own, restarted=restarted), new_id)
     if run_id != new_id and not _can_resume(directory / run_id):
         run_id, opened = (
             new_id,
             msgspec.structs.replace(opened, runs=tuple(new_id if each == run_id else each for each in opened.runs)),
         )
-    remembered = opened
+    remembered = msgspec.structs.replace(opened, opener=own)
     return RunChoice(run_id, lambda: _remember(path, remembered))
+
+
+def _this_process() -> Opener:
+    requeues = number(os.environ, "SLURM_RESTART_COUNT") or 0
+    return Opener(this_host(), os.getpid(), time.time_ns(), _parent(), requeues)
+
+
+def _replaces(before: OpenedRuns, own: Opener, directory: Path, *, batch: bool) -> bool:
+    """Whether torchrun started this process in the place of the last opener.
+
+    Workers that one agent starts after another are restarts. A worker of another agent is one too, unless the run is
+    finished, or both are started by one batch script: then they are two trainings with one rendezvous id or job.
+    """
+    last = before.opener
+    if "TORCHELASTIC_RUN_ID" not in os.environ or not last.pid or last.pid == own.pid:
+        return False
+    if is_alive(last.host, last.pid, last.time_ns):
+        return False
+    if last.parent == own.parent:
+        return True
+    end = last_end(directory / before.runs[before.position - 1])
+    return not batch and (end is None or end.status != "FINISHED")
 
 
 def _use_name(number: int) -> None:
@@ -174,4 +248,4 @@ def _load(path: Path) -> OpenedRuns | None:
             check_run_id(run)
     except (OSError, msgspec.MsgspecError, InvalidArgumentError):
         return None
-    return opened
+    return opened if 0 < opened.position <= len(opened.runs) else None
