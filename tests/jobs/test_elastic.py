@@ -1,0 +1,123 @@
+"""Restarts by torchrun's agents: one run, right means and full coverage in each attempt."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ranklog.journal.layout import find_runs
+from ranklog.model.record import Attempt, Metrics
+from ranklog.testing import captured
+from ranklog.view.query import RunView
+
+pytest.importorskip("torch.distributed")
+pytestmark = pytest.mark.slow
+JOB = Path(__file__).with_name("elastic_job.py")
+LIMIT_S = 180.0
+
+
+class Job:
+    """The agents of one job, and what their workers log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self.port = server.getsockname()[1]
+        self.agents: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, agent: str, *options: str, **environ: str) -> None:
+        with (self.folder / f"{agent}.txt").open("ab") as output:
+            self.agents[agent] = subprocess.Popen(
+                [
+                    sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "1", "--max-restarts", "3",
+                    "--monitor-interval", "0.1", *options, str(JOB),
+                ],
+                env={
+                    **os.environ, "FOLDER": str(self.folder), "AGENT": agent, "OMP_NUM_THREADS": "1",
+                    "GLOO_SOCKET_IFNAME": "lo", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", **environ,
+                },
+                stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+
+    def start_c10d(self, agent: str, nodes: str, **environ: str) -> None:
+        meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{self.port}", "--rdzv-id", "again"]
+        self.start(agent, "--nnodes", nodes, *meet, "--rdzv-conf", "last_call_timeout=1", **environ)
+
+    def finish(self) -> None:
+        """Have all workers end, and wait for their agents."""
+        (self.folder / "enough").touch()
+        for name, agent in self.agents.items():
+            assert agent.wait(LIMIT_S) == 0, (self.folder / f"{name}.txt").read_text()
+
+    def kill(self, agent: str) -> None:
+        """Kill an agent and its workers, as the loss of a node does."""
+        process = self.agents.pop(agent)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for pid in [process.pid, *map(int, children)]:
+            os.kill(pid, signal.SIGKILL)
+        process.wait(LIMIT_S)
+
+    def await_value(self, attempt: int, value: float, coverage: str) -> None:
+        """Wait for a value of an attempt, and check all of that attempt."""
+        end_s = time.monotonic() + LIMIT_S
+        while not (values := self.values().get(attempt)):
+            assert time.monotonic() < end_s, self.values()
+            time.sleep(0.1)
+        assert set(values) == {(value, coverage)}
+
+    def values(self) -> dict[int, list[tuple[float, str]]]:
+        """The values of each attempt, with their coverage."""
+        found: dict[int, list[tuple[float, str]]] = {}
+        attempt = 0
+        for run in find_runs(self.folder / "logs"):
+            for record in captured(run):
+                if isinstance(record, Attempt):
+                    attempt = record.attempt
+                elif isinstance(record, Metrics) and record.coverage is not None:
+                    coverage = f"{record.coverage.answered}/{record.coverage.world_size}"
+                    found.setdefault(attempt, []).extend((value, coverage) for value in record.values.values())
+        return found
+
+    def view(self) -> RunView:
+        """The run, which must be the only one."""
+        (run,) = find_runs(self.folder / "logs")
+        return RunView(run)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    job = Job(tmp_path)
+    yield job
+    for agent in list(job.agents):
+        if job.agents[agent].poll() is None:
+            job.kill(agent)
+
+
+@pytest.mark.parametrize("fails", ["A", "B"])
+def test_a_worker_that_fails_on_either_agent_makes_one_more_attempt_of_one_run_with_right_means(
+    job: Job, fails: str
+) -> None:
+    for agent in "AB":
+        job.start_c10d(agent, "2", FAILS=fails)
+    job.await_value(1, 1.5, "2/2")
+    job.finish()
+    assert [point.value for point in job.view().series("loss")] == [1.5] * len(job.view().series("loss"))
+    assert job.view().summary.status == "FINISHED"
+
+
+def test_an_agent_that_is_killed_and_started_again_joins_the_next_attempt_of_the_run(job: Job) -> None:
+    job.start_c10d("A", "1:2")
+    job.start_c10d("B", "1:2")
+    job.await_value(0, 1.5, "2/2")
+    job.kill("B")
+    job.await_value(1, 1.0, "1/1")
+    job.start_c10d("B", "1:2")
+    job.await_value(2, 1.5, "2/2")
+    job.finish()
+    assert [attempt.place.world_size for attempt in job.view().attempts] == [2, 1, 2]
