@@ -19,11 +19,17 @@ from launch import Ranks, torchrun
 from mlflow_server import serve
 from runtimes import MPIRUN, environment
 
-from ranklog.cli.doctor import process, storage
+from ranklog.backends.mlflow import run_database
+from ranklog.cli.doctor import backends as doctor_backends
+from ranklog.cli.doctor import file_system, process, storage
 from ranklog.cli.doctor.backends import backend_checks
 from ranklog.cli.doctor.check import Check, TimedProbe
-from ranklog.cli.doctor.storage import mount_of, storage_checks
+from ranklog.cli.doctor.file_system import nature_check, size_check
+from ranklog.cli.doctor.quota import Quota, judge_quota, quota_in
+from ranklog.cli.doctor.storage import storage_checks
+from ranklog.journal.file_system import FileSystem
 
+HERE = Path()
 RANKLOG = str(Path(sys.executable).with_name("ranklog"))
 COMMAND = "import sys; from ranklog.cli import main; sys.argv[0] = 'ranklog'; main()"
 
@@ -114,7 +120,7 @@ def test_a_server_that_answers_is_green(tmp_path):
 def test_an_mlflow_server_that_refuses_its_own_name_is_yellow_with_the_option_that_helps(tmp_path):
     pytest.importorskip("mlflow")
     with serve(tmp_path / "server", host="127.0.0.2") as port:
-        found = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": f"http://127.0.0.2:{port}"})[-1]
+        found = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": f"http://127.0.0.2:{port}"}, HERE)[-1]
     assert found.level == "warn" and f"--allowed-hosts 127.0.0.2:{port}" in found.cure
     assert "token" not in found.cure
 
@@ -123,28 +129,28 @@ def test_an_mlflow_server_that_refuses_its_own_name_is_yellow_with_the_option_th
 def test_an_mlflow_server_that_takes_requests_is_green(tmp_path):
     pytest.importorskip("mlflow")
     with serve(tmp_path / "server") as port:
-        found = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"})[-1]
+        found = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}, HERE)[-1]
     assert (found.level, found.text) == ("ok", f"http://127.0.0.1:{port} answers")
 
 
 def test_a_page_in_place_of_mlflows_api_is_yellow():
     with answering(200, b"<html>Accept our terms</html>") as url:
-        found = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": url})[-1]
+        found = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": url}, HERE)[-1]
     assert found.level == "warn" and "proxy" in found.cure
 
 
 def test_a_server_that_requires_a_login_is_green_once_a_key_is_set():
     with answering(401, b"who are you") as url:
-        without = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": url})[-1]
-        having = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": url, "MLFLOW_TRACKING_TOKEN": "t"})[-1]
+        without = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": url}, HERE)[-1]
+        having = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": url, "MLFLOW_TRACKING_TOKEN": "t"}, HERE)[-1]
     assert (without.level, having.level) == ("warn", "ok")
 
 
 def test_a_server_that_cannot_be_reached_is_yellow_unless_delivery_is_later():
     environ = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    found = backend_checks(["mlflow"], environ)[-1]
+    found = backend_checks(["mlflow"], environ, HERE)[-1]
     assert found.level == "warn" and "ranklog sync --watch" in found.cure
-    assert backend_checks(["mlflow"], {**environ, "RANKLOG_FORWARD": "later"})[-1].level == "ok"
+    assert backend_checks(["mlflow"], {**environ, "RANKLOG_FORWARD": "later"}, HERE)[-1].level == "ok"
 
 
 @pytest.mark.slow
@@ -171,24 +177,83 @@ def test_a_directory_that_cannot_be_written_is_red(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("kind", "level"),
-    [("lustre", "ok"), ("nfs4", "ok"), ("ext4", "ok"), ("overlay", "warn"), ("tmpfs", "warn"), ("fuse.sshfs", "ok")],
+    [("lustre", "ok"), ("nfs4", "ok"), ("ext4", "ok"), ("overlay", "warn"), ("tmpfs", "warn"), ("fuse.sshfs", "ok"),
+     ("fuse.bindfs", "ok"), ("fuse.fuse-overlayfs", "warn"), ("fuse.s3fs", "bad"), ("fuse.rclone", "bad")],
 )  # fmt: skip
-def test_the_kind_of_file_system_is_judged(kind, level, tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "mount_of", lambda *_: ("/here", kind))
-    found = storage_checks(tmp_path)[0]
+def test_the_kind_of_file_system_is_judged(kind, level):
+    found = nature_check("/here/runs", FileSystem("/here", kind))
     assert (found.level, f"is on {kind} at /here" in found.text, bool(found.cure)) == (level, True, level != "ok")
 
 
-def test_the_innermost_mount_counts():
-    table = Path("/proc/self/mountinfo").read_text()
-    assert mount_of("/proc/self", table) == ("/proc", "proc")
+def test_fuse_over_a_local_disk_is_no_network_file_system():
+    assert "local file system" in nature_check("/runs", FileSystem("/", "fuse.bindfs")).text
+    assert "network file system" in nature_check("/runs", FileSystem("/", "fuse.sshfs")).text
+
+
+def test_an_overlay_whose_syncs_do_nothing_is_red():
+    found = nature_check("/runs", FileSystem("/", "overlay", "overlay", ("rw", "upperdir=/u", "volatile")))
+    assert found.level == "bad" and "syncs do nothing" in found.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "block", "blocks", "free"),
+    [("fuse.s3fs", 16 << 20, (1 << 40) - 1, (1 << 40) - 1), ("fuse.rclone", 4096, 1 << 38, 1 << 38),
+     ("fuse.sshfs", 4096, 0, 0), ("fuse.gvfsd", 4096, 10, 2**64 // 4096 - 1)],
+)  # fmt: skip
+def test_sizes_that_mean_nothing_are_neither_praised_nor_complained_about(
+    kind, block, blocks, free, tmp_path, monkeypatch
+):
+    class Told:
+        f_frsize, f_blocks, f_bavail, f_files, f_favail = block, blocks, free, 1_000_000_000, 0
+
+    monkeypatch.setattr(file_system.os, "statvfs", lambda _: Told)
+    space = size_check(tmp_path, FileSystem("/", kind))
+    assert (space.level, space.text.partition(":")[0]) == ("ok", "unknown")
+
+
+def test_a_limit_on_the_size_of_files_is_found_by_writing_and_the_probe_is_removed(tmp_path):
+    script = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5 << 20, 5 << 20))\n"
+    script += "from pathlib import Path; from ranklog.cli.doctor.quota import quota_checks\n"
+    script += f"print(*quota_checks(Path({str(tmp_path)!r}) / 'runs'))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "level='bad'" in done.stdout and "writing failed after 5.0 MiB" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "quota", "level"),
+    [
+        ("     /scratch  950000*  900000 1000000  6d23h  12  0  0  -\n", Quota(950000, 900000, 12, 0), "warn"),
+        ("     /scratch  95  900000 1000000 -  96  0  100  -\n", Quota(95, 900000, 96, 100), "warn"),
+        ("     mds@tcp:/fs  95  0 0 0  12  0  0  0\n", Quota(95, 0, 12, 0), "ok"),
+        ("     /scratch2  950000  900000 1000000  -  12  0  0  -\n", None, None),
+        ("Disk quotas for user ada (uid 1000): none\n", None, None),
+    ],
+)
+def test_the_answer_of_a_quota_program_is_read(output, quota, level):
+    found = quota_in(output, ["mds@tcp:/fs", "/scratch"])
+    assert found == quota
+    assert level is None or judge_quota(found, "lfs").level == level
+
+
+def test_on_a_file_system_that_machines_share_mlflows_default_is_a_database_per_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor_backends, "file_system_of", lambda _: FileSystem("/", "lustre"))
+    found = backend_checks(["mlflow"], {}, tmp_path)[-1]
+    assert found.level == "ok" and "one SQLite file per run" in found.text and "lustre" in found.text
+    assert "ranklog sync --to mlflow=sqlite" in found.text
+
+
+def test_a_sqlite_file_that_the_user_put_on_such_a_file_system_is_yellow(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_database, "file_system_of", lambda _: FileSystem("/", "nfs4"))
+    found = backend_checks(["mlflow"], {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}, tmp_path)[-1]
+    assert found.level == "warn" and "nfs4" in found.text and found.cure
 
 
 def test_a_full_disk_and_one_without_inodes_are_reported(tmp_path, monkeypatch):
     class Told:
-        f_frsize, f_bavail, f_files, f_favail = 4096, 10, 100, 3
+        f_frsize, f_blocks, f_bavail, f_files, f_favail = 4096, 1000, 10, 100, 3
 
-    monkeypatch.setattr(storage.os, "statvfs", lambda _: Told)
+    monkeypatch.setattr(file_system.os, "statvfs", lambda _: Told)
     space = next(check for check in storage_checks(tmp_path) if check.name == "space")
     assert (space.level, space.text) == ("bad", "40.0 KiB free, but only 3 inodes")
 

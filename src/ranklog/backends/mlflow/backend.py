@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import ClassVar
 
+import msgspec
+
 from ranklog.abc import Refused, RunContext
 from ranklog.backends.mlflow.items import FORMS, MODELS, ItemStore
 from ranklog.backends.mlflow.metrics import MetricStore
@@ -34,6 +36,7 @@ from ranklog.backends.mlflow.models import Latest
 from ranklog.backends.mlflow.names import to_key
 from ranklog.backends.mlflow.params import ParamStore
 from ranklog.backends.mlflow.run import MlflowRun, open_run
+from ranklog.backends.mlflow.run_database import choose_database
 from ranklog.backends.mlflow.trouble import try_each
 from ranklog.backends.shared.history import earlier_entries
 from ranklog.model.facts import JobFacts, facts_of
@@ -54,8 +57,11 @@ class MlflowBackend:
         self._attempt = 0
 
     def open(self, *, context: RunContext) -> dict[str, str]:
-        """Connect and create the run, or open the known one again."""
-        self._run = open_run(context)
+        """Connect and create the run, or open the known one again. A new database gets the whole run."""
+        database = choose_database(context)
+        if database.is_new:
+            context = msgspec.structs.replace(context, known={}, resumed_at=0)
+        self._run = open_run(context, database.uri)
         self._metrics = MetricStore(self._run, context.facts.created_ns)
         self._items = ItemStore(context, self._run)
         self._params = ParamStore(self._run, self._items.upload)
@@ -70,7 +76,8 @@ class MlflowBackend:
                     attempt = number
             self._metrics.restore(entry, attempt)
         self._attempt = context.attempt
-        return self._run.facts()
+        again = {"redeliver_from": "0"} if database.is_new else {}
+        return self._run.facts() | {"warning": database.warning} | again
 
     def deliver(self, *, entries: Sequence[Entry]) -> None:
         """Store entries.

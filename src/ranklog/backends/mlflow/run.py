@@ -20,7 +20,7 @@ import msgspec
 from ranklog.abc import RunContext
 from ranklog.backends.mlflow.batches import PAIRS_PER_REQUEST, in_requests
 from ranklog.backends.mlflow.trouble import MlflowUnavailableError, explained, no_api
-from ranklog.backends.mlflow.uri import alone_in_sqlite, savedir_of, text_of, tracking_uri
+from ranklog.backends.mlflow.uri import alone_in_sqlite, savedir_of, text_of
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
 from ranklog.model.redact import mask_text, split_userinfo
 from ranklog.model.spec import Scalar
@@ -111,12 +111,16 @@ class MlflowRun(msgspec.Struct, frozen=True):
         return facts
 
 
-def open_run(context: RunContext) -> MlflowRun:
+def open_run(context: RunContext, uri: str) -> MlflowRun:
     """Open the run of this context, or create it.
+
+    Args:
+        context: The context.
+        uri: MLflow's tracking URI.
 
     Raises:
         MissingExtraError: MLflow is not installed.
-        InvalidArgumentError: the tracking URI is a folder, the run does not exist, or the experiment was deleted.
+        InvalidArgumentError: the run does not exist, or the experiment was deleted.
         MlflowUnavailableError: the run was deleted, or MLflow accepts nothing for another known reason.
     """
     for name, value in _QUIET.items():
@@ -125,8 +129,6 @@ def open_run(context: RunContext) -> MlflowRun:
         from mlflow import MlflowClient
     except ImportError as error:
         raise MissingExtraError("the MLflow backend needs MLflow: pip install 'ranklog[mlflow]'") from error
-    options = context.spec.options
-    uri = tracking_uri(options)
     with alone_in_sqlite(uri), explained(uri):
         return _open(MlflowClient(tracking_uri=uri), uri, context)
 

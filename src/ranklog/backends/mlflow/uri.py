@@ -1,7 +1,7 @@
 """MLflow's tracking URI, from options and environment, and the creation of SQLite files.
 
-Databases are readable by their owner only. Several processes can open a new SQLite file at once; each waits for the
-other.
+Databases are readable by their owner only. Several processes of one machine can open a new SQLite file at once; each
+waits for the other. `ranklog.backends.mlflow.run_database` has the default on file systems that machines share.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from ranklog.model.spec import Scalar
 from ranklog.model.text import absolute_uri
 
 
-def tracking_uri(options: dict[str, Scalar]) -> str:
-    """Return the URI from the options or the environment. Default: a SQLite file in ``savedir``.
+def given_uri(options: dict[str, Scalar]) -> str | None:
+    """Return the URI from the options or the environment; None if ranklog chooses the database.
+
+    The address of the default database counts as the default, because cursors store it.
 
     Raises:
         InvalidArgumentError: the URI is a folder, which MLflow does not write to.
@@ -30,12 +32,8 @@ def tracking_uri(options: dict[str, Scalar]) -> str:
     uri, variable = text_of(options, "tracking_uri"), os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri or (variable and plain_address(absolute_uri(variable)) == plain_address(uri)):
         uri = variable  # it can have a user and password, which options never have
-    if not uri:
-        database = Path(savedir_of(options)) / "mlflow.db"
-        make_private_dir(database.parent)
-        # SQLite would create it with the permissions of the umask.
-        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        return f"sqlite:///{database}"
+    if not uri or plain_address(uri) == plain_address(sqlite_uri(shared_database(options))):
+        return None
     allowed = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1")
     if urlsplit(uri).scheme in ("", "file") and not allowed and not uri.startswith("databricks"):
         raise InvalidArgumentError(
@@ -45,10 +43,26 @@ def tracking_uri(options: dict[str, Scalar]) -> str:
     return uri
 
 
+def shared_database(options: dict[str, Scalar]) -> Path:
+    """Return the path of the database that all runs of a ``savedir`` share."""
+    return Path(savedir_of(options)) / "mlflow.db"
+
+
+def sqlite_uri(database: Path) -> str:
+    """Return the tracking URI of a SQLite file."""
+    return f"sqlite:///{database}"
+
+
+def create_database(database: Path) -> None:
+    """Create an empty SQLite file, 0600, if there is none. SQLite would use the permissions of the umask."""
+    make_private_dir(database.parent)
+    os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
 @contextmanager
 def alone_in_sqlite(uri: str) -> Iterator[None]:
     """Let one process at a time open a SQLite database: of two that create its tables, one would fail."""
-    database = _sqlite_file(uri)
+    database = sqlite_file(uri)
     if database is None:
         yield
         return
@@ -62,7 +76,8 @@ def alone_in_sqlite(uri: str) -> Iterator[None]:
         os.close(fd)
 
 
-def _sqlite_file(uri: str) -> Path | None:
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of a SQLite database on disk; None for other addresses."""
     if urlsplit(uri).scheme.split("+")[0] != "sqlite":
         return None
     from sqlalchemy.engine import make_url

@@ -26,6 +26,8 @@ IMPORT_S = 10.0
 """Time to import the framework that joins the ranks."""
 RANKS_S = 60.0
 GRACE_S = 10.0
+DEFAULT_SAVEDIR = Path("mllogs")
+"""Where the loggers store without ``savedir``; RANKLOG_DIR moves only the runs."""
 _COLOURS: dict[Level, str] = {"ok": "green", "warn": "yellow", "bad": "red"}
 _SHOWN_RANKS = 8
 
@@ -86,7 +88,7 @@ def doctor(
     watchdog = threading.Timer(PROBE_S + joining_s + GRACE_S, give_up)
     watchdog.daemon = True
     watchdog.start()
-    probes = _probes(place, where, backends)
+    probes = _probes(place, where, directory or DEFAULT_SAVEDIR, backends)
     for probe in probes:
         own += probe.result()
     checks: Sequence[Check] = own
@@ -109,23 +111,27 @@ def doctor(
     raise typer.Exit(1 if worst(checks) == "bad" else 0)
 
 
-def _probes(place: Place, where: Path, backends: str | None) -> list[TimedProbe]:
+def _probes(place: Place, where: Path, savedir: Path, backends: str | None) -> list[TimedProbe]:
     from ranklog.cli.doctor import process
     from ranklog.cli.doctor.backends import backend_checks
+    from ranklog.cli.doctor.quota import quota_checks
     from ranklog.cli.doctor.storage import storage_checks
     from ranklog.loggers import backend_names
 
     slow_disk = "the file system hangs: ask the operators, or set RANKLOG_DIR to another one"
-    return [
+    probes = [
         TimedProbe("place", lambda: process.place_checks(os.environ), PROBE_S),
         TimedProbe("rank", lambda: [process.rank_check(place)], PROBE_S),
         TimedProbe("run directory", lambda: storage_checks(where), PROBE_S, slow_disk),
-        TimedProbe("backends", lambda: backend_checks(backend_names(backends), os.environ), PROBE_S),
+        TimedProbe("backends", lambda: backend_checks(backend_names(backends), os.environ, savedir), PROBE_S),
         TimedProbe("secrets", lambda: process.secret_checks(os.environ), PROBE_S),
         TimedProbe("versions", process.version_checks, PROBE_S),
         TimedProbe("limits", lambda: process.limit_checks(place, os.environ), PROBE_S),
         TimedProbe("home", process.home_checks, PROBE_S),
     ]
+    if place.is_main:  # the probe needs space, and the quota is the same for all ranks
+        probes.append(TimedProbe("quota", lambda: quota_checks(where), PROBE_S, slow_disk))
+    return probes
 
 
 def _print(checks: Sequence[Check], world_size: int, *, as_json: bool) -> None:

@@ -10,14 +10,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence, Set
 from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
+from ranklog.backends.mlflow.run_database import shared_file_system
 from ranklog.backends.mlflow.trouble import INVALID_HOST, host_cure, host_of
 from ranklog.cli.doctor.check import Check, Level
+from ranklog.journal.file_system import file_system_of
 from ranklog.model.redact import mask_text, split_userinfo
 from ranklog.model.spec import JOURNAL
+from ranklog.model.text import absolute_uri
 
 ASK_S = 4.0
 _CLIENTS = {
@@ -34,14 +38,20 @@ _ANSWER_BYTES = 1_000_000
 _BUILT_IN = ("console", "csv", JOURNAL, "memory")
 
 
-def backend_checks(wanted: Sequence[str], environ: Mapping[str, str]) -> Sequence[Check]:
-    """Check every wanted backend. Of the others, check only whether they are installed."""
+def backend_checks(wanted: Sequence[str], environ: Mapping[str, str], savedir: Path) -> Sequence[Check]:
+    """Check every wanted backend. Of the others, check only whether they are installed.
+
+    Args:
+        wanted: Names of backends.
+        environ: Environment.
+        savedir: Directory for files of backends.
+    """
     known = {entry.name for entry in entry_points(group="ranklog.backends")} | {*_CLIENTS, *_BUILT_IN}
     found = [_installed(name, known, needed=True) for name in wanted]
     found += [_installed(name, known, needed=False) for name in sorted(known.difference(wanted, _BUILT_IN))]
     for name in wanted:
         if name == "mlflow":
-            found.append(_mlflow(environ))
+            found.append(_mlflow(environ, savedir))
         elif name == "wandb":
             found.append(_wandb(environ))
     return found
@@ -65,14 +75,28 @@ def _installed(name: str, known: Set[str], *, needed: bool) -> Check:
     return Check(name=title, level="ok", text="not installed, not needed")
 
 
-def _mlflow(environ: Mapping[str, str]) -> Check:
-    uri = environ.get("MLFLOW_TRACKING_URI", "")
+def _mlflow(environ: Mapping[str, str], savedir: Path) -> Check:
+    title, uri = "server of mlflow", environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri:
+        return _mlflow_default(title, savedir)
     if urlsplit(uri).scheme not in ("http", "https"):
-        shown = mask_text(uri) if uri else "default: SQLite file in savedir"
-        return Check(name="server of mlflow", level="ok", text=shown)
+        if file_system := shared_file_system(absolute_uri(uri)):
+            text = f"{mask_text(uri)} is a SQLite file on {file_system.kind}, where two jobs that write it damage it"
+            cure = "use an MLflow server, or unset MLFLOW_TRACKING_URI: then every run gets a database of its own"
+            return Check(name=title, level="warn", text=text, cure=cure)
+        return Check(name=title, level="ok", text=mask_text(uri))
     # A server answers /health for every host name, but its API may refuse the name in the request.
     path = "/api/2.0/mlflow/experiments/search?max_results=1"
     return _server("mlflow", split_userinfo(uri).url, path, "MLFLOW_TRACKING_URI", environ)
+
+
+def _mlflow_default(title: str, savedir: Path) -> Check:
+    found = file_system_of(savedir)
+    if not found.is_shared:
+        return Check(name=title, level="ok", text="default: SQLite file in savedir")
+    text = f"default: one SQLite file per run in savedir, because two jobs would damage one file on {found.kind}"
+    text += "; `ranklog sync --to mlflow=sqlite:////LOCAL/mlflow.db` gathers the runs for one `mlflow ui`"
+    return Check(name=title, level="ok", text=text)
 
 
 def _wandb(environ: Mapping[str, str]) -> Check:

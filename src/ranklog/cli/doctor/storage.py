@@ -14,69 +14,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ranklog.cli.doctor.check import Check
+from ranklog.cli.doctor.file_system import nature_check, size_check
+from ranklog.journal.file_system import file_system_of, first_existing
 from ranklog.journal.layout import create_private, make_private_dir
 from ranklog.journal.liveness import this_host
-from ranklog.view.units import duration, size_text
+from ranklog.view.units import duration
 
-NETWORK = frozenset(
-    (
-        "nfs",
-        "nfs4",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "ceph",
-        "glusterfs",
-        "cifs",
-        "smb3",
-        "9p",
-        "afs",
-        "pvfs2",
-        "panfs",
-        "wekafs",
-    )
-)
-TEMPORARY = frozenset(("overlay", "squashfs", "tmpfs", "ramfs", "rootfs"))
-_LOW_BYTES = 1 << 30
-_FULL_BYTES = 64 << 20
-_FEW_INODES = 10_000
 _SLOW_SYNC_S = 0.5
 _SKEW_S = 30.0
 _TRIES = 5
 _BLOCK = bytes(64 * 1024)
 
 
-def mount_of(path: str, table: str) -> tuple[str, str]:
-    r"""Return mount point and kind of the file system of a path, from the content of ``/proc/self/mountinfo``.
-
-    Example:
-        >>> lines = "1 0 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / /scratch rw shared:1 - lustre mds rw"
-        >>> mount_of("/scratch/ada", lines), mount_of("/scratches", lines)
-        (('/scratch', 'lustre'), ('/', 'ext4'))
-    """
-    best = ("", "unknown")
-    for line in table.splitlines():
-        left, _, right = line.partition(" - ")
-        fields = left.split()
-        if len(fields) < 5 or not right:
-            continue
-        point = fields[4].replace("\\040", " ")
-        inside = path == point or path.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best[0]):
-            best = (point, right.split()[0])
-    return best
-
-
 def storage_checks(directory: Path) -> Sequence[Check]:
     """Check the directory of the runs, or its first existing parent."""
-    existing = directory.resolve()
-    while not existing.exists():
-        existing = existing.parent
-    found = [_kind(directory, existing)]
+    existing = first_existing(directory)
+    file_system = file_system_of(directory)
+    where = str(directory) if existing == directory.resolve() else f"{directory} (does not exist yet, in {existing})"
+    found = [nature_check(where, file_system)]
     if not os.access(existing, os.W_OK | os.X_OK):
         cure = "set RANKLOG_DIR or savedir= to a folder that you own"
         return [*found, Check(name="writing", level="bad", text=f"{existing} is not writable", cure=cure)]
-    found.append(_space(existing))
+    found.append(size_check(existing, file_system))
     folder = existing / f".ranklog-doctor-{this_host()}-{os.getpid()}"
     make_private_dir(folder)
     try:
@@ -84,38 +43,6 @@ def storage_checks(directory: Path) -> Sequence[Check]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return found
-
-
-def _kind(directory: Path, existing: Path) -> Check:
-    try:
-        table = Path("/proc/self/mountinfo").read_text()
-    except OSError:
-        table = ""
-    point, kind = mount_of(str(existing), table)
-    where = "" if existing == directory.resolve() else f" (does not exist yet, in {existing})"
-    text = f"{directory}{where} is on {kind} at {point or '/'}"
-    if kind in NETWORK or (kind.startswith("fuse") and kind != "fuseblk"):
-        return Check(name="run directory", level="ok", text=f"{text}, a network file system")
-    if kind in TEMPORARY:
-        cure = "set RANKLOG_DIR to a folder that survives the job; in a container, bind it: --bind $RANKLOG_DIR"
-        text = f"{text}, which is deleted with the container or the node"
-        return Check(name="run directory", level="warn", text=text, cure=cure)
-    return Check(name="run directory", level="ok", text=f"{text}, a local file system")
-
-
-def _space(existing: Path) -> Check:
-    stat = os.statvfs(existing)
-    free = stat.f_bavail * stat.f_frsize
-    few = stat.f_files > 0 and stat.f_favail < _FEW_INODES
-    # Rounded, because ranks see slightly different values and equal findings are merged.
-    text = f"{size_text(free).partition('.')[0]} GiB free" if free >= _LOW_BYTES else f"{size_text(free)} free"
-    text += f", but only {stat.f_favail:,} inodes" if few else ""
-    cure = "free space or quota, or set RANKLOG_DIR to another file system"
-    if free < _FULL_BYTES:
-        return Check(name="space", level="bad", text=text, cure=cure)
-    if free < _LOW_BYTES or few:
-        return Check(name="space", level="warn", text=text, cure=cure)
-    return Check(name="space", level="ok", text=text)
 
 
 def _sync(folder: Path) -> Check:
