@@ -68,7 +68,10 @@ class Supervisor:
             self._forwarder = self._start()
 
     def report_errors(self) -> None:
-        """Warn once per backend that fails, and once per damaged journal file; the forwarder keeps retrying."""
+        """Warn once per backend that fails or names a risk, and once per damaged journal file.
+
+        The forwarder keeps retrying.
+        """
         for _, cursor in load_cursors(self._run_dir):
             for segment, reason in cursor.damage.items():
                 self._health.warn(f"damage:{segment}", f"{segment} of {self._run_dir} cannot be read {reason}")
@@ -77,6 +80,8 @@ class Supervisor:
                     f"deliver:{cursor.backend}",
                     f"cannot deliver to {cursor.backend} ({cursor.error}); records wait in the journal, retrying",
                 )
+            if risk := cursor.known.get("warning"):
+                self._health.warn(f"backend:{cursor.backend}", f"{cursor.backend}: {risk}")
 
     def forget(self) -> None:
         """In a forked child: close what belongs to the parent."""

@@ -89,8 +89,8 @@ class RunEnd:
             return True
         left_s = max(self._ending.deadline_s - time.monotonic(), 0.0)
         self._delivered = self._supervisor.close(left_s, records=self._recorder.ordinal, status=self._ending.status)
+        self._supervisor.report_errors()
         if not self._delivered:
-            self._supervisor.report_errors()
             sys.stderr.write(
                 f"ranklog: run {self._recorder.run_dir.name} is journaled, but not delivered to every backend within "
                 f"{self._ending.timeout_s:g} s. Deliver the rest with:  ranklog sync {self._recorder.run_dir}\n"

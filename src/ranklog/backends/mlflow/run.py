@@ -8,6 +8,7 @@ its id is not known any more. MLflow's global state (active run, tracking URI) s
 from __future__ import annotations
 
 import getpass
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,14 +124,46 @@ def open_run(context: RunContext, uri: str) -> MlflowRun:
         InvalidArgumentError: the run does not exist, or the experiment was deleted.
         MlflowUnavailableError: the run was deleted, or MLflow accepts nothing for another known reason.
     """
+    with alone_in_sqlite(uri), explained(uri):
+        return _open(connect(uri), uri, context)
+
+
+def connect(uri: str) -> MlflowClient:
+    """Return a client of MLflow. It creates the tables of a SQLite file that has none.
+
+    Raises:
+        MissingExtraError: MLflow is not installed.
+    """
+    _load_quietly()
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def disconnect(uri: str) -> None:
+    """Close the connections to a database that MLflow keeps per process; they would go on to use a replaced file.
+
+    Raises:
+        MissingExtraError: MLflow is not installed.
+    """
+    _load_quietly()
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as Tracking
+
+    for store in (Tracking, Registry):
+        engine = store._engine_map.get(uri)  # MLflow has no public way
+        if engine is not None:
+            engine.dispose()
+
+
+def _load_quietly() -> None:
+    """Import MLflow such that it makes few retries and sends no usage report."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
-        from mlflow import MlflowClient
+        importlib.import_module("mlflow")
     except ImportError as error:
         raise MissingExtraError("the MLflow backend needs MLflow: pip install 'ranklog[mlflow]'") from error
-    with alone_in_sqlite(uri), explained(uri):
-        return _open(MlflowClient(tracking_uri=uri), uri, context)
 
 
 def _open(client: MlflowClient, uri: str, context: RunContext) -> MlflowRun:

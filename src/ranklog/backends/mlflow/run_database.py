@@ -9,12 +9,14 @@ missing or unfinished database is set aside and written again. Blocks for disk.
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
 from ranklog.abc import RunContext
+from ranklog.backends.mlflow.run import connect, disconnect
 from ranklog.backends.mlflow.uri import (
     create_database,
     given_uri,
@@ -24,6 +26,7 @@ from ranklog.backends.mlflow.uri import (
     sqlite_uri,
 )
 from ranklog.journal.file_system import FileSystem, file_system_of
+from ranklog.journal.layout import make_private_dir, write_private
 from ranklog.model.redact import mask_text
 from ranklog.model.spec import Scalar
 
@@ -102,10 +105,18 @@ def _is_sound(database: Path) -> bool:
 
 
 def _start_again(database: Path) -> None:
-    """Set a database aside, with the name of the last one set aside, and create an empty one."""
-    if database.exists():
+    """Set a database aside, under the name of the last one set aside, and put an empty one in its place."""
+    disconnect(sqlite_uri(database))
+    if database.exists() and database.stat().st_size:
         database.replace(database.with_suffix(".damaged"))
     for suffix in _SIDECARS:
         # SQLite would apply a journal that is left to the new file.
         database.with_name(database.name + suffix).unlink(missing_ok=True)
-    create_database(database)
+    # MLflow creates its tables in hundreds of synced writes, which take most of a minute on a slow file system.
+    with tempfile.TemporaryDirectory(prefix="ranklog-mlflow-") as folder:
+        local = Path(folder) / database.name
+        create_database(local)
+        connect(sqlite_uri(local))
+        disconnect(sqlite_uri(local))
+        make_private_dir(database.parent)
+        write_private(database, local.read_bytes())
