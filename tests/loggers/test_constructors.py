@@ -115,6 +115,41 @@ def test_wrong_options_of_create_logger_are_errors_that_name_what_was_meant() ->
         create_logger("mlflow", options={"mlflow": "exp"})  # type: ignore[dict-item]
 
 
+@pytest.mark.parametrize(
+    ("uri", "cure"),
+    [
+        ("htp://x", "http://<server>"),
+        ("localhost:5000", "did you mean 'http://localhost:5000'"),
+        ("http:///path", "http://<server>"),
+        ("https:mlflow.example.org", "http://<server>"),
+        ("sqlite:mlflow.db", "sqlite:///<path>"),
+        ("htp://ada:secret@x", "http://<server>"),
+    ],
+)
+def test_an_address_that_mlflow_has_no_store_for_is_an_error_with_the_allowed_ones(uri: str, cure: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=cure) as error:
+        MLFlowLogger(tracking_uri=uri)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://127.0.0.1:5000", "https://ada:pw@mlflow.example.org/x", "sqlite:///mlflow.db", "sqlite+pysqlite:////d/m.db",
+     "postgresql+psycopg2://ada@db/mlflow", "databricks", "databricks://profile", "databricks-uc", "mlruns",
+     "/data/a:b", "file:///data/mlruns", "", None],
+)  # fmt: skip
+def test_an_address_that_mlflow_can_store_at_is_taken(uri: str | None) -> None:
+    assert MLFlowLogger(tracking_uri=uri) is not None
+
+
+@pytest.mark.parametrize("constructor", [MLFlowLogger, WandBLogger], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("name", [3, b"x", "two\nlines", "nul\0", "\ud800", "x" * 251], ids=ascii)
+def test_a_run_name_that_no_table_can_show_is_an_error(constructor: Any, name: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"run_name=.*give 1 to 250 printable characters"):
+        constructor(run_name=name)
+    assert constructor(run_name="grüße, night 3") is not None
+
+
 def test_a_subclass_of_a_users_own_may_have_arguments_of_its_own() -> None:
     class Mine(WandBLogger):
         def __init__(self, colour: str, **more: Any) -> None:

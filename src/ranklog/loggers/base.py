@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ranklog.abc import RankProvider, Strategy
 
 DEFAULT_EXPERIMENT = "Default experiment"
+_MAX_RUN_NAME = 250
+"""Length of the column in MLflow's database."""
 
 
 class BackendLogger(Logger):
@@ -119,6 +121,21 @@ def check_text(name: str, value: object) -> str:
     if isinstance(value, str):
         return value
     raise InvalidArgumentError(f"{name}={shown(value)} is not allowed: give a str")
+
+
+def check_run_name(value: object) -> str | None:
+    """Return the name of a run if it is None or a str that every table can show. An empty one counts as None.
+
+    Raises:
+        InvalidArgumentError: it is not.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and len(value) <= _MAX_RUN_NAME and value.isprintable():
+        return value
+    raise InvalidArgumentError(
+        f"run_name={shown(value)} is not allowed: give 1 to {_MAX_RUN_NAME} printable characters (no newline)"
+    )
 
 
 def absolute(name: str, path: object) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ranklog.loggers.arguments import RunArguments
-from ranklog.loggers.base import BackendLogger, below
+from ranklog.loggers.base import BackendLogger, below, check_run_name
 from ranklog.model.argument_names import named_arguments
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.spec import LogFreq, Scalar
@@ -65,7 +65,7 @@ class WandBLogger(BackendLogger):
             "savedir": below(savedir, "wandb"),
             "project_name": project_name or run["experiment"],
             "offline_mode": offline_mode,
-            "run_name": run_name,
+            "run_name": check_run_name(run_name),
             "group": group,
             "job_type": job_type,
             "notes": notes,
