@@ -12,7 +12,7 @@ import pytest
 
 from ranklog.abc import Backend, Refused, RunContext
 from ranklog.backends.shared.delivery_log import LOG
-from ranklog.delivery.batches import BATCH_ENTRIES
+from ranklog.delivery.batches import BATCH_ENTRIES, PATIENCE_S
 from ranklog.delivery.lock import LOCK, LockedError
 from ranklog.delivery.pump import Pump
 from ranklog.delivery.step import Finish
@@ -631,3 +631,43 @@ def test_a_damaged_run_does_not_count_as_delivered(start_attempt, run_dir, backe
     writer.close()
     assert not ForwardThread(run_dir, io.StringIO(), create=backends.create).close(20, status="KILLED")
     assert backends["recording"].closed == ["KILLED"]
+
+
+@pytest.fixture
+def late_end(start_attempt: StartAttempt, run_dir: Path) -> Callable[[], None]:
+    """A run of two attempts of which this node does not see the end of the first yet; the call brings it."""
+    first = start_attempt()
+    first.append(metrics(0))
+    path = run_dir / segment_name(0)
+    seen = path.stat().st_size
+    first.append(metrics(1))
+    first.close()
+    start_attempt(attempt=1).append([*metrics(2), End("FINISHED", 0)])
+    whole = path.read_bytes()
+    os.truncate(path, seen)
+
+    def arrive() -> None:
+        path.write_bytes(whole)
+
+    return arrive
+
+
+def test_a_run_whose_records_are_not_all_visible_is_neither_delivered_beyond_them_nor_closed(late_end, pump, backends):
+    delivery = pump()
+    deliver_all(delivery, END)
+    (step,) = delivery.run_once(END)
+    assert (step.done, step.due_s is not None) == (False, True)
+    assert (backends["recording"].steps, backends["recording"].closed) == ([0], [])
+    late_end()
+    deliver_all(delivery, END)
+    assert (backends["recording"].steps, backends["recording"].closed) == ([0, 1, 2], ["FINISHED"])
+
+
+def test_records_that_stay_invisible_are_named_and_the_rest_is_delivered(late_end, pump, backends, clock, run_dir):
+    delivery = pump()
+    deliver_all(delivery, END)
+    clock.now_s += PATIENCE_S + 1
+    deliver_all(delivery, END)
+    assert (backends["recording"].steps, backends["recording"].closed) == ([0, 2], ["FINISHED"])
+    (reason,) = load_cursor(run_dir, 0, "recording").damage.values()
+    assert reason.endswith("records 2 to 2 are missing at its end")

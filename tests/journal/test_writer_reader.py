@@ -19,8 +19,9 @@ import ranklog.journal.frame as frame_module
 import ranklog.journal.reader as reader_module
 from ranklog.journal.cursor import Cursor, save_cursor
 from ranklog.journal.frame import FRAME_BYTES, FRAME_RECORDS, Frame, FrameDamage, decode_frame, encode_frame
+from ranklog.journal.heads import head_before, read_heads
 from ranklog.journal.layout import segment_name, segments
-from ranklog.journal.reader import JournalReader, head_before, last_end, read_heads, read_run
+from ranklog.journal.reader import JournalReader, last_end, read_run
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.place import Place
 from ranklog.model.record import PROTOCOL, Attempt, End, File, Item, Metrics
@@ -333,7 +334,7 @@ def test_frames_are_bounded_by_bytes_so_that_many_large_records_fit_and_one_beyo
     monkeypatch.setattr(frame_module, "MAX_PAYLOAD_BYTES", 5 * 1024 * 1024)
     writer = start_attempt()
     writer.append([blob(str(index), 32 * 1024) for index in range(400)])  # 12.5 MiB
-    frame = decode_frame((tmp_path / "run-a" / segment_name(0)).read_bytes(), len(encode_frame([writer._attempt], 0)))
+    frame = decode_frame((tmp_path / "run-a" / segment_name(0)).read_bytes(), len(encode_frame([writer.attempt], 0)))
     assert isinstance(frame, Frame) and 1 < len(frame.records) < 400 and frame.size <= FRAME_BYTES + 100
     writer.append([blob("above a frame's bytes", FRAME_BYTES + 1), *metrics(0)])
     with pytest.raises(ValueError, match="at most"):
@@ -390,7 +391,7 @@ def test_when_the_old_segment_cannot_be_synced_the_new_one_repeats_what_was_not(
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     entries = read_run(tmp_path / "run-a")
     assert [(entry.ordinal, entry.segment) for entry in entries] == [(0, 0), (1, 0), (2, 0), (3, 1)]
-    os.truncate(tmp_path / "run-a" / segment_name(0), len(encode_frame([writer._attempt], 0)))
+    os.truncate(tmp_path / "run-a" / segment_name(0), len(encode_frame([writer.attempt], 0)))
     assert steps_of(tmp_path / "run-a") == [0, 1, 2], "also where the old segment has lost it"
 
 
@@ -429,7 +430,7 @@ def repeated(run_dir: Path, attempt: Attempt) -> None:
 
 
 def test_a_segment_that_repeats_the_end_of_the_one_before_gives_each_record_once(start_attempt, tmp_path):
-    attempt = start_attempt()._attempt
+    attempt = start_attempt().attempt
     repeated(tmp_path / "run-a", attempt)
     reader = JournalReader(tmp_path / "run-a")
     assert [entry.ordinal for entry in reader.poll()] == list(range(6))
@@ -445,7 +446,7 @@ def test_a_segment_that_repeats_the_end_of_the_one_before_gives_each_record_once
 
 
 def test_a_repeat_that_lacks_something_leaves_the_damage_what_it_is(start_attempt, tmp_path):
-    attempt = start_attempt()._attempt
+    attempt = start_attempt().attempt
     repeated(tmp_path / "run-a", attempt)
     write_segment(tmp_path / "run-a", encode_frame([attempt], 0) + encode_frame(metrics(5), 5), number=1)
     reader = JournalReader(tmp_path / "run-a")
@@ -457,7 +458,7 @@ def test_a_repeat_that_a_kill_left_unfinished_hides_neither_the_end_nor_an_ordin
     writer = start_attempt()
     writer.append([*metrics(1, 2, 3), End("FINISHED", 0)])
     writer.close()
-    head = encode_frame([writer._attempt], 0)
+    head = encode_frame([writer.attempt], 0)
     write_segment(tmp_path / "run-a", head + encode_frame(metrics(1, 2), 1)[:-3], number=1)
     assert last_end(tmp_path / "run-a") == End("FINISHED", 0)
     assert start_attempt(attempt=1).ordinal == 6
@@ -469,7 +470,7 @@ def test_a_reader_goes_back_when_the_writer_removed_an_unconfirmed_segment(start
     writer.append(metrics(1, 2))
     reader = JournalReader(tmp_path / "run-a")
     assert [entry.ordinal for entry in reader.poll()] == [0, 1, 2]
-    head = encode_frame([writer._attempt], 0)
+    head = encode_frame([writer.attempt], 0)
     write_segment(tmp_path / "run-a", head + encode_frame(metrics(1, 2), 1), number=1)
     assert list(reader.poll()) == []
     (tmp_path / "run-a" / segment_name(1)).unlink()
@@ -480,7 +481,7 @@ def test_a_reader_goes_back_when_the_writer_removed_an_unconfirmed_segment(start
 
 def test_records_of_two_writers_under_one_ordinal_are_both_read(start_attempt, tmp_path):
     """As where O_EXCL does not work: nothing is passed over that is not a repeat."""
-    attempt = start_attempt()._attempt
+    attempt = start_attempt().attempt
     write_segment(tmp_path / "run-a", encode_frame([attempt], 0) + encode_frame(metrics(1), 1))
     other = msgspec.structs.replace(attempt, pid=attempt.pid + 1)
     reader = write_segment(tmp_path / "run-a", encode_frame([other], 0) + encode_frame(metrics(7), 1), number=1)

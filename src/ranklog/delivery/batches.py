@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ranklog.journal.reader import Damage, JournalReader, Position, head_before, read_heads
+from ranklog.journal.heads import Position, head_before, read_heads
+from ranklog.journal.reader import Damage, JournalReader
 from ranklog.journal.targets import Target, is_for
 from ranklog.model.record import Attempt, End, Entry, Status
 
 BATCH_ENTRIES = 2000
+PATIENCE_S = 60.0
+"""Seconds to wait for the end of a segment. Network clients cache sizes and names for up to half a minute."""
 
 
 class Batches:
@@ -27,6 +30,7 @@ class Batches:
         ordinal: The first record to read.
         is_set_aside: Whether a record was set aside, by ordinal.
         closed: Whether the backend was already closed with a status at this ordinal.
+        clock: Monotonic seconds.
 
     Attributes:
         batch: Records that wait. Whoever delivers a record removes it.
@@ -37,7 +41,14 @@ class Batches:
     """
 
     def __init__(
-        self, run_dir: Path, target: Target, ordinal: int, is_set_aside: Callable[[int], bool], *, closed: bool
+        self,
+        run_dir: Path,
+        target: Target,
+        ordinal: int,
+        is_set_aside: Callable[[int], bool],
+        *,
+        closed: bool,
+        clock: Callable[[], float],
     ) -> None:
         self._run_dir = run_dir
         self._target = target
@@ -45,7 +56,7 @@ class Batches:
         heads = read_heads(run_dir)
         head = head_before(heads, ordinal)
         self.start = head.segment if head else 0
-        self._reader = JournalReader(run_dir, Position(self.start, 0))
+        self._reader = JournalReader(run_dir, Position(self.start, 0), patience_s=PATIENCE_S, clock=clock)
         self._entries: Iterator[Entry] = iter(())
         earlier = [each.attempt for each in heads if each.segment < self.start]
         self.attempt: Attempt | None = earlier[-1] if earlier else None
@@ -67,6 +78,11 @@ class Batches:
         """An unfinished frame at the end of the journal."""
         return self._reader.tail
 
+    @property
+    def awaits_segment(self) -> int | None:
+        """Number of the segment whose end is not there yet, although the next segment is."""
+        return self._reader.awaits_segment
+
     def fill(self, extra: int = 0) -> None:
         """Read until the batch is full (with ``extra`` records more), or the journal or the run ends."""
         while len(self.batch) < BATCH_ENTRIES + extra and self.closing is None:
@@ -75,7 +91,7 @@ class Batches:
                 self._entries = self._reader.poll()
                 entry = next(self._entries, None)
                 if entry is None:
-                    if not self._closed:
+                    if not self._closed and self.awaits_segment is None:
                         self.closing = self._end
                     return
             self._take(entry)

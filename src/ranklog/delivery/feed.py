@@ -35,6 +35,8 @@ from ranklog.model.record import Status
 
 CLOSE_TIMEOUT_S = 60.0
 REOPEN_AFTER = 2
+AWAIT_S = 1.0
+"""Seconds between two looks for the end of a segment that the file system does not show yet."""
 REDELIVER = "redeliver_from"
 
 
@@ -99,6 +101,8 @@ class Feed:
                 self._restart(epoch)
             self._searching = False
             moved = self._deliver_batch(finish)
+            if not moved and self._batches.awaits_segment is not None:
+                return Step(due_s=self._clock() + AWAIT_S)
             done = not moved and finish is not None and self._finish(finish.status)
         except LockedError as error:
             # The cursor file belongs to the other process now.
@@ -155,7 +159,9 @@ class Feed:
         """Continue at an ordinal. Reading starts at the head of its segment."""
         self.cursor.next_ordinal = ordinal
         closed = self.cursor.status is not None
-        self._batches = Batches(self._run_dir, self.target, ordinal, self._is_set_aside, closed=closed)
+        self._batches = Batches(
+            self._run_dir, self.target, ordinal, self._is_set_aside, closed=closed, clock=self._clock
+        )
         # Damage from here on is found again if it is still there.
         first = segment_name(self._batches.start)
         self.cursor.damage = {s: d for s, d in self.cursor.damage.items() if s < first}

@@ -20,7 +20,7 @@ from ranklog.delivery.feed import Feed
 from ranklog.delivery.lock import DeliveryLock
 from ranklog.delivery.step import Finish, Step
 from ranklog.journal.cursor import adopt_cursors
-from ranklog.journal.reader import read_heads
+from ranklog.journal.heads import read_heads
 from ranklog.journal.targets import Target, target_of
 from ranklog.model.identity import members
 

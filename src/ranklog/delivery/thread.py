@@ -22,7 +22,7 @@ from ranklog.delivery.feed import Feed
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
 from ranklog.delivery.step import Finish, Step
-from ranklog.journal.reader import read_heads
+from ranklog.journal.heads import read_heads
 from ranklog.model.record import Attempt, Status
 
 _BLOCKED_S = 1.0

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import msgspec
 
+from ranklog.journal.heads import read_heads
 from ranklog.journal.layout import FACTS, make_private_dir, write_private
 from ranklog.journal.liveness import is_alive, this_host
-from ranklog.journal.reader import last_end, read_heads
+from ranklog.journal.reader import last_end
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.place import Place
 from ranklog.model.redact import mask_text

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ranklog.job.facts import group_of, this_script
 from ranklog.journal import layout
+from ranklog.journal.heads import read_heads
 from ranklog.journal.liveness import is_alive, this_host
-from ranklog.journal.reader import last_end, read_heads
+from ranklog.journal.reader import last_end
 from ranklog.model import __version__
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.place import Place

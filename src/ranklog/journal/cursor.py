@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from ranklog.journal.heads import read_heads
 from ranklog.journal.layout import make_private_dir, write_private
-from ranklog.journal.reader import read_heads
 from ranklog.model.identity import Member, StoragePlace, members, place_of, plain_address
 
 EXTRA_INDEX = 1000

@@ -31,13 +31,22 @@ def segment_name(number: int) -> str:
 
 
 def segments(run_dir: Path) -> list[tuple[int, Path]]:
-    """Return number and path of every segment, in order; none if the directory is missing."""
+    """Return number and path of every segment, in order; none if the directory is missing.
+
+    Network file systems cache listings for up to a minute. Segments that follow the last listed one are therefore
+    looked up by name.
+    """
     try:
         names = os.listdir(run_dir)  # noqa: PTH208 - a Path for each of many entries costs more than it helps
     except FileNotFoundError:
         return []
     found = [(int(m.group(1)), run_dir / name) for name in names if (m := _SEGMENT.fullmatch(name))]
-    return sorted(found)
+    found.sort()
+    following = found[-1][0] + 1 if found else 0
+    while (path := run_dir / segment_name(following)).exists():
+        found.append((following, path))
+        following += 1
+    return found
 
 
 def make_private_dir(path: Path) -> None:

@@ -4,19 +4,23 @@ Guarantees: every whole frame before a damaged place is returned, in order, once
 offset, and only ends its own segment. No file content makes the reader raise, or use more memory than one frame needs.
 A torn frame at the very end is not damage, because it may still grow.
 
-Two cases need care. A frame that was read in part and then removed by the writer (a full disk) is read again. A segment
-that begins with the head frame of the previous one repeats what the disk had not confirmed of it. Entries already read
-are then skipped, and damage counts as a torn end if no entry is missing behind it.
+Three cases need care. A frame that was read in part and then removed by the writer (a full disk) is read again. A
+segment that begins with the head frame of the previous one repeats what the disk had not confirmed of it. Entries
+already read are then skipped, and damage counts as a torn end if no entry is missing behind it. A network file system
+may show a segment before the end of the previous one. The ordinal in its head reveals this, and a patient reader waits
+for the missing entries (decision 0033).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from ranklog.journal.frame import HEADER_BYTES, Frame, Incomplete, decode_frame, find_frame
+from ranklog.journal.heads import Position, first_with_content, head_before, read_head, read_heads
 from ranklog.journal.layout import segments
 from ranklog.model.record import Attempt, End, Entry
 
@@ -40,35 +44,36 @@ class Damage(msgspec.Struct, frozen=True):
     torn: bool = False
 
 
-class Position(msgspec.Struct, frozen=True):
-    """A frame boundary in the journal, where reading continues.
-
-    Attributes:
-        segment: Number of the segment.
-        offset: Byte offset of the boundary.
-        ordinal: All entries below this were read.
-    """
-
-    segment: int = -1
-    offset: int = 0
-    ordinal: int = 0
-
-
 class JournalReader:
     """Incremental reader of the journal of one run; `poll` returns new entries.
 
     Args:
         run_dir: The run directory; it need not have a segment yet.
         start: Where to start, from an earlier `position`.
+        patience_s: Seconds to wait for the end of a segment while the next one is there. After that, the missing
+            entries count as damage.
+        clock: Monotonic seconds.
 
     Attributes:
         position: Frame boundary where the next `poll` continues.
         damage: Places that cannot be read, so far.
         tail: Unfinished frame at the very end, if the last `poll` met one; it may still grow.
+        awaits_segment: Number of the segment whose missing end the last `poll` waits for; None if it waits for none.
     """
 
-    def __init__(self, run_dir: Path, start: Position | None = None) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        start: Position | None = None,
+        *,
+        patience_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._run_dir = run_dir
+        self._patience_s = patience_s
+        self._clock = clock
+        self._awaited_since: float | None = None
+        self.awaits_segment: int | None = None
         self.position = start or Position()
         self.damage: list[Damage] = []
         self.tail: Damage | None = None
@@ -92,12 +97,12 @@ class JournalReader:
                 self._repeats = True
             if number != self.position.segment:
                 self._move(number, 0)
-            has_later = listing[-1][0] > number
+            later = first_with_content(listing, after=number)
             try:
-                yield from self._read_segment(number, path, last=not has_later)
+                yield from self._read_segment(number, path, later)
             except FileNotFoundError:  # just removed by the writer
                 return
-            if not has_later:
+            if later is None or self.awaits_segment is not None:
                 return
             self._repeats = False
             self._move(number + 1, 0)
@@ -105,7 +110,7 @@ class JournalReader:
     def _move(self, segment: int, offset: int, ordinal: int = 0) -> None:
         self.position = Position(segment, offset, max(ordinal, self.position.ordinal))
 
-    def _read_segment(self, number: int, path: Path, *, last: bool) -> Iterator[Entry]:
+    def _read_segment(self, number: int, path: Path, later: tuple[int, Path] | None) -> Iterator[Entry]:
         if number in self._dead:
             return
         # Unbuffered, so that reading again reads the file.
@@ -128,7 +133,7 @@ class JournalReader:
                     file.seek(self.position.offset)
                     buffer, start = file.read(max(_CHUNK_BYTES, len(rest) + result.missing)), 0
                     if buffer == rest:
-                        self._end_segment(number, rest, last=last)
+                        self._end_segment(number, rest, later)
                         return
                 elif doubted != self.position.offset:
                     # The writer may have replaced the frame during the read.
@@ -157,17 +162,42 @@ class JournalReader:
             for index in new:
                 self.damage[index] = msgspec.structs.replace(self.damage[index], torn=True)
 
-    def _end_segment(self, number: int, rest: bytes, *, last: bool) -> None:
+    def _end_segment(self, number: int, rest: bytes, later: tuple[int, Path] | None) -> None:
         self.tail = None
+        torn = find_frame(rest, 1) is None
+        if later is not None and torn and (missing := self._missing_before(later)):
+            self._await(number, missing)
+            return
+        self._await(number, "")
         if not rest:
             return
-        torn = find_frame(rest, 1) is None
         what = "torn frame" if torn else "frame with a damaged length"
         tail = Damage(number, self.position.offset, f"{what}, {len(rest)} bytes", torn)
-        if last:
+        if later is None:
             self.tail = tail
         else:
             self._report(tail)
+
+    def _missing_before(self, later: tuple[int, Path]) -> str:
+        """Describe the entries between the position and the head of a later segment; empty if there are none."""
+        head, expected = read_head(*later), self.position.ordinal
+        unknown = expected == 0 and self.position.segment > 0  # nothing was read yet, and reading began here
+        if head is None or head.ordinal <= expected or unknown:
+            return ""
+        return f"records {expected} to {head.ordinal - 1} are missing at its end"
+
+    def _await(self, segment: int, missing: str) -> None:
+        """Wait for missing entries, or report them once the patience is over."""
+        if not missing:
+            self.awaits_segment = self._awaited_since = None
+            return
+        now = self._clock()
+        self._awaited_since = now if self._awaited_since is None else self._awaited_since
+        if now - self._awaited_since < self._patience_s:
+            self.awaits_segment = segment
+        else:
+            self.awaits_segment = self._awaited_since = None
+            self._report(Damage(segment, self.position.offset, missing))
 
     def _report(self, damage: Damage) -> None:
         self._dead.add(damage.segment)
@@ -196,47 +226,6 @@ def _same_head(frame: Frame, other: Frame | None) -> bool:
 def read_run(run_dir: Path) -> list[Entry]:
     """Return every entry of a run, in order."""
     return list(JournalReader(run_dir).poll())
-
-
-class Head(msgspec.Struct, frozen=True):
-    """First record of a segment: the segment's number, the record's ordinal, and the attempt that wrote it."""
-
-    segment: int
-    ordinal: int
-    attempt: Attempt
-
-    @property
-    def position(self) -> Position:
-        """Start of its segment."""
-        return Position(self.segment, 0)
-
-
-def head_before(heads: Sequence[Head], ordinal: int | None = None) -> Head | None:
-    """Return the head from which to read everything from an ordinal on; without one, everything of the last segment.
-
-    This is the last head at or below the ordinal. If several segments in a row repeat unconfirmed frames of the
-    previous one, it is the first of them.
-    """
-    before = [head for head in heads if ordinal is None or head.ordinal <= ordinal]
-    return next((head for head in before if head.ordinal == before[-1].ordinal), None)
-
-
-def read_heads(run_dir: Path) -> list[Head]:
-    """Return the heads of all segments that can be read, in order. Cheap: reads one frame per segment."""
-    heads: list[Head] = []
-    for number, path in segments(run_dir):
-        try:
-            with path.open("rb") as file:
-                start = file.read(HEADER_BYTES)
-                missing = decode_frame(start)
-                result = (
-                    decode_frame(start + file.read(missing.missing)) if isinstance(missing, Incomplete) else missing
-                )
-        except OSError:
-            continue
-        if isinstance(result, Frame) and result.records and isinstance(result.records[0], Attempt):
-            heads.append(Head(number, result.ordinal, result.records[0]))
-    return heads
 
 
 def last_end(run_dir: Path) -> End | None:

@@ -10,6 +10,10 @@ After a failed call on a segment's descriptor, the kernel may have dropped data 
 that were not synced are therefore kept in memory, and the next sync writes them again at the head of the next segment.
 That segment begins with the same head frame. An ordinal names the same record wherever it is stored, so a reader takes
 each record once (decision 0013). Not thread-safe: the owner serialises calls.
+
+A network file system may hide the segments of an attempt that another node wrote seconds ago. The exclusive creation of
+a segment reveals them, so ordinals and the attempt's number are decided again after each name that is taken (decision
+0033).
 """
 
 from __future__ import annotations
@@ -20,12 +24,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec import structs
+
 from ranklog.journal.append_fd import AppendFd
 from ranklog.journal.cursor import load_cursors
 from ranklog.journal.descriptor import Descriptor
 from ranklog.journal.frame import encode_frame, fill_frame
+from ranklog.journal.heads import Head, head_before, read_heads
 from ranklog.journal.layout import create_private, make_private_dir, segment_name, segments
-from ranklog.journal.reader import JournalReader, head_before, read_heads
+from ranklog.journal.reader import JournalReader
 from ranklog.model.record import Attempt, Record
 
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -36,27 +43,26 @@ class JournalWriter:
 
     Args:
         run_dir: The run directory; created if missing.
-        attempt: First record of every segment that this writer opens.
+        attempt: First record of every segment that this writer opens. If other attempts turn out to have its number or
+            a higher one, it gets the next free number.
         segment_bytes: Size above which the next frame goes to a new segment.
 
     Attributes:
+        attempt: The attempt with its final number.
         ordinal: Number of the next record in the run.
         taken: Records appended so far, without the first one of each segment.
     """
 
     def __init__(self, run_dir: Path, attempt: Attempt, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._run_dir = run_dir
-        self._attempt = attempt
+        self.attempt = attempt
         self._segment_bytes = segment_bytes
         self.taken = 0
+        self._segment = -1
         make_private_dir(run_dir)
-        existing = segments(run_dir)
-        self._segment = existing[-1][0] if existing else -1
-        self.ordinal = _first_ordinal(run_dir) if existing else 0
-        self._head = encode_frame([attempt], self.ordinal)
         self._closed = False
         self._created: list[Path] = []
-        self._fd = self._create([self._head])
+        self._fd = self._open_first()
         self.ordinal += 1
         self._synced = self.ordinal
 
@@ -65,26 +71,46 @@ class JournalWriter:
         """Records appended since the last good sync."""
         return self.ordinal - self._synced
 
+    def _open_first(self) -> AppendFd:
+        """Open the attempt's first segment, after all that the run has."""
+        while True:
+            existing = segments(self._run_dir)
+            self._segment = max(existing[-1][0] if existing else -1, self._segment)
+            self.attempt = _numbered(self.attempt, read_heads(self._run_dir))
+            self.ordinal = _first_ordinal(self._run_dir) if existing else 0
+            self._head = encode_frame([self.attempt], self.ordinal)
+            try:
+                return self._create([self._head])
+            except FileExistsError:
+                self._segment += 1
+
     def _open_next(self) -> None:
         """Continue in a new segment, which repeats the frames that the disk has not confirmed of the old one."""
         carried = self._fd.unsynced
-        head = self._head if carried else encode_frame([self._attempt], self.ordinal)
-        new = self._create([head, *carried])
+        head = self._head if carried else encode_frame([self.attempt], self.ordinal)
+        new = self._create_free([head, *carried])
         old, self._fd, self._head = self._fd, new, head
         if not carried:
             self.ordinal += 1
         self._synced = self.ordinal
         old.close()
 
-    def _create(self, frames: Sequence[bytes]) -> AppendFd:
-        """Create the next segment; its frames are on the disk when this returns. On an error, no segment is left."""
+    def _create_free(self, frames: Sequence[bytes]) -> AppendFd:
+        """Create the next segment whose name is free."""
         while True:
-            path = self._run_dir / segment_name(self._segment + 1)
             try:
-                fd = AppendFd(Descriptor(create_private(path, os.O_APPEND)))
-                break
+                return self._create(frames)
             except FileExistsError:
                 self._segment += 1
+
+    def _create(self, frames: Sequence[bytes]) -> AppendFd:
+        """Create the next segment; its frames are on the disk when this returns. On an error, no segment is left.
+
+        Raises:
+            FileExistsError: the name is taken.
+        """
+        path = self._run_dir / segment_name(self._segment + 1)
+        fd = AppendFd(Descriptor(create_private(path, os.O_APPEND)))
         try:
             for frame in frames:
                 fd.append(frame)
@@ -189,6 +215,14 @@ class JournalWriter:
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise OSError(errno.EBADF, "the journal is closed")
+
+
+def _numbered(attempt: Attempt, heads: Sequence[Head]) -> Attempt:
+    """Return the attempt with a number above all others; one that already has segments keeps its number."""
+    others = [head.attempt for head in heads]
+    if attempt in others:
+        return attempt
+    return structs.replace(attempt, attempt=max([attempt.attempt, *(other.attempt + 1 for other in others)]))
 
 
 def _first_ordinal(run_dir: Path) -> int:

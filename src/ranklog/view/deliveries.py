@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from ranklog.journal.cursor import EXTRA_INDEX, Cursor, cursors_of, load_cursors
-from ranklog.journal.reader import JournalReader, read_heads
+from ranklog.journal.heads import read_heads
+from ranklog.journal.reader import JournalReader
 from ranklog.journal.targets import is_for
 from ranklog.model.identity import Member, StoragePlace, members, place_of
 from ranklog.model.record import EVERY_BACKEND, Attempt, Entry

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+from ranklog.journal.heads import read_heads
 from ranklog.journal.layout import read_facts
-from ranklog.journal.reader import Damage, JournalReader, read_heads
+from ranklog.journal.reader import Damage, JournalReader
 from ranklog.journal.superseded import Rewinds
 from ranklog.model.facts import JobFacts, RankFacts
 from ranklog.model.record import LAST_LINES, Attempt, Coverage, End, Entry, Event, Item, Metrics, Params

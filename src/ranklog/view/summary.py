@@ -15,9 +15,10 @@ from typing import Literal
 
 import msgspec
 
+from ranklog.journal.heads import Head, Position, head_before, read_heads
 from ranklog.journal.layout import read_facts, segments
 from ranklog.journal.liveness import is_alive
-from ranklog.journal.reader import Head, JournalReader, Position, head_before, read_heads
+from ranklog.journal.reader import JournalReader
 from ranklog.model.losses import LOSSES
 from ranklog.model.record import Attempt, End, Event, Record, RunFacts
 from ranklog.view.deliveries import Delivery, DeliveryCounter

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ranklog.journal.heads import read_heads
 from ranklog.journal.layout import FACTS
-from ranklog.journal.reader import last_end, read_heads, read_run
+from ranklog.journal.reader import last_end, read_run
 from ranklog.journal.spill_file import FOLDER, SpillFile, SpillWriter, read_spill, spill_files
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.errors import RanklogError
