@@ -50,6 +50,23 @@ def test_the_lock_of_a_process_that_is_gone_is_taken_over(tmp_path):
     DeliveryLock(tmp_path).ensure()
 
 
+def test_a_lock_that_could_not_be_removed_at_its_release_is_taken_over_by_the_same_process(tmp_path):
+    run_dir, away = tmp_path / "run", tmp_path / "away"
+    run_dir.mkdir()
+    first = DeliveryLock(run_dir)
+    first.ensure()
+    run_dir.rename(away)  # as where a file system is unmounted
+    first.release()
+    away.rename(run_dir)
+    assert (run_dir / LOCK).exists()
+    second = DeliveryLock(run_dir)
+    second.ensure()
+    with pytest.raises(LockedError):
+        DeliveryLock(run_dir).ensure()
+    second.release()
+    assert not (run_dir / LOCK).exists()
+
+
 def test_a_reused_pid_does_not_hold_the_lock(tmp_path):
     put(tmp_path, Holder(this_host(), os.getpid(), time.time_ns() - 10**9 * 86400 * 365 * 5, "x", this_machine()))
     DeliveryLock(tmp_path).ensure()

@@ -1,7 +1,7 @@
 /* Makes system calls fail as a full, broken or read-only disk makes them fail; loaded with LD_PRELOAD.
  *
  * FAULT_BELOW  directory: only paths and descriptors below it are concerned
- * FAULT_CALL   of open, write, fsync, rename, ftruncate, lseek, close, one or several with commas
+ * FAULT_CALL   of open (for writing), read (an open for reading), write, fsync, rename, ftruncate, lseek, close, one or several with commas
  * FAULT_ERROR  number of an errno, or 0: writes come short by half
  * FAULT_SKIP   that many of these calls succeed before
  * FAULT_TIMES  that many fail then; all if not given
@@ -107,7 +107,7 @@ static int writes(int flags)
         va_start(rest, flags);                                                                                         \
         mode_t mode = va_arg(rest, mode_t);                                                                            \
         va_end(rest);                                                                                                  \
-        if (writes(flags) && strikes("open", below(path)))                                                            \
+        if (strikes(writes(flags) ? "open" : "read", below(path)))                                                         \
             return -1;                                                                                                 \
         return REAL(name)(at_pass path, flags, mode);                                                                  \
     }

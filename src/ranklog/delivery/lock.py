@@ -4,7 +4,8 @@ The file is created with O_EXCL and names machine and process, so it works on ne
 Two processes are on one machine when host name, boot id and pid namespace are equal, because containers and clusters
 use names and pids twice.
 
-Guarantees: a lock whose process is gone on this machine is taken over at once. A lock of another machine is a lease.
+Guarantees: a lock whose process is gone on this machine is taken over at once. So is one that this process could not
+remove when it released it, for example because the file system was not mounted. A lock of another machine is a lease.
 Its holder renews it every `RENEW_S` in a thread of its own, and it expires `LEASE_S` after the last renewal. The clock
 is that of the file server, which all machines share. A holder calls `ensure` before each batch, so a holder that was
 taken for dead stops instead of delivering twice.
@@ -22,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from ranklog.journal.descriptor import Descriptor
-from ranklog.journal.layout import create_private, new_file
+from ranklog.journal.layout import create_private, is_taken, new_file, read_replaced
 from ranklog.journal.liveness import is_alive, this_host
 from ranklog.model.errors import RanklogError
 
@@ -30,6 +31,8 @@ LOCK = "delivery.lock"
 LEASE_S = 300.0
 RENEW_S = 30.0
 _WRITING_S = 5.0
+_own_tokens: set[str] = set()
+"""Locks that this process holds."""
 
 
 class LockedError(RanklogError):
@@ -88,7 +91,12 @@ class DeliveryLock:
         """
         with self._threads:
             if not self._held():
-                self._acquire()
+                _own_tokens.add(self._me.token)
+                try:
+                    self._acquire()
+                except BaseException:
+                    _own_tokens.discard(self._me.token)
+                    raise
                 self._epoch += 1
                 self._keep_renewing()
             return self._epoch
@@ -120,12 +128,17 @@ class DeliveryLock:
                     os.utime(self._path)
 
     def release(self) -> None:
-        """Release the lock if this process still holds it; may be called twice."""
+        """Release the lock if this process still holds it; may be called twice. Never raises.
+
+        Where the file cannot be removed, the lock is stale: this process or the lease ends it.
+        """
         self._released.set()
         if self._renewer is not None:
             self._renewer.join()
-        if self._held():
-            self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if self._held():
+                self._path.unlink()
+        _own_tokens.discard(self._me.token)
 
     def _create(self) -> bool:
         try:
@@ -138,6 +151,8 @@ class DeliveryLock:
     def _is_stale(self, holder: Holder | None) -> bool:
         if holder is None:
             return self._silent_s() > _WRITING_S
+        if (holder.machine, holder.pid) == (self._me.machine, self._me.pid):
+            return holder.token not in _own_tokens
         alive = is_alive(holder.host, holder.pid, holder.time_ns) if holder.machine == self._me.machine else None
         return self._silent_s() > LEASE_S if alive is None else not alive
 
@@ -165,8 +180,11 @@ class DeliveryLock:
             return
         if _read(moved) != judged:
             # Link, because a rename would replace the lock that a third process may have created meanwhile.
-            with suppress(FileExistsError):
+            try:
                 self._path.hardlink_to(moved)
+            except OSError as error:
+                if not is_taken(error, self._path):
+                    raise
         moved.unlink()
 
     def _describe(self, holder: Holder | None) -> str:
@@ -179,6 +197,6 @@ class DeliveryLock:
 
 def _read(path: Path) -> Holder | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Holder)
+        return msgspec.json.decode(read_replaced(path), type=Holder)
     except (OSError, msgspec.MsgspecError):
         return None

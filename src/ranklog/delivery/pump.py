@@ -55,17 +55,21 @@ class Pump:
         self._clock = clock
         self._lock = DeliveryLock(run_dir)
         self._lock.ensure()
-        heads = read_heads(run_dir)
-        self.attempt = heads[-1].attempt if heads else None
-        own = members(head.attempt for head in heads)
-        adopt_cursors(run_dir, own)
-        if targets is None:
-            targets = [target_of(member) for member in own]
-        out = console if console is not None else sys.stdout
-        self.feeds = [
-            Feed(run_dir, target, create=create, console=out, guard=self._lock.ensure, clock=clock)
-            for target in targets
-        ]
+        try:
+            heads = read_heads(run_dir)
+            self.attempt = heads[-1].attempt if heads else None
+            own = members(head.attempt for head in heads)
+            adopt_cursors(run_dir, own)
+            if targets is None:
+                targets = [target_of(member) for member in own]
+            out = console if console is not None else sys.stdout
+            self.feeds = [
+                Feed(run_dir, target, create=create, console=out, guard=self._lock.ensure, clock=clock)
+                for target in targets
+            ]
+        except BaseException:
+            self._lock.release()
+            raise
 
     def run_once(self, finish: Finish | None = None) -> list[Step]:
         """Make one step with each feed."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from ranklog.journal.heads import read_heads
-from ranklog.journal.layout import FACTS, make_private_dir, write_private
+from ranklog.journal.layout import FACTS, make_private_dir, read_replaced, write_private
 from ranklog.journal.liveness import is_alive, this_host
 from ranklog.journal.reader import last_end
 from ranklog.model.errors import InvalidArgumentError
@@ -244,7 +244,7 @@ def _parent() -> str:
 
 def _load(path: Path) -> OpenedRuns | None:
     try:
-        opened = msgspec.json.decode(path.read_bytes(), type=OpenedRuns)
+        opened = msgspec.json.decode(read_replaced(path), type=OpenedRuns)
         for run in opened.runs:
             check_run_id(run)
     except (OSError, msgspec.MsgspecError, InvalidArgumentError):

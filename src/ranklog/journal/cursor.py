@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ranklog.journal.heads import read_heads
-from ranklog.journal.layout import make_private_dir, write_private
+from ranklog.journal.layout import make_private_child, read_replaced, write_private
 from ranklog.model.identity import Member, StoragePlace, members, place_of, plain_address
 
 EXTRA_INDEX = 1000
@@ -59,7 +59,7 @@ def cursor_path(run_dir: Path, index: int, backend: str) -> Path:
 def load_cursor(run_dir: Path, index: int, backend: str, identity: str = "") -> Cursor:
     """Read a cursor. Return a new one if there is none, or if the cursor has another identity than the given one."""
     try:
-        cursor = msgspec.json.decode(cursor_path(run_dir, index, backend).read_bytes(), type=Cursor)
+        cursor = msgspec.json.decode(read_replaced(cursor_path(run_dir, index, backend)), type=Cursor)
     except (OSError, msgspec.MsgspecError):
         return Cursor(backend=backend, id=identity)
     return cursor if cursor.id == identity or not identity else Cursor(backend=backend, id=identity)
@@ -129,7 +129,11 @@ def _from_older_versions(
 
 
 def save_cursor(run_dir: Path, index: int, cursor: Cursor) -> None:
-    """Write a cursor atomically."""
+    """Write a cursor atomically.
+
+    Raises:
+        OSError: the disk refused, or there is no run directory, for example because its file system is not mounted.
+    """
     path = cursor_path(run_dir, index, cursor.backend)
-    make_private_dir(path.parent)
+    make_private_child(path.parent)  # no parents: a mount point without its file system stays empty
     write_private(path, msgspec.json.format(msgspec.json.encode(cursor), indent=1))

@@ -7,9 +7,11 @@ files 0600, whatever the umask.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +24,8 @@ from ranklog.model.place import Place
 from ranklog.model.record import RunFacts
 
 FACTS = "run.msgpack"
+REPLACED_S = 0.02
+"""Seconds for which a file may be missing while another one replaces it."""
 _SEGMENT = re.compile(r"journal-(\d{5,})\.rlj")
 
 
@@ -57,11 +61,22 @@ def make_private_dir(path: Path) -> None:
         missing.append(current)
         current = current.parent
     for each in reversed(missing):
-        try:
-            each.mkdir(mode=0o700)
-            each.chmod(0o700)
-        except FileExistsError:
-            pass  # another process created it first
+        make_private_child(each)
+
+
+def make_private_child(path: Path) -> None:
+    """Create a directory, 0700, in a parent that exists; one that is there stays as it is."""
+    try:
+        path.mkdir(mode=0o700)
+        path.chmod(0o700)
+    except OSError as error:
+        if not is_taken(error, path):
+            raise
+
+
+def is_taken(error: OSError, path: Path) -> bool:
+    """Whether a creation failed because another process created the name first. SFTP reports that as EPERM."""
+    return isinstance(error, FileExistsError) or (error.errno == errno.EPERM and os.path.lexists(path))
 
 
 def create_private(path: Path, flags: int = 0) -> int:
@@ -70,7 +85,12 @@ def create_private(path: Path, flags: int = 0) -> int:
     Raises:
         FileExistsError: the file exists.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | flags, 0o600)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | flags, 0o600)
+    except PermissionError as error:
+        if is_taken(error, path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        raise
     try:
         os.fchmod(fd, 0o600)
     except BaseException:
@@ -110,6 +130,21 @@ def write_private(path: Path, data: bytes) -> None:
     put_in_place(temporary, path)
 
 
+def read_replaced(path: Path) -> bytes:
+    """Read a file that another process may be replacing: on some file systems its name is gone for an instant.
+
+    Raises:
+        OSError: the file is not there, or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ESTALE):
+            raise
+    time.sleep(REPLACED_S)
+    return path.read_bytes()
+
+
 def put_in_place(temporary: Path, path: Path, *, replace: bool = True) -> None:
     """Rename a finished temporary file to its final name; without ``replace``, keep a file that is already there."""
     try:
@@ -146,7 +181,7 @@ def read_facts(run_dir: Path) -> RunFacts:
         RunNotFoundError: the directory is not a run.
     """
     try:
-        return msgspec.msgpack.decode((run_dir / FACTS).read_bytes(), type=RunFacts)
+        return msgspec.msgpack.decode(read_replaced(run_dir / FACTS), type=RunFacts)
     except (OSError, msgspec.MsgspecError) as error:
         reason = f"{run_dir} is not a run directory: cannot read {FACTS} ({error})"
         raise RunNotFoundError(reason) from error

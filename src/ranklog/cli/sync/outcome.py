@@ -36,6 +36,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.trouble is None and all(d.has_all and not d.refused for d in self.deliveries)
 
 
+def unreachable(run_dir: Path, error: Exception) -> Outcome:
+    """Return the result for a run whose directory cannot be read."""
+    return Outcome(run_id=run_dir.name, status="UNKNOWN", deliveries=(), trouble=f"it cannot be read: {error}")
+
+
 def targets_for(run_dir: Path, destinations: Sequence[Destination]) -> list[Target] | None:
     """Return the targets for these destinations, or None for the run's own backends."""
     return [destination.target(run_dir) for destination in destinations] or None

@@ -3,6 +3,9 @@
 For a login node, while jobs run on compute nodes without internet: the two share only the file system. The backends of
 a run stay open between checks while it grows, and are closed when it ends. A check of an unchanged run only lists its
 files. Runs that another process delivers are skipped.
+
+Guarantees: a run directory that cannot be read, or whose file system is not mounted, is reported and checked again. It
+affects no other run.
 """
 
 from __future__ import annotations
@@ -12,17 +15,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from ranklog.backends.shared.delivery_log import describe
 from ranklog.cli.console import clean
 from ranklog.cli.sync.destinations import Destination
-from ranklog.cli.sync.outcome import Outcome, labels_of, merge_spills, outcome_of, targets_for
+from ranklog.cli.sync.outcome import Outcome, labels_of, merge_spills, outcome_of, targets_for, unreachable
 from ranklog.delivery.lock import LockedError
 from ranklog.delivery.pump import Pump
 from ranklog.delivery.step import Finish
 from ranklog.journal.spill_file import FOLDER
-from ranklog.model.errors import RunNotFoundError
+from ranklog.model.errors import InvalidArgumentError, RunNotFoundError
 from ranklog.view.summary import ENDED, RunStatus, summarise
 
 CHECKS_PER_STATUS = 10
@@ -57,18 +62,17 @@ class WatchedRun:
         self._last_message = ""
 
     def check(self, stop: threading.Event) -> None:
-        """Deliver new records."""
-        files = _files(self.run_dir)
-        changed = files != self._seen
-        if self._settled and not changed:
-            return
+        """Deliver new records. Never raises."""
         try:
+            files = _files(self.run_dir)
+            changed = files != self._seen
+            if self._settled and not changed:
+                return
             self._deliver(stop, refresh=changed or time.monotonic() - self._status_s > self._status_every_s)
         except LockedError:
-            self._pump = None  # the run's forwarder, or another sync, reports its own errors
-            return
-        except (OSError, RunNotFoundError) as error:
-            self._print(f"cannot be delivered: {error}")
+            return  # the run's forwarder, or another sync, reports its own errors
+        except Exception as error:  # a damaged directory may give any error, and other runs wait
+            self._print(f"cannot be delivered: {describe(error)}")
             return
         self._seen = files
 
@@ -112,9 +116,12 @@ class WatchedRun:
             pump.close()
 
     def outcome(self) -> Outcome:
-        """Return the current result."""
-        labels = labels_of(targets_for(self.run_dir, self._destinations))
-        return outcome_of(summarise(self.run_dir), labels, self._merge_problem)
+        """Return the current result. Never raises."""
+        try:
+            labels = labels_of(targets_for(self.run_dir, self._destinations))
+            return outcome_of(summarise(self.run_dir), labels, self._merge_problem)
+        except Exception as error:  # as in `check`
+            return unreachable(self.run_dir, error)
 
 
 def watch_runs(
@@ -134,7 +141,7 @@ def watch_runs(
     status_every_s = min(STATUS_EVERY_S, CHECKS_PER_STATUS * every_s)
     try:
         while not stop.is_set():
-            for run_dir in _chosen(choose):
+            for run_dir in _chosen(choose, list(runs)):
                 if stop.is_set():
                     break
                 runs.setdefault(run_dir, WatchedRun(run_dir, destinations, console, status_every_s)).check(stop)
@@ -147,14 +154,23 @@ def watch_runs(
     return [run.outcome() for run in runs.values()]
 
 
-def _chosen(choose: Callable[[], Sequence[Path]]) -> Sequence[Path]:
+def _chosen(choose: Callable[[], Sequence[Path]], known: Sequence[Path]) -> Sequence[Path]:
+    """Return the current run directories; those known so far while they cannot be listed."""
     try:
         return choose()
-    except RunNotFoundError:
-        return []  # runs may come later
+    except (OSError, RunNotFoundError):
+        return known  # runs, or the file system that they are on, may come later
+    except InvalidArgumentError:
+        if not known:
+            raise
+        return known  # a new run has a name with the same beginning
 
 
 def _files(run_dir: Path) -> frozenset[tuple[str, int]]:
     """Return names and sizes of the files that grow with a run."""
     found = [*run_dir.glob("journal-*.rlj"), *(run_dir / FOLDER).glob("*")]
-    return frozenset((path.name, path.stat().st_size) for path in found)
+    sizes = {}
+    for path in found:
+        with suppress(FileNotFoundError):  # a spill file was renamed, or it is a link that leads nowhere
+            sizes[path.name] = path.stat().st_size
+    return frozenset(sizes.items())
