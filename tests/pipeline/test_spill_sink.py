@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ranklog.journal.layout import FACTS
 from ranklog.journal.spill_file import read_spill, spill_files
-from ranklog.model.place import Place
 from ranklog.pipeline.reduction.merge import SpillSink
 from ranklog.reduce.spill.format import SpillHead, pack, unpack
 
@@ -16,8 +14,7 @@ from ranklog.reduce.spill.format import SpillHead, pack, unpack
 def test_a_sync_that_fails_says_so_and_the_next_one_writes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / FACTS).write_bytes(b"")
-    sink = SpillSink(Place(rank=1, world_size=2), lambda: tmp_path)
+    sink = SpillSink(1, lambda: tmp_path)
     assert sink.sync(), "nothing is kept yet"
     head = SpillHead(1, 2, "broken", 0, (0, 0))
     sink.write("abc", pack([head]))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ranklog.abc import Call, Content, Job, PendingItem
+from ranklog.model.errors import RanklogError
 from ranklog.model.place import Place
 from ranklog.model.record import File, Item, Record
 
@@ -29,6 +30,11 @@ class ListSink:
         self.reports.append((code, text))
 
     def run_dir(self, timeout_s: float) -> Path:
+        return self._run_dir
+
+    def reach_run_dir(self) -> Path:
+        if not self._run_dir.is_dir():
+            raise RanklogError(f"the run directory {self._run_dir} is not there")
         return self._run_dir
 
     def run_jobs(self) -> None:

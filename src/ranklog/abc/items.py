@@ -72,10 +72,18 @@ class Sink(Protocol):
         """Warn once per code and count; never raises. ``about`` tells causes of one code apart."""
 
     def run_dir(self, timeout_s: float) -> Path:
-        """The run directory.
+        """The path of the run directory, which rank 0 may not have created yet.
 
         Raises:
             RanklogError: this rank does not know it in time.
+        """
+
+    def reach_run_dir(self) -> Path:
+        """Wait for the run directory, and return it; for background jobs.
+
+        Raises:
+            RanklogError: it was not there within the time limit.
+            OSError: the disk refused.
         """
 
 

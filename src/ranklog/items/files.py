@@ -151,7 +151,7 @@ def _submit_later(
 def _stored(
     sink: Sink, record: Item, contents: Sequence[Content], store: Callable[[Path, str, Path], File]
 ) -> PendingItem:
-    run_dir = layout.shared_run_dir(sink.run_dir(RUN_DIR_TIMEOUT_S), sink.place)
+    run_dir = sink.reach_run_dir()
     return PendingItem(
         record,
         tuple(store(run_dir, each.path, each.source) if isinstance(each.source, Path) else each for each in contents),
@@ -186,7 +186,7 @@ def _linked_now(sink: Sink, contents: Sequence[Content]) -> tuple[Sequence[Conte
     folder = None
     try:
         folder = sink.run_dir(0.0) / f".links-{token_hex(6)}"
-        folder.mkdir(mode=0o700)
+        layout.make_private_dir(folder)  # with the run directory, which rank 0 may create later
         linked: list[Content] = []
         for number, each in enumerate(contents):
             if isinstance(each.source, Path):

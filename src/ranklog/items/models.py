@@ -21,6 +21,7 @@ from ranklog.items.files import RUN_DIR_TIMEOUT_S, folder_contents, own_file, sh
 from ranklog.items.model_formats import bare_module, save_model, save_state
 from ranklog.items.options import known_options, typed_options
 from ranklog.items.sharded import full_state, is_sharded
+from ranklog.journal.layout import make_private_dir
 from ranklog.model import content
 from ranklog.model.errors import ReduceTimeoutError
 from ranklog.model.kinds import KINDS
@@ -56,6 +57,7 @@ def take(call: Call, sink: Sink) -> None:
         return
     folder = sink.run_dir(RUN_DIR_TIMEOUT_S) / f".model-{token_hex(6)}"
     try:
+        make_private_dir(folder.parent)  # rank 0 may create it later
         if sharded:
             save_state(state, module, folder)
         else:

@@ -19,8 +19,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from ranklog.model.errors import RanklogError, RunNotFoundError
-from ranklog.model.place import Place
+from ranklog.model.errors import RunNotFoundError
 from ranklog.model.record import RunFacts
 
 FACTS = "run.msgpack"
@@ -153,20 +152,6 @@ def put_in_place(temporary: Path, path: Path, *, replace: bool = True) -> None:
     finally:
         with suppress(OSError):  # it may be gone already
             temporary.unlink()
-
-
-def shared_run_dir(run_dir: Path, place: Place) -> Path:
-    """Return the run directory if this rank can reach it.
-
-    Raises:
-        RanklogError: it is on another file system.
-    """
-    if not (run_dir / FACTS).exists():
-        raise RanklogError(
-            f"{place}: the run directory {run_dir} is not there: if ranks other than 0 log files, savedir must be on a"
-            " file system that all ranks share"
-        )
-    return run_dir
 
 
 def write_facts(run_dir: Path, facts: RunFacts) -> None:

@@ -50,7 +50,7 @@ def known_fact(session: Session, mask: int, fact: str, timeout_s: float) -> str:
     # One backend answers, always the same: the first of the logger's own that has ids.
     asked = next((spec for spec in own if spec.backend in ("mlflow", "wandb")), None)
     if asked is None:
-        return session.sink.run_id(timeout_s) if fact == "run_id" else session.config.experiment
+        return session.sink.directory.run_id(timeout_s) if fact == "run_id" else session.config.experiment
     if session.config.forward == "later":
         raise RanklogError(f'{fact} is known only after delivery, and this run has forward="later": use ranklog_run_id')
     run_dir = session.sink.run_dir(timeout_s)

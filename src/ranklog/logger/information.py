@@ -131,7 +131,7 @@ class RunInformation:
         Ranks: any may read it; on ranks above 0 the first read waits for rank 0.
         """
         session, _ = self._latest("ranklog_run_id")
-        return DISABLED if session is None else session.sink.run_id(ASK_TIMEOUT_S)
+        return DISABLED if session is None else session.sink.directory.run_id(ASK_TIMEOUT_S)
 
     @property
     def run_dir(self) -> Path:

@@ -21,6 +21,8 @@ RANKS_SHARE = 0.7
 RANKS_AFTER_FAILURE_S = 3.0
 ABANDON_S = 5.0
 FACTS_S = 1.0
+NAMED = 8
+"""Items that a warning about a loss names."""
 MERGE_AT_CLOSE_BYTES = 32 * 1024 * 1024
 
 
@@ -83,7 +85,8 @@ class Closing:
 
         1. Drain the inbox: whatever happens later, what was logged is in the journal.
         2. Run the hooks, which stop observers and periodic samples. One that raises is reported.
-        3. Wait for facts about the job and for background jobs; report those that are given up; end the samplers.
+        3. Wait for facts about the job, background jobs, and items that wait for the run directory; report those
+           that are given up; end the samplers.
         4. Drain again: hooks and jobs may have logged.
         5. Note the black box and this rank's trouble; other ranks send them to rank 0.
         6. Reduce the last rows with the other ranks, or without those that do not come in time.
@@ -122,7 +125,10 @@ class Closing:
         if (facts := self.facts) is not None:
             self._drain.serve(lambda: not facts.is_alive(), min(time.monotonic() + FACTS_S, ending.deadline_s))
         done = self._background.barrier()
-        self._drain.serve(lambda: done() or time.monotonic() >= ending.ranks_deadline_s, ending.deadline_s)
+        self._drain.serve(
+            lambda: (done() and not self._builder.awaits_run_dir) or time.monotonic() >= ending.ranks_deadline_s,
+            ending.deadline_s,
+        )
         for name in self._background.close():
             text = f"{name} is lost: closing timed out before it was stored; give a larger exit_timeout="
             self._health.warn(LOST_ITEMS, text)
@@ -165,8 +171,10 @@ class Closing:
             self._health.warn("spill", f"values that other ranks kept in {run_dir} cannot be merged: {error}")
 
     def _report_waiting(self) -> None:
-        if waiting := self._builder.waiting:
-            self._health.warn(LOST, f"{self._place}: {waiting} items could not be stored before the end")
+        if waiting := self._builder.waiting_items:
+            named = ", ".join(waiting[:NAMED]) + (" and others" if waiting[NAMED:] else "")
+            text = f"{self._place}: {len(waiting)} items could not be stored before the end: {named}"
+            self._health.warn(LOST, text)
 
     def _end_journal(self, ending: Ending) -> None:
         if self._recorder is None:

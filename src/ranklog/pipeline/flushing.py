@@ -11,7 +11,9 @@ import time
 import msgspec
 
 from ranklog.model.record import Event
+from ranklog.pipeline.contents import LOOK_EVERY_S
 from ranklog.pipeline.parts import Parts
+from ranklog.pipeline.waiting import Reply
 
 
 class Flushing:
@@ -34,6 +36,9 @@ class Flushing:
         deadline_s = time.monotonic() + timeout_s
         done = parts.sink.worker.wait(deadline_s, parts.progress)
         drained = parts.drain.call(parts.drain.close_rows, deadline_s, parts.progress)
+        while drained and parts.builder.awaits_run_dir and time.monotonic() < deadline_s:
+            Reply[None]().wait(min(time.monotonic() + LOOK_EVERY_S, deadline_s), parts.progress)
+            drained = parts.drain.call(parts.drain.close_rows, deadline_s, parts.progress)
         reduced = parts.reducer.flush(deadline_s)
         synced = parts.drain.call(parts.drain.sync, deadline_s, parts.progress)
         if drained is None or synced is None:

@@ -20,6 +20,7 @@ from ranklog.model.errors import RanklogError
 from ranklog.model.losses import DROPPED_ITEMS, VALUE
 from ranklog.model.record import Event, File, Item, Metrics, Record
 from ranklog.pipeline.backlog import contents_bytes
+from ranklog.pipeline.contents import AwaitedRunDirError
 from ranklog.pipeline.inbox import Entry, Inbox
 from ranklog.process.blackbox import LastValues
 from ranklog.process.warnings import Health
@@ -51,6 +52,7 @@ class RecordBuilder:
 
     Attributes:
         waiting: Items that the disk has refused so far; they are tried again in the next pass.
+        awaits_run_dir: Whether some of them wait for a run directory that may still come.
         dropped: Items that were given up, since the waiting contents exceeded the limit.
     """
 
@@ -74,6 +76,7 @@ class RecordBuilder:
         self._health = health
         self._shared = shared
         self.waiting = 0
+        self.awaits_run_dir = False
         self.dropped = 0
         self._held: deque[tuple[PendingItem, int]] = deque()
         self._held_names: set[str] = set()
@@ -87,6 +90,7 @@ class RecordBuilder:
     def run_once(self) -> int:
         """Handle the items that wait and what is queued now; returns how many calls were queued."""
         taken = self._inbox.take()
+        self.awaits_run_dir = False
         out = self._store_held()
         if taken:
             out.extend(self._build(taken))
@@ -94,6 +98,11 @@ class RecordBuilder:
             self._emit(out)
         self._trim()
         return len(taken)
+
+    @property
+    def waiting_items(self) -> list[str]:
+        """Kinds and names of the items that wait."""
+        return [f"{pending.item.kind} {pending.item.name!r}" for pending, _ in self._held]
 
     def _store_held(self) -> list[Record]:
         """Try the waiting items again, before what was queued since."""
@@ -173,6 +182,11 @@ class RecordBuilder:
         try:
             small = inline <= INLINE_TOTAL_BYTES
             files = tuple(c if isinstance(c, File) else self._store(c, small) for c in entry.contents)
+        except AwaitedRunDirError:
+            self._held.append((entry, inline))
+            self._held_names.add(entry.item.name)
+            self.awaits_run_dir = True
+            return ()
         except (OSError, RanklogError) as error:
             self._held.append((entry, inline))
             if isinstance(error, OSError):  # a run directory that is out of reach may stay so: small items go on

@@ -19,7 +19,7 @@ from ranklog.model.record import Event, Status
 from ranklog.observe.sampler import NodeSamplers, follow_mlflow
 from ranklog.pipeline.backlog import buffer_bytes
 from ranklog.pipeline.closing import Closing
-from ranklog.pipeline.contents import ContentStore
+from ranklog.pipeline.contents import ContentStore, RunDirectory
 from ranklog.pipeline.drain import Drain
 from ranklog.pipeline.ending import RunEnd, ending_now
 from ranklog.pipeline.flushing import Flushing
@@ -69,7 +69,8 @@ class Session:
         self._disk = DiskCalls()
         self._limit_bytes = buffer_bytes()
         self.inbox = open_inbox(self._limit_bytes, self._is_stalled, self.health, progress_of(self.strategy))
-        self.sink = SessionSink(self.place, config.directory, self.inbox, self.health, self._ask_run_id)
+        self._run_dir = RunDirectory(self.place, config.directory, ask_run_id=self._ask_run_id, met=self._has_met)
+        self.sink = SessionSink(self.place, self._run_dir, self.inbox, self.health)
         self.samplers = NodeSamplers(self.sink, self.opened_s)
         self._hooks: list[Callable[[], None]] = [self.samplers.stop]
         self._tasks = TaskCheck(self.strategy, self.health)
@@ -77,7 +78,7 @@ class Session:
         self._end: RunEnd | None = None
         with ExitStack() as undo:
             run = claim(config, self.place, undo) if self.place.is_main else None
-            self.sink.known_run_id = config.run_id if run is None else run.run_dir.name
+            self._run_dir.known_run_id = config.run_id if run is None else run.run_dir.name
             self.resumed = run is not None and run.attempt.attempt > 0
             self.parts = self._build(run, undo)
             self._closing = Closing(self.parts)
@@ -100,11 +101,11 @@ class Session:
             self.strategy,
             place,
             channel=self.config.channel,
-            run_id=self.sink.known_run_id,
+            run_id=self._run_dir.known_run_id,
             record=self.inbox.put_all,
             request_sync=self._request_sync,
             health=health,
-            directory=self.config.directory,
+            run_dir=self._run_dir,
             greeting=() if place.is_main else [me],
         )
         emit = self._reducer.post if recorder is None else recorder.write
@@ -112,7 +113,7 @@ class Session:
             self.inbox,
             rows=self._reducer,
             emit=emit,
-            store=ContentStore(place, lambda: self.sink.run_dir(0.0), self._disk).store,
+            store=ContentStore(self._run_dir, self._disk).store,
             health=health,
             rank=place.rank,
             shared=Gate(self.config.specs, rank=place.rank, world_size=place.world_size).shared,
@@ -153,6 +154,9 @@ class Session:
 
     def _ask_run_id(self, deadline_s: float) -> str | None:
         return self._reducer.run_id(deadline_s)
+
+    def _has_met(self) -> bool:
+        return self._reducer.has_met
 
     def _is_stalled(self) -> bool:
         return self._disk.stalled or self._drain.ended

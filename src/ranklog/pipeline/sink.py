@@ -6,17 +6,16 @@ under its kind and name, so that the newest one stays the newest. Nothing here t
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ranklog.abc import Content, Job, PendingItem
-from ranklog.model.errors import RanklogError
 from ranklog.model.losses import LOST_ITEMS
 from ranklog.model.place import Place
 from ranklog.model.record import File, Item, Record
 from ranklog.pipeline.background import Background
 from ranklog.pipeline.backlog import contents_bytes
+from ranklog.pipeline.contents import RunDirectory
 from ranklog.pipeline.inbox import Inbox
 from ranklog.process.warnings import Health
 
@@ -26,31 +25,21 @@ class SessionSink:
 
     Args:
         place: This process.
-        directory: Where run directories lie.
+        directory: The run directory.
         inbox: Takes entries.
         health: Takes trouble.
-        ask_run_id: Waits until a monotonic time for the id that rank 0 sends.
 
     Attributes:
-        known_run_id: Id of the run, None while this rank does not know it.
+        directory: The run directory.
         worker: The background worker.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        directory: Path,
-        inbox: Inbox,
-        health: Health,
-        ask_run_id: Callable[[float], str | None],
-    ) -> None:
+    def __init__(self, place: Place, directory: RunDirectory, inbox: Inbox, health: Health) -> None:
         self._place = place
-        self._directory = directory
+        self.directory = directory
         self._inbox = inbox
         self._health = health
-        self._ask_run_id = ask_run_id
         self._lost: list[None] = []  # a list, since any thread may add
-        self.known_run_id: str | None = None
         self.worker = Background(inbox.put, self._lose)
 
     @property
@@ -87,24 +76,13 @@ class SessionSink:
             self._lost.append(None)
         self._health.warn(code, text, about=about)
 
-    def run_id(self, timeout_s: float) -> str:
-        """Id of the run, on every rank; on others than 0 it comes through the communicator.
-
-        Raises:
-            RanklogError: rank 0 did not send it in time.
-        """
-        known = self.known_run_id or self._ask_run_id(time.monotonic() + timeout_s)
-        if known is None:
-            raise RanklogError(
-                f"{self._place}: rank 0 did not send the run id within {timeout_s:g} s: open the logger on every rank "
-                "after torch.distributed.init_process_group, or give the same run_id= to every rank"
-            )
-        self.known_run_id = known
-        return known
-
     def run_dir(self, timeout_s: float) -> Path:
-        """The run directory; see `run_id`."""
-        return self._directory / self.run_id(timeout_s)
+        """The path of the run directory; see `RunDirectory.path`."""
+        return self.directory.path(timeout_s)
+
+    def reach_run_dir(self) -> Path:
+        """The run directory, once it is there; see `RunDirectory.reach`."""
+        return self.directory.reach()
 
     def _lose(self, name: str, error: Exception) -> None:
         self.report(LOST_ITEMS, f"{name} is lost: it cannot be stored: {error}. Free space or quota there")

@@ -12,12 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ranklog.journal.heads import read_heads
-from ranklog.journal.layout import FACTS
 from ranklog.journal.reader import last_end, read_run
 from ranklog.journal.spill_file import FOLDER, SpillFile, SpillWriter, read_spill, spill_files
 from ranklog.journal.writer import JournalWriter
-from ranklog.model.errors import RanklogError
-from ranklog.model.place import Place
 from ranklog.model.record import End, Event, Record
 from ranklog.reduce.spill.format import unpack
 from ranklog.reduce.spill.merge import Spills
@@ -30,34 +27,28 @@ class SpillSink:
     """This rank's spill file, created when the first items come; for the reducer thread.
 
     Args:
-        place: This process.
-        run_dir: The run directory, None while it is not known.
+        rank: This rank.
+        reach_run_dir: Waits for the run directory and returns it.
 
     Attributes:
         synced: Whether the disk has everything that was written.
     """
 
-    def __init__(self, place: Place, run_dir: Callable[[], Path | None]) -> None:
-        self._place = place
-        self._run_dir = run_dir
+    def __init__(self, rank: int, reach_run_dir: Callable[[], Path]) -> None:
+        self._rank = rank
+        self._reach_run_dir = reach_run_dir
         self._writer: SpillWriter | None = None
         self.synced = True
 
     def write(self, rendezvous: str, packet: bytes) -> None:
-        """Append a packet.
+        """Append a packet; the first one waits for the run directory.
 
         Raises:
-            RanklogError: the run directory is not there: another file system.
+            RanklogError: the run directory was not there within the time limit.
             OSError: the disk refuses.
         """
         if self._writer is None:
-            run_dir = self._run_dir()
-            if run_dir is None or not (run_dir / FACTS).exists():
-                raise RanklogError(
-                    f"{self._place}: the run directory {run_dir} is not there, so nothing can be kept: put savedir"
-                    " on a file system that all ranks share"
-                )
-            self._writer = SpillWriter(run_dir, rendezvous, self._place.rank)
+            self._writer = SpillWriter(self._reach_run_dir(), rendezvous, self._rank)
         self.synced = False
         self._writer.append(packet)
 

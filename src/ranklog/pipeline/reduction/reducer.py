@@ -14,7 +14,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from ranklog.abc import Strategy, World
@@ -22,6 +21,7 @@ from ranklog.model.facts import RankFacts
 from ranklog.model.losses import LOST
 from ranklog.model.place import Place
 from ranklog.model.record import Record
+from ranklog.pipeline.contents import RunDirectory
 from ranklog.pipeline.reduction.absent import AbsentRanks
 from ranklog.pipeline.reduction.acknowledgement import Acknowledgement
 from ranklog.pipeline.reduction.connecting import Connecting
@@ -51,7 +51,7 @@ class Reducer:
         record: Takes records on rank 0.
         request_sync: On rank 0: has the drain thread sync, and then call `confirm`.
         health: Takes trouble.
-        directory: Where run directories lie.
+        run_dir: The run directory.
         greeting: Records that this rank sends to rank 0 first.
 
     Attributes:
@@ -68,13 +68,12 @@ class Reducer:
         record: Callable[[Iterable[Record]], None],
         request_sync: Callable[[], None],
         health: Health,
-        directory: Path,
+        run_dir: RunDirectory,
         greeting: Sequence[Record] = (),
     ) -> None:
         self._buffer = Buffer(place.rank)
-        self._directory = directory
         self._greeting = greeting
-        self._spill = SpillSink(place, self._run_dir)
+        self._spill = SpillSink(place.rank, run_dir.reach)
         self._place = place
         self._run_id = run_id
         self._record = record
@@ -95,7 +94,7 @@ class Reducer:
             abandoned=lambda: self._abandoned,
             pause=self._pause,
         )
-        self._absent = AbsentRanks(place, health, self._run_dir, self._timeout_s)
+        self._absent = AbsentRanks(place, health, run_dir.known_path, self._timeout_s)
         self._mail: deque[Record] = deque()  # not yet given to the rounds
         self._state = Acknowledgement(place.is_main, self._spill, self._progress)
         self._sync_requested = False
@@ -157,6 +156,11 @@ class Reducer:
         return rounds.abandon("the other ranks did not close in time")
 
     @property
+    def has_met(self) -> bool:
+        """Whether the ranks have met, or this rank has given up to meet them."""
+        return self._state.rounds is not None
+
+    @property
     def rendezvous(self) -> str | None:
         """Name of the spill files that were begun, None where there are none."""
         return None if self._state.rounds is None else self._state.rounds.rendezvous
@@ -208,10 +212,6 @@ class Reducer:
         self._buffer.close_all()
         self._closing = True
         self._wake.put(None)
-
-    def _run_dir(self) -> Path | None:
-        known = self.run_id(0.0)
-        return None if known is None else self._directory / known
 
     # From here on: in the reducer thread.
 
