@@ -9,6 +9,7 @@ from ranklog.abc import Content, PendingItem
 from ranklog.model.place import Place
 from ranklog.model.record import Item
 from ranklog.pipeline import inbox as inbox_module
+from ranklog.pipeline.contents import RunDirectory
 from ranklog.pipeline.inbox import Entry, Inbox
 from ranklog.pipeline.sink import SessionSink
 from ranklog.process.warnings import Health
@@ -60,7 +61,8 @@ def test_calls_with_many_values_count_by_their_size_whatever_was_taken_before() 
 
 def test_items_that_wait_behind_a_background_job_are_bounded(tmp_path: Path) -> None:
     inbox = Inbox(2**20, stalled=lambda: True, full=lambda: None)
-    sink = SessionSink(Place(), tmp_path, inbox, Health(), lambda deadline_s: None)
+    directory = RunDirectory(Place(), tmp_path, ask_run_id=lambda deadline_s: None, met=lambda: True)
+    sink = SessionSink(Place(), directory, inbox, Health())
     done = threading.Event()
 
     def job() -> list[PendingItem]:
