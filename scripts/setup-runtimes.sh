@@ -19,6 +19,9 @@ scripts/build-horovod.sh "$venv"
 # older torch and NumPy.
 [ -d "$venv/itwinai" ] || pip install -q --no-deps --target "$venv/itwinai" \
     'itwinai==0.4.2' 'torchmetrics>=1.9' 'lightning-utilities>=0.15.3' 'omegaconf>=2.4'
+# Lightning's trainer has its own ending at SIGTERM. In a separate folder, because it changes how other libraries log.
+[ -d "$venv/lightning" ] || pip install -q --no-deps --target "$venv/lightning" \
+    'lightning>=2.6,<2.7' 'torchmetrics>=1.9' 'lightning-utilities>=0.15.3'
 # Slurm for the cluster tests. If its packages cannot be installed, these tests are skipped with a message.
 if ! command -v slurmctld >/dev/null || ! command -v munged >/dev/null || [ ! -e "/usr/lib/$(uname -m)-linux-gnu/pmix2/lib/libpmix.so" ]; then
     echo "Installing Slurm"

@@ -1,4 +1,4 @@
-"""A training that a signal meets: says on standard output where it is, a line a mark; see `test_signals`."""
+"""A training that receives a signal and prints one line per mark on standard output; see `test_signals`."""
 
 import asyncio
 import os
@@ -8,11 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sized
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch.distributed as dist
 
 from ranklog import JournalLogger
+from ranklog.view.query import RunView
 
 FOREVER_S = 600.0
 
@@ -64,6 +67,66 @@ def earlier_handler(savedir: str) -> None:
     idle(until=ended)
     logger.destroy_logger_context()
     say(f"handler put back: {signal.getsignal(signal.SIGTERM).__name__ == '<lambda>'}")  # type: ignore[union-attr]
+
+
+def later_handler(savedir: str) -> None:
+    """Lightning's way: a handler set after the logger calls the earlier one, and is gone when the program goes on."""
+    ended: list[bool] = []
+    logger = open_logger(savedir)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        say("later handler")
+        assert callable(before)
+        before(number, frame)
+        signal.signal(signal.SIGTERM, before)
+        ended.append(True)
+
+    signal.signal(signal.SIGTERM, end)
+    log_some(logger)
+    say("ready")
+    idle(until=ended)
+    wait_for_event(savedir)
+    logger.destroy_logger_context()  # waits for the thread that would end the process
+    say("own ending")
+
+
+def closed_below_another_handler(savedir: str) -> None:
+    """The logger is closed while another handler is set, which then puts ours back."""
+    logger = open_logger(savedir)
+    before = signal.getsignal(signal.SIGTERM)
+    log_some(logger)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    logger.destroy_logger_context()
+    signal.signal(signal.SIGTERM, before)
+    say("ready")
+    idle()
+
+
+def closed_by_a_callback_of_another_handler(savedir: str) -> None:
+    """A later handler calls ours, whose callback closes the logger."""
+    ended: list[bool] = []
+    logger = open_logger(savedir)
+    logger.on_preempt(logger.destroy_logger_context)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        say("later handler")
+        assert callable(before)
+        before(number, frame)
+        ended.append(True)
+
+    signal.signal(signal.SIGTERM, end)
+    log_some(logger)
+    say("ready")
+    idle(until=ended)
+    say("own ending")
+
+
+def wait_for_event(savedir: str) -> None:
+    """Wait until the signal is in the journal."""
+    while not any(event.code == "signal" for event in RunView(Path(savedir) / "runs" / "signalled").events):
+        time.sleep(0.05)
 
 
 def callback(savedir: str) -> None:
@@ -155,7 +218,7 @@ CASES: dict[str, Callable[[str], None]] = {
     case.__name__: case
     for case in (
         plain, collective, earlier_handler, callback, usr1, leaving, closing, asyncio_loop, wakeup_descriptor, forked,
-        exit_status,
+        exit_status, later_handler, closed_below_another_handler, closed_by_a_callback_of_another_handler,
     )
 }  # fmt: skip
 

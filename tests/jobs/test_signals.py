@@ -1,4 +1,4 @@
-"""The end of a job is announced by a signal: what was logged is in the journal, and nothing else changes."""
+"""A signal that announces the end of a job brings the journal up to date and changes nothing else."""
 
 import os
 import signal
@@ -98,6 +98,26 @@ def test_sigterm_inside_a_collective_brings_the_journal_up_to_date_and_ends_the_
 def test_a_handler_set_before_runs_and_the_program_goes_on_to_its_own_end(tmp_path: Path, jobs: list[Job]) -> None:
     job = start("earlier_handler", tmp_path, jobs)
     assert job.end(signal.SIGTERM) == ["earlier handler", "handler put back: True"]
+    assert (job.process.returncode, job.view.summary.status, job.loss) == (0, "FINISHED", ALL)
+
+
+def test_a_handler_set_after_the_logger_decides_how_the_program_ends_also_when_it_is_gone_at_once(
+    tmp_path: Path, jobs: list[Job]
+) -> None:
+    job = start("later_handler", tmp_path, jobs)
+    assert job.end(signal.SIGTERM) == ["later handler", "own ending"]
+    assert (job.process.returncode, job.view.summary.status, job.loss) == (0, "FINISHED", ALL)
+
+
+def test_sigterm_ends_a_program_whose_closed_logger_had_its_handler_put_back(tmp_path: Path, jobs: list[Job]) -> None:
+    job = start("closed_below_another_handler", tmp_path, jobs)
+    job.end(signal.SIGTERM)
+    assert (job.process.returncode, job.view.summary.status, job.loss) == (-signal.SIGTERM, "FINISHED", ALL)
+
+
+def test_a_later_handler_decides_also_when_a_callback_closes_the_logger(tmp_path: Path, jobs: list[Job]) -> None:
+    job = start("closed_by_a_callback_of_another_handler", tmp_path, jobs)
+    assert job.end(signal.SIGTERM) == ["later handler", "own ending"]
     assert (job.process.returncode, job.view.summary.status, job.loss) == (0, "FINISHED", ALL)
 
 

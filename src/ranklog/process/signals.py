@@ -2,7 +2,7 @@
 
 While a logger is open, a signal leads to three steps. Everything logged is journaled within `FLUSH_S`. The user's
 callbacks run in the main thread. Then the process continues as it would without ranklog: an earlier handler runs, or
-the default action ends the process.
+the default action ends the process. A handler that replaced ours decides by itself how the process ends.
 
 Python's handlers do not run while the main thread is inside a collective (see the signal module, "Execution of Python
 signal handlers"). So a thread does the work, woken through the wake-up descriptor. A wake-up descriptor that was set
@@ -31,6 +31,7 @@ from ranklog.model.errors import InvalidArgumentError, RanklogError
 from ranklog.model.record import Event
 from ranklog.process import exits, forks
 from ranklog.process.earlier_wakeup import EarlierWakeup
+from ranklog.process.takeover import Takeover
 
 FLUSH_S = 1.8
 """Seconds for writing everything logged to the journal. The guaranteed limit is 2 s."""
@@ -151,6 +152,7 @@ class SignalWatch:
         self._pid = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
         self._callbacks: dict[signal.Signals, list[Callback]] = {}
+        self._takeover = Takeover(self._handle)
         self._changed = threading.Condition()
         self._terminated = False
         self._leaving = False
@@ -185,36 +187,36 @@ class SignalWatch:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """Run the user's callbacks in the main thread, then the earlier handler."""
         which = signal.Signals(number)
-        if os.getpid() != self._pid:
-            # In a child before its fork hooks have run, or without any.
-            signal.signal(number, self._handler_after(which))
+        taken = self._takeover.by_caller(number)
+        if os.getpid() == self._pid and not self._stopped:
+            self._call_back(which)
+        if not taken and (os.getpid() != self._pid or self._stopped):
+            # In a child without fork hooks, after a callback closed the last logger, or put back after that.
+            self._put_back(which)
             signal.raise_signal(number)
-            return
+        elif callable(before := self._before.get(which)):
+            before(number, frame)
+
+    def _call_back(self, number: signal.Signals) -> None:
         self._wake_if_missed(number)
         leaving = True
         try:
-            for callback in tuple(self._callbacks.get(which, ())):
+            for callback in tuple(self._callbacks.get(number, ())):
                 callback()
             leaving = False
         finally:
             # A callback that raises, for example SystemExit, decides how the program ends.
             with self._changed:
                 self._leaving = self._leaving or leaving
-                self._terminated = self._terminated or which == signal.SIGTERM
+                self._terminated = self._terminated or number == signal.SIGTERM
                 self._changed.notify_all()
-        before = self._before.get(which)
-        if callable(before):
-            before(number, frame)
-        elif self._stopped and which == signal.SIGTERM and before == signal.SIG_DFL:
-            # A callback closed the last logger, which restored the default action. Let it happen.
-            os.kill(self._pid, number)
 
     def _wake_if_missed(self, number: int) -> None:
         """Wake the thread if another library owns the wake-up descriptor: asyncio, for one, passes no bytes on."""
         current = signal.set_wakeup_fd(-1)
         if current >= 0:
             signal.set_wakeup_fd(current, warn_on_full_buffer=False)
-        if current != self._writer.fileno() and not self._stopped:
+        if current != self._writer.fileno():
             with suppress(BlockingIOError):  # full: the thread has bytes to read already
                 self._writer.send(bytes([number]))
 
@@ -231,11 +233,12 @@ class SignalWatch:
                     self._act(signal.Signals(number))
 
     def _act(self, number: signal.Signals) -> None:
+        taken = self._takeover.is_recent(number)  # asked now: Lightning puts our handler back while this secures
         self._secure_in_thread(number)
         if number != signal.SIGTERM or self._before[number] != signal.SIG_DFL:
             return
-        if signal.getsignal(number) != self._handle:
-            return  # the program has set a handler meanwhile
+        if taken or self._takeover.is_current(number):
+            return
         if self._callbacks.get(number):
             with self._changed:
                 self._changed.wait_for(lambda: self._terminated or self._stopped)
@@ -278,8 +281,7 @@ class SignalWatch:
     def _restore(self) -> bool:
         """Restore handlers and wake-up descriptor; returns whether the descriptor was still ours."""
         for number in self._before:
-            if signal.getsignal(number) == self._handle:
-                signal.signal(number, self._handler_after(number))
+            self._put_back(number)
         current = signal.set_wakeup_fd(-1)
         if current == self._writer.fileno():
             self._earlier.restore()
@@ -288,8 +290,9 @@ class SignalWatch:
         self._earlier.close()
         return current == self._writer.fileno()
 
-    def _handler_after(self, number: signal.Signals) -> Any:
-        """Return the handler of a signal once it is not watched, or in a child."""
-        before = self._before[number]
-        asked_for = number in self._callbacks and number != signal.SIGTERM
-        return _do_nothing if asked_for and not callable(before) else before
+    def _put_back(self, number: signal.Signals) -> None:
+        """Set the handler of a signal once it is not watched, or in a child, unless the program replaced ours."""
+        if not self._takeover.is_current(number):
+            before = self._before[number]
+            asked_for = number in self._callbacks and number != signal.SIGTERM
+            signal.signal(number, _do_nothing if asked_for and not callable(before) else before)
