@@ -21,7 +21,7 @@ help:  ## Show this list
 $(READY): pyproject.toml scripts/setup-env.sh
 	PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup-env.sh $(VENV)
 
-$(JOINED): $(READY) scripts/setup-runtimes.sh scripts/apt-install.sh scripts/build-horovod.sh
+$(JOINED): $(READY) scripts/setup-runtimes.sh scripts/apt-install.sh scripts/build-horovod.sh scripts/install-mpis.sh
 	scripts/setup-runtimes.sh $(VENV)
 
 env: $(READY)  ## Make the environment .venv, with ranklog, its backends and the tools of its tests

@@ -15,6 +15,7 @@ rm -f "$venv"/torch_extensions/*/lock
 PATH="$(cd "$venv/bin" && pwd):$PATH" TORCH_EXTENSIONS_DIR="$(cd "$venv" && pwd)/torch_extensions" DS_ACCELERATOR=cpu \
     "$venv/bin/python" -c 'from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder as Op; Op().load(verbose=False)' >/dev/null
 scripts/build-horovod.sh "$venv"
+scripts/install-mpis.sh "$venv"
 # itwinai's trainer runs with its own loggers and with ranklog's. It is installed in a separate folder, without its pinned
 # older torch and NumPy.
 [ -d "$venv/itwinai" ] || pip install -q --no-deps --target "$venv/itwinai" \

@@ -3,6 +3,7 @@
 LEVEL is what MPI is initialised with: multiple, serialized or funneled.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from ranklog.model.errors import WorldError  # noqa: E402
 from ranklog.testing.conformance import CHECKS, check_strategy  # noqa: E402
 from ranklog.world.mpi import MpiStrategy  # noqa: E402
 from ranklog.world.mpi import strategy as mpi  # noqa: E402
+from ranklog.world.place.detect import detect_place  # noqa: E402
 from ranklog.world.strategies import resolve_strategy  # noqa: E402
 
 COMM = MPI.COMM_WORLD
@@ -68,7 +70,8 @@ def connected(strategy: MpiStrategy) -> World:
 def promises() -> None:
     auto = resolve_strategy("auto")
     assert auto.name == "mpi"
-    assert (auto.place().rank, auto.place().world_size) == (RANK, SIZE)
+    for place in (auto.place(), detect_place(os.environ)):
+        assert (place.rank, place.world_size) == (RANK, SIZE)
     assert (MpiStrategy().progress is None) == (LEVEL == "multiple")
     done = check_strategy(resolve_strategy("mpi"), together=COMM.Barrier, beside=beside)
     assert {*CHECKS, "absent ranks", "time limit", "close"} <= set(done)
