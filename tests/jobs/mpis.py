@@ -39,14 +39,16 @@ class Mpi(msgspec.Struct, frozen=True):
         """Its launcher."""
         return self.root / "bin" / "mpiexec"
 
+    @property
+    def loading(self) -> dict[str, str]:
+        """Variables with which mpi4py loads this library."""
+        folder = self.root / "lib"
+        return {"LD_LIBRARY_PATH": str(folder), "MPI4PY_LIBMPI": str(folder / self.library)}
+
     def environment(self) -> dict[str, str]:
-        """Variables with which mpi4py loads this library, as a cluster's module would set them."""
-        return job_environment(
-            **self.variables,
-            PATH=f"{self.root / 'bin'}{os.pathsep}{os.environ['PATH']}",
-            LD_LIBRARY_PATH=str(self.root / "lib"),
-            MPI4PY_LIBMPI=str(self.root / "lib" / self.library),
-        )
+        """Environment of a job, as a cluster's module for this library would set it."""
+        path = f"{self.root / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        return job_environment(**self.variables, **self.loading, PATH=path)
 
     def start(self, ranks: int, script: Path, *arguments: str) -> subprocess.Popen[str]:
         """Start a script on several ranks."""
