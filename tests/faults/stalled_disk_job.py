@@ -155,6 +155,30 @@ def callback_case(savedir: Path, called: str) -> dict[str, object]:
     raise AssertionError("SIGTERM ends the process")
 
 
+def sigterm_case(savedir: Path) -> dict[str, object]:
+    """SIGTERM comes while a sync waits for the disk."""
+    logger = start(savedir)
+    log_some(logger, 2 * STEPS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+    raise AssertionError("SIGTERM ends the process")
+
+
+def sigterm_behind_an_item_case(savedir: Path) -> dict[str, object]:
+    """SIGTERM comes while the contents of an item wait for the disk, and the metrics before it are not written yet."""
+    logger = JournalLogger(savedir, run_id="stalled")
+    logger.create_logger_context()
+    assert logger.flush()
+    STALL.touch()
+    log_some(logger, 0)
+    logger.log("x" * 100_000, "text", kind="text", step=STEPS)
+    while not STALLED.exists():
+        time.sleep(0.005)
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+    raise AssertionError("SIGTERM ends the process")
+
+
 def looping_case(savedir: Path) -> dict[str, object]:
     """SIGTERM comes somewhere inside a flush, of which there are many, and the callback flushes as well."""
     logger = JournalLogger(savedir, run_id="stalled")
@@ -175,6 +199,8 @@ CASES: dict[str, Callable[[Path], dict[str, object]]] = {
     "bounded": bounded_case,
     "nested": nested_case,
     "many_values": many_values_case,
+    "sigterm": sigterm_case,
+    "sigterm_behind_an_item": sigterm_behind_an_item_case,
     "looping": looping_case,
     "callback_flushes": lambda savedir: callback_case(savedir, "flush"),
     "callback_closes": lambda savedir: callback_case(savedir, "destroy_logger_context"),

@@ -97,6 +97,22 @@ def test_what_training_logs_while_the_disk_stalls_is_bounded_and_what_exceeds_it
     assert len([text for text in said["told"] if "RANKLOG_BUFFER_MIB" in text]) == 1
 
 
+def test_what_was_logged_before_sigterm_is_journaled_while_a_sync_still_waits_for_the_disk(
+    library: Path, tmp_path: Path
+) -> None:
+    done = run_job("sigterm", library, tmp_path)
+    assert done.returncode == -signal.SIGTERM, done.stdout + done.stderr
+    assert series(captured(run_dir(tmp_path)), "loss") == {step: float(step) for step in range(3 * STEPS)}
+
+
+def test_metrics_before_an_item_are_journaled_while_its_contents_wait_for_the_disk(
+    library: Path, tmp_path: Path
+) -> None:
+    done = run_job("sigterm_behind_an_item", library, tmp_path)
+    assert done.returncode == -signal.SIGTERM, done.stdout + done.stderr
+    assert series(captured(run_dir(tmp_path)), "loss") == {step: float(step) for step in range(STEPS)}
+
+
 def test_a_signal_anywhere_inside_flush_does_not_hang_a_callback_that_flushes(library: Path, tmp_path: Path) -> None:
     done = run_job("looping", library, tmp_path)
     assert done.returncode == -signal.SIGTERM, done.stdout + done.stderr

@@ -1,16 +1,27 @@
 """Append whole pieces to a file, and keep those that the disk has not confirmed.
 
 In: pieces of bytes. Guarantees: a piece is in the file as a whole, or `AppendFd.cut` can remove it. `unsynced` holds
-the pieces since the last good sync. After a failed call, no later sync through the same descriptor counts: the kernel
-may have dropped data and still report success. The owner then writes `unsynced` again through another descriptor. Not
-thread-safe.
+the pieces since the last good sync. Another thread may wait for a sync while pieces are appended. After a failed call,
+no later sync through the same descriptor counts: the kernel may have dropped data and still report success. The owner
+then writes `unsynced` again through another descriptor. All methods are for one thread.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
+from typing import TypeAlias
 
 from ranklog.journal.descriptor import Descriptor
+
+Waiter: TypeAlias = Callable[[Callable[[], None]], None]
+"""Runs a call that waits for the disk, raises what it raises, and returns when it has ended."""
+
+
+def in_this_thread(call: Callable[[], None]) -> None:
+    """Run a call here: the simplest `Waiter`."""
+    call()
 
 
 class AppendFd:
@@ -68,18 +79,24 @@ class AppendFd:
         """Keep a piece that could not be removed, so that it is written again with the unconfirmed ones."""
         self.unsynced += [piece]
 
-    def sync(self) -> None:
-        """Sync the file.
+    def sync(self, wait: Waiter = in_this_thread) -> None:
+        """Sync the pieces that are in the file now.
+
+        Args:
+            wait: Runs the call that waits for the disk, and may append to this file meanwhile.
 
         Raises:
-            OSError: the disk refused.
+            OSError: the disk refused, or a call that was made meanwhile failed.
         """
+        count = len(self.unsynced)
         try:
-            self._fd.call(os.fdatasync)
+            wait(self._fd.duplicate_call(os.fdatasync))
         except BaseException:
             self.trusted = False
             raise
-        self.unsynced = []
+        if not self.trusted:
+            raise OSError(errno.EIO, "a write failed while the file was synced")
+        del self.unsynced[:count]
 
     def touch(self) -> None:
         """Update the file's modification time."""

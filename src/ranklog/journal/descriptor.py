@@ -56,6 +56,27 @@ class Descriptor:
         with self._exclusive():
             return function(self.number, *args, **kwargs)
 
+    def duplicate_call(self, function: Callable[[int], object]) -> Callable[[], None]:
+        """Return a call of a function on a duplicate of this descriptor, for another thread.
+
+        The duplicate means the same open file, so errors are reported to it. It is closed after the call. Meanwhile
+        this descriptor can be written to and closed.
+
+        Raises:
+            OSError: the descriptor was closed, or there are no more numbers.
+        """
+        duplicate = Descriptor(self.call(os.dup))
+
+        def call() -> None:
+            try:
+                duplicate.call(function)
+            except BaseException:
+                duplicate.close_quietly()
+                raise
+            duplicate.close()
+
+        return call
+
     def write(self, data: bytes) -> None:
         """Write everything, in as many calls as needed.
 

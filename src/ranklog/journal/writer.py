@@ -26,7 +26,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from ranklog.journal.append_fd import AppendFd
+from ranklog.journal.append_fd import AppendFd, Waiter, in_this_thread
 from ranklog.journal.cursor import load_cursors
 from ranklog.journal.descriptor import Descriptor
 from ranklog.journal.frame import encode_frame, fill_frame
@@ -168,8 +168,11 @@ class JournalWriter:
                 self._fd.sync()
         self._open_next()
 
-    def sync(self) -> None:
-        """Sync the journal.
+    def sync(self, wait: Waiter = in_this_thread) -> None:
+        """Sync what was appended before this call.
+
+        Args:
+            wait: Runs the call that waits for the disk, and may append meanwhile.
 
         Raises:
             OSError: the disk refused; the next call tries again, in another segment. Or the journal is closed.
@@ -178,8 +181,9 @@ class JournalWriter:
         if not self._fd.unsynced:
             return
         if self._fd.trusted:
-            self._fd.sync()
-            self._synced = self.ordinal
+            reached = self.ordinal
+            self._fd.sync(wait)
+            self._synced = max(self._synced, reached)
         else:
             self._open_next()
 

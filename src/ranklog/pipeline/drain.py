@@ -4,9 +4,10 @@ Everything else gives this thread a command and waits with a deadline: `flush`, 
 ranks and closing. The thread owns the record builder and the recorder; nobody else calls them. It waits for the disk
 and for devices only, never for another rank or a backend.
 
-Guarantees: commands run in the order in which they came, each after what was logged before it. `call` takes no lock and
-returns at its deadline whatever the disk does; a command that comes too late for its caller still runs. After `end`
-commands are refused at once.
+Guarantees: commands run in the order in which they came, each after what was logged before it. An urgent one also runs
+while a sync waits for the disk: a launcher may kill the process 0.25 s after SIGTERM. `call` takes no lock and returns
+at its deadline whatever the disk does; a command that comes too late for its caller still runs. After `end` commands
+are refused at once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ranklog.pipeline.inbox import Inbox
 from ranklog.pipeline.recorder import Recorder
 from ranklog.pipeline.records import RecordBuilder
 from ranklog.pipeline.reduction.reducer import Reducer
-from ranklog.pipeline.waiting import DiskCalls, Reply
+from ranklog.pipeline.waiting import DiskCalls, Once, Reply, Urgent
 from ranklog.process.warnings import Health
 from ranklog.world.progress import Progress
 
@@ -78,6 +79,7 @@ class Drain:
         self._rank = rank
         self._each_pass = each_pass
         self._commands: SimpleQueue[tuple[Callable[[], object], Reply[object]]] = SimpleQueue()
+        self._urgent = Urgent()
         self._ended = False
         self._dropped = 0
         self._lost_before = 0
@@ -91,6 +93,14 @@ class Drain:
     def call(self, command: Callable[[], T], deadline_s: float, progress: Progress | None = None) -> T | None:
         """Have the thread run a command; returns its result, or None if it did not come in time or failed."""
         return self.wait_for(self.post(command), deadline_s, progress)
+
+    def call_urgently(self, command: Callable[[], T], deadline_s: float) -> T | None:
+        """As `call`, but without waiting for a sync that the disk has not answered yet."""
+        reply: Reply[T] = Reply()
+        once = Once(lambda: self._answer(command, cast("Reply[object]", reply)))
+        self._urgent.post(once)
+        self.post(once)
+        return self.wait_for(reply, deadline_s)
 
     def post(self, command: Callable[[], T]) -> Reply[T]:
         """Have the thread run a command soon; never waits."""
@@ -144,7 +154,7 @@ class Drain:
         """Drain, and ask the disk to keep it; True if everything is kept."""
         handed_over = self._reducer.handed_over  # read first: all of it is in the inbox by now
         self.drain()
-        kept = (self._recorder is None or self._recorder.sync()) and not self._builder.waiting
+        kept = (self._recorder is None or self._recorder.sync(self._urgent.wait_for_disk)) and not self._builder.waiting
         # Other ranks have no counts of their own: a loss answers them once.
         whole, self._lost_before = self.lost == self._lost_before, self.lost
         self._reducer.confirm(handed_over, kept=kept and whole)
@@ -190,6 +200,10 @@ class Drain:
             command, reply = self._commands.get(timeout=pause_s)
         except Empty:
             return
+        self._answer(command, reply)
+
+    def _answer(self, command: Callable[[], object], reply: Reply[object]) -> None:
+        """Run a command, whatever it raises, and give its result."""
         result: object = None
         try:
             result = command()

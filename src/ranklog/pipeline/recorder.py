@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ranklog.journal.append_fd import Waiter, in_this_thread
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.losses import DROPPED, LOST_AT_END, RECORD
 from ranklog.model.record import Attempt, Event, Record
@@ -143,14 +144,18 @@ class Recorder:
         """Number of the next record."""
         return self._writer.ordinal
 
-    def sync(self) -> bool:
-        """Write what waits and ask the disk to keep it; True if nothing waits and the disk confirmed everything."""
+    def sync(self, wait: Waiter = in_this_thread) -> bool:
+        """Write what waits and ask the disk to keep it; True if nothing waits and the disk confirmed everything.
+
+        Args:
+            wait: Runs the call that waits for the disk, and may write meanwhile.
+        """
         if self._closed:
             return not self._waiting and not self._writer.unconfirmed
         self._write_waiting()
         try:
             with self._disk:
-                self._writer.sync()
+                self._writer.sync(wait)
         except OSError as error:
             self._warn(error)
             return False

@@ -2,8 +2,9 @@
 
 In: samples, pending items and ready records, in the order of the calls. Out: records of this rank, and rows for the
 reduction. Deferred values are read here and contents are stored here, so the thread may wait for a device or a disk.
-Consecutive calls of one step become one record: a step is one row in every backend. Items that the disk refuses wait
-for the next pass, and items of one name keep their order, so that the newest one stays the newest.
+Consecutive calls of one step become one record: a step is one row in every backend. Records are emitted before the
+contents of a later item go to the disk. Items that the disk refuses wait for the next pass, and items of one name keep
+their order, so that the newest one stays the newest.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from ranklog.abc import Content, PendingItem
+from ranklog.journal.store import INLINE_BYTES
 from ranklog.model.errors import RanklogError
 from ranklog.model.losses import DROPPED_ITEMS, VALUE
 from ranklog.model.record import Event, File, Item, Metrics, Record
@@ -78,6 +81,7 @@ class RecordBuilder:
         self.waiting = 0
         self.awaits_run_dir = False
         self.dropped = 0
+        self._built: list[Record] = []
         self._held: deque[tuple[PendingItem, int]] = deque()
         self._held_names: set[str] = set()
         self._limit_bytes = limit_bytes
@@ -91,11 +95,10 @@ class RecordBuilder:
         """Handle the items that wait and what is queued now; returns how many calls were queued."""
         taken = self._inbox.take()
         self.awaits_run_dir = False
-        out = self._store_held()
+        self._store_held()
         if taken:
-            out.extend(self._build(taken))
-        if out:
-            self._emit(out)
+            self._build(taken)
+        self._emit_built()
         self._trim()
         return len(taken)
 
@@ -104,20 +107,26 @@ class RecordBuilder:
         """Kinds and names of the items that wait."""
         return [f"{pending.item.kind} {pending.item.name!r}" for pending, _ in self._held]
 
-    def _store_held(self) -> list[Record]:
+    def _emit_built(self) -> None:
+        if self._built:
+            built = tuple(self._built)
+            self._built.clear()
+            self._emit(built)
+
+    def _store_held(self) -> None:
         """Try the waiting items again, before what was queued since."""
         held, self._held = self._held, deque()
         self._held_names.clear()
-        return [record for pending, _ in held for record in self._keep(pending)]
+        for pending, _ in held:
+            self._built.extend(self._keep(pending))
 
-    def _build(self, entries: Sequence[Entry]) -> list[Record]:
-        out: list[Record] = []
+    def _build(self, entries: Sequence[Entry]) -> None:
         joined: dict[str, float] | None = None
         joined_key: tuple[int, int] | None = None
         for entry in entries:
             if not isinstance(entry, tuple):
                 joined = None
-                out.extend(self._keep(entry))
+                self._built.extend(self._keep(entry))
                 continue
             raw, step, time_ns, to, op, weight = entry
             try:
@@ -131,16 +140,15 @@ class RecordBuilder:
                 self._health.warn(VALUE, f"values of {', '.join(raw)} at step {step} cannot be read: {error}")
                 continue
             if not isfinite(sum(values.values())):
-                out.extend(self._first_nonfinite(values, step, time_ns))
+                self._built.extend(self._first_nonfinite(values, step, time_ns))
             if to & self._shared:
                 joined = None
-                out.extend(self._split(Metrics(step, time_ns, to, values)))
+                self._built.extend(self._split(Metrics(step, time_ns, to, values)))
             elif joined is not None and joined_key == (step, to) and joined.keys().isdisjoint(values):
                 joined.update(values)
             else:
                 joined, joined_key = values, (step, to)
-                out.append(Metrics(step, time_ns, to, values))
-        return out
+                self._built.append(Metrics(step, time_ns, to, values))
 
     def _trim(self) -> None:
         """Give up the oldest waiting items where their contents exceed the limit."""
@@ -181,6 +189,8 @@ class RecordBuilder:
             return ()
         try:
             small = inline <= INLINE_TOTAL_BYTES
+            if not small or any(not isinstance(c, File) and _needs_disk(c) for c in entry.contents):
+                self._emit_built()  # the disk may take long, and earlier records need not wait for it
             files = tuple(c if isinstance(c, File) else self._store(c, small) for c in entry.contents)
         except AwaitedRunDirError:
             self._held.append((entry, inline))
@@ -212,6 +222,10 @@ class RecordBuilder:
                 files = tuple(msgspec.structs.replace(f, path=self._folder + f.path) for f in record.files)
                 out.append(msgspec.structs.replace(record, to=to, name=self._folder + record.name, files=files))
         return out
+
+
+def _needs_disk(content: Content) -> bool:
+    return isinstance(content.source, Path) or len(content.source) > INLINE_BYTES
 
 
 def _read(values: Mapping[str, Value]) -> dict[str, float]:

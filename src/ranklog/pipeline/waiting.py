@@ -12,11 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from ranklog.world.progress import PAUSE_S, Progress
 
 T = TypeVar("T")
+Command = Callable[[], None]
 
 STALLED_S = 1.0
 """A single call that takes longer than this counts as stalled; healthy ones take milliseconds."""
@@ -94,19 +96,75 @@ def _wait(lock: threading.Lock, deadline_s: float, progress: Progress | None) ->
 
 
 class DiskCalls:
-    """Context manager around each disk call of one thread; `stalled` may be read by any."""
+    """Context manager around each disk call of one thread, also within another one; `stalled` may be read by any."""
 
     def __init__(self) -> None:
-        self._since_s: float | None = None
+        self._since_s: tuple[float, ...] = ()
 
     def __enter__(self) -> None:
-        self._since_s = time.monotonic()
+        self._since_s = (*self._since_s, time.monotonic())
 
     def __exit__(self, *error: object) -> None:
-        self._since_s = None
+        self._since_s = self._since_s[:-1]
 
     @property
     def stalled(self) -> bool:
-        """Whether the present call has taken too long."""
+        """Whether a present call has taken too long."""
         since_s = self._since_s
-        return since_s is not None and time.monotonic() - since_s > STALLED_S
+        return bool(since_s) and time.monotonic() - since_s[0] > STALLED_S
+
+
+class Once:
+    """A command that is in two queues, of one thread, and runs once.
+
+    Args:
+        command: The command.
+    """
+
+    def __init__(self, command: Command) -> None:
+        self._command: Command | None = command
+
+    def __call__(self) -> None:
+        """Run it, unless it has begun."""
+        command, self._command = self._command, None
+        if command is not None:
+            command()
+
+
+class Urgent:
+    """Queue of urgent commands of the drain thread, which also run while one of its syncs waits for the disk.
+
+    Another thread waits for the disk, so the drain thread can append meanwhile. Every command runs once, in the drain
+    thread. `post` never waits.
+    """
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Command | None] = SimpleQueue()
+
+    def post(self, command: Command) -> None:
+        """Have the command run, if a sync waits for the disk or when the next one does."""
+        self._queue.put(command)
+
+    def wait_for_disk(self, call: Callable[[], None]) -> None:
+        """Run a call in another thread, and urgent commands in this one until it has ended; raise what it raised."""
+        results: list[BaseException | None] = []
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:
+                results.append(error)
+            else:
+                results.append(None)
+            self._queue.put(None)
+
+        try:
+            threading.Thread(target=run, name="ranklog-sync", daemon=True).start()
+        except RuntimeError:  # no more threads, for example while the interpreter ends
+            call()
+            return
+        while not results:
+            if (command := self._queue.get()) is not None:
+                command()
+        if (error := results[0]) is not None:
+            raise error
