@@ -21,12 +21,12 @@ help:  ## Show this list
 $(READY): pyproject.toml scripts/setup-env.sh
 	PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup-env.sh $(VENV)
 
-$(JOINED): $(READY) scripts/setup-runtimes.sh scripts/apt-install.sh scripts/build-horovod.sh scripts/install-mpis.sh
+$(JOINED): $(READY) $(addprefix scripts/,setup-runtimes.sh apt-install.sh build-horovod.sh install-mpis.sh install-slurm.sh download-debian.sh container-mirror.sh)
 	scripts/setup-runtimes.sh $(VENV)
 
 env: $(READY)  ## Make the environment .venv, with ranklog, its backends and the tools of its tests
 
-$(IMAGES): $(READY) containers/constraints.txt $(addprefix scripts/,setup-containers.sh apt-install.sh install-apptainer.sh container-base.sh container-mirror.sh container-wheels.sh)
+$(IMAGES): $(READY) containers/constraints.txt $(addprefix scripts/,setup-containers.sh apt-install.sh install-apptainer.sh download-debian.sh container-base.sh container-mirror.sh container-wheels.sh)
 	TORCH="$(TORCH)" scripts/setup-containers.sh $(VENV)
 
 demo: $(READY)  ## Train on real data over two ranks, then read the result back from the backends

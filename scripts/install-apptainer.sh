@@ -11,27 +11,7 @@ find "$dir" -mindepth 1 -delete
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Use the machine's mirror and keys, but a private apt state, so that sid never appears in the machine's own.
-mirror=$("$(dirname "$0")/container-mirror.sh")
-[ -n "$mirror" ] || { echo "apt knows no Debian mirror" >&2; exit 1; }
-for suite in trixie sid; do
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg check-valid-until=no] $mirror $suite main"
-done >"$work/sources.list"
-mkdir -p "$work"/{lists/partial,archives/partial,parts,packages}
-touch "$work/status"
-cat >"$work/apt.conf" <<CONF
-Dir::State "$work";
-Dir::State::status "$work/status";
-Dir::Cache "$work";
-Dir::Etc::sourcelist "$work/sources.list";
-Dir::Etc::sourceparts "$work/parts";
-Acquire::Languages "none";
-APT::Sandbox::User "";
-CONF
-export APT_CONFIG=$work/apt.conf
-apt-get update -qq
-(cd "$work/packages" && apt-get download -qq apptainer/sid libc6/trixie libseccomp2/trixie libsqlite3-0/trixie zlib1g/trixie)
-
+"$(dirname "$0")/download-debian.sh" "$work/packages" apptainer/sid {libc6,libseccomp2,libsqlite3-0,zlib1g}/trixie
 dpkg-deb -x "$work"/packages/apptainer_*.deb "$dir"
 for package in "$work"/packages/{lib,zlib}*.deb; do dpkg-deb -x "$package" "$work/libraries"; done
 triplet=$(basename "$(dirname "$(echo "$work"/libraries/usr/lib/*/libc.so.6)")")

@@ -1,18 +1,19 @@
-"""What all tests share: no variable of a launcher or of a user's setup reaches them; runs without a logger."""
+"""Fixtures of all tests: a clean environment, runs without a logger, clusters and images."""
 
+import functools
 import importlib.util
 import os
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import workers
-from cluster import ROOT, Slurm, wait_until
+from cluster import NEWER, Slurm
 from hypothesis import settings
 from images import build_oci, build_sif
 
@@ -64,6 +65,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> workers.Scheduling:
     """Use our own scheduler."""
     return workers.Scheduling(config, log)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option for a full comparison of both versions of Slurm, which is too long for CI."""
+    parser.addoption("--both-slurms", action="store_true", help="run every test of Slurm on the newer version too")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests marked with ``both_slurms`` on the machine's Slurm and on the newer one."""
+    if "slurm" in metafunc.fixturenames and (
+        metafunc.config.getoption("--both-slurms") or metafunc.definition.get_closest_marker("both_slurms")
+    ):
+        metafunc.parametrize("slurm", [None, NEWER], indirect=True, ids=["installed", "newer"])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -121,18 +135,26 @@ def start_attempt(tmp_path: Path) -> Callable[..., JournalWriter]:
 
 
 @pytest.fixture(scope="session")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    """A real Slurm of two virtual nodes."""
-    folder = tmp_path_factory.mktemp("cluster") / "slurm"
-    subprocess.run([ROOT / "scripts" / "slurm-up.sh", folder], check=True, timeout=90)
-    try:
-        cluster = Slurm(folder / "slurm.conf")
-        yield cluster
-        # What a failed test left behind would go on without its cluster.
-        cluster.ask("scancel", "--user=root", check=False)
-        wait_until(lambda: not cluster.ask("squeue", "-h", "-o", "%i").strip())
-    finally:
-        subprocess.run([folder / "down.sh"], check=False, timeout=120)
+def _clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path | None], Slurm]]:
+    """Starts a cluster per version of Slurm, on first use."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def start(unpacked: Path | None) -> Slurm:
+            cluster = Slurm(tmp_path_factory.mktemp("cluster") / "slurm", unpacked)
+            stack.callback(cluster.stop)
+            return cluster
+
+        yield start
+
+
+@pytest.fixture
+def slurm(_clusters: Callable[[Path | None], Slurm], request: pytest.FixtureRequest) -> Slurm:
+    """A real Slurm of two virtual nodes: the machine's own, unless the test asks for the newer one."""
+    unpacked: Path | None = getattr(request, "param", None)
+    if unpacked and not (unpacked / ".ready").exists() and os.environ.get("CI", "").lower() != "true":
+        pytest.skip("scripts/setup-runtimes.sh could not unpack the newer Slurm")
+    return _clusters(unpacked)
 
 
 @pytest.fixture(scope="session")
