@@ -378,7 +378,7 @@ def test_a_record_that_cannot_be_encoded_takes_no_other_with_it(size: int) -> No
 
 @pytest.mark.parametrize("limit_bytes", [1, 7, 100])
 def test_large_records_arrive_in_order_over_several_rounds(monkeypatch: pytest.MonkeyPatch, limit_bytes: int) -> None:
-    monkeypatch.setattr("ranklog.reduce.round.CHUNK_BYTES", limit_bytes)
+    monkeypatch.setattr("ranklog.reduce.exchange.CHUNK_BYTES", limit_bytes)
 
     def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
         if rank:
@@ -396,7 +396,7 @@ def test_the_run_id_of_rank_0_is_known_everywhere_and_all_finish_in_the_same_rou
 
 
 def test_more_rows_than_one_round_takes_all_come_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ranklog.reduce.round.FUSED_ROWS", 50)
+    monkeypatch.setattr("ranklog.reduce.exchange.FUSED_ROWS", 50)
     monkeypatch.setattr("ranklog.reduce.gathered.GATHER_ROWS", 64)
 
     def script(rank: int, buffer: Buffer, rounds: Rounds) -> None:
@@ -470,7 +470,7 @@ def test_rank_0_continues_alone_when_another_rank_is_gone() -> None:
     assert len([r for r in step_all(rounds) if isinstance(r, Metrics) and "loss" in r.values]) == 1
     for buffer in buffers:
         buffer.close_all()
-    rounds[2]._world.close()
+    rounds[2].world.close()
     records = step_all(rounds[:2])
     assert all(r.failed and "rank 2" in r.failed for r in rounds[:2])
     alone = [r for r in records if isinstance(r, Metrics)]
@@ -516,8 +516,6 @@ def test_one_process_reduces_its_own_values() -> None:
 
 
 def test_a_per_rank_value_just_before_closing_is_sent() -> None:
-    _, rounds = job(2)
-
     class Late(Buffer):
         """A value is added and the rank closed right after the round has looked for values."""
 
@@ -528,7 +526,9 @@ def test_a_per_rank_value_just_before_closing_is_sent() -> None:
                 rounds[1].request_close()
             return taken
 
-    rounds[1]._buffer = rounds[1]._outgoing._buffer = Late(1)
+    rounds = [
+        Rounds(world, Late(1) if world.place.rank else Buffer(0), run_id="run-a") for world in FakeWorld(2).ranks()
+    ]
     rounds[0].request_close()
     records = []
     while not all(r.finished for r in rounds):
@@ -572,7 +572,7 @@ def watched_job(size: int) -> tuple[list[Buffer], list[Rounds], list[Watched]]:
 
 
 def test_one_large_record_travels_in_bounded_messages_between_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ranklog.reduce.round.CHUNK_BYTES_ALL_RANKS", 3000)
+    monkeypatch.setattr("ranklog.reduce.exchange.CHUNK_BYTES_ALL_RANKS", 3000)
     _, rounds, worlds = watched_job(3)
     for rank in (1, 2):
         texts = ["first", str(rank) * 20_000, "last"]
@@ -598,7 +598,7 @@ def test_a_posted_record_is_pending_until_the_round_that_carries_it_is_over() ->
     assert len(seen) == 6
     assert all(seen)
     assert not any(r.records_pending for r in rounds)
-    sent, delivered = rounds[1]._outgoing.queue.sent, threading.Event()
+    sent, delivered = rounds[1]._desk.outgoing.queue.sent, threading.Event()
     rounds[1].post([Metrics(0, 0, -1, {"again": 1.0})])
 
     def sent_and_looked() -> None:
@@ -606,7 +606,7 @@ def test_a_posted_record_is_pending_until_the_round_that_carries_it_is_over() ->
         seen.append(rounds[1].records_pending)
         delivered.set()
 
-    rounds[1]._outgoing.queue.sent = sent_and_looked  # type: ignore[method-assign]
+    rounds[1]._desk.outgoing.queue.sent = sent_and_looked  # type: ignore[method-assign]
     step_all(rounds)
     assert delivered.is_set()
     assert seen[-1]
@@ -687,14 +687,14 @@ def test_a_row_that_makes_no_record_is_counted_and_takes_no_other_with_it(size: 
 def test_the_event_about_a_broken_connection_says_what_is_lost_where_nothing_can_be_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ranklog.reduce.round.CHUNK_BYTES", 50)
+    monkeypatch.setattr("ranklog.reduce.exchange.CHUNK_BYTES", 50)
     buffers, rounds = job(2)
     rounds[1].post([Event("info", "mail", "x" * 200, 0)])
     log(buffers[0], 0, op="per_rank", own=np.float32(1.0))  # type: ignore[arg-type]
     log(buffers[1], 0, loss=1.0)
     buffers[1].close_all()
     step_all(rounds)
-    rounds[1]._world.close()
+    rounds[1].world.close()
     records = rounds[0].step(1.0)
     (event,) = [r for r in records if isinstance(r, Event)]
     assert "values that other ranks had not sent are lost, and 1 values of rank 0" in event.text

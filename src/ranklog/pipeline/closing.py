@@ -15,7 +15,7 @@ from ranklog.model.errors import RanklogError
 from ranklog.model.losses import LOST, LOST_ITEMS, LOST_RECORDS
 from ranklog.model.record import End, Status
 from ranklog.pipeline.parts import Parts
-from ranklog.pipeline.reduction.merge import kept_bytes, merge_rendezvous, still_open
+from ranklog.pipeline.reduction.merge import kept_by_others, kept_bytes, merge_rendezvous, still_open
 
 RANKS_SHARE = 0.7
 RANKS_AFTER_FAILURE_S = 3.0
@@ -163,6 +163,8 @@ class Closing:
         self._drain.serve(lambda: complete() or time.monotonic() >= ending.ranks_deadline_s, ending.deadline_s)
         self._reducer.name_silent()
         try:
+            if not kept_by_others(run_dir, rendezvous):
+                return
             if still_open(run_dir, rendezvous) or kept_bytes(run_dir, rendezvous) > MERGE_AT_CLOSE_BYTES:
                 self._health.warn("spill", _not_merged(run_dir))
                 return

@@ -12,8 +12,8 @@ it has answered or is no longer waited for. A rank that lacks a key has answered
 - it takes part but has never had anything to reduce, and the key is older than a short grace period.
 
 A rank is no longer waited for, and counts as missing, once the key is older than the time limit. From then on it is
-idle until it reports something again. A value that arrives late, for a key that was reduced without it, is ready at
-once.
+idle until it reports something again. A rank outside of the generation is not waited for either. A value that arrives
+late, for a key that was reduced without it, is ready at once.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
         ever_added: Whether it has ever had a value to reduce.
         max_closed_step: Highest step that it has ever closed.
         patience_s: Age of a row above which it stops waiting for a rank.
+        absent: Whether the rank is outside of this generation, so that this report is not its own.
     """
 
     rows: list[RowReport]
@@ -67,6 +68,11 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     ever_added: bool = True
     max_closed_step: int | None = None
     patience_s: float = 30.0
+    absent: bool = False
+
+
+ABSENT = Report([], patience_s=0.0, absent=True)
+"""Stands for the report of a rank outside of this generation."""
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -77,12 +83,14 @@ class Memory(msgspec.Struct, frozen=True):
         passed: ``[h, r]``: highest group of rank h that rank r is known to have closed.
         idle: Ranks that are no longer waited for.
         partial: Keys that were reduced from some ranks only, oldest first, with these ranks.
+        forgot: Whether such a key was dropped to keep `partial` small.
     """
 
     shared: NDArray[np.bool_]
     passed: NDArray[np.int64]
     idle: NDArray[np.bool_]
     partial: dict[Key, frozenset[int]]
+    forgot: bool = False
 
     @classmethod
     def fresh(cls, size: int) -> Memory:
@@ -94,11 +102,17 @@ class Memory(msgspec.Struct, frozen=True):
             {},
         )
 
-    def after_fused(self) -> Memory:
-        """Return the memory after a round in which all ranks held the same keys."""
-        if self.shared.all() and not self.idle.any():
-            return self
-        return Memory(np.ones_like(self.shared), self.passed, np.zeros_like(self.idle), self.partial)
+    def after_fused(self, keys: Sequence[Key] = (), members: Sequence[int] | None = None) -> Memory:
+        """Return the memory after a round in which all ranks, or these members of the generation, held these keys."""
+        if members is None or len(members) == len(self.idle):
+            if self.shared.all() and not self.idle.any():
+                return self
+            return Memory(np.ones_like(self.shared), self.passed, np.zeros_like(self.idle), self.partial, self.forgot)
+        shared, idle, partial = self.shared.copy(), self.idle.copy(), dict(self.partial)
+        shared[np.ix_(members, members)] = True
+        idle[list(members)] = False
+        forgot = _remember(partial, keys, frozenset(members), late=False, size=len(idle))
+        return Memory(shared, self.passed, idle, partial, self.forgot or forgot)
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -150,6 +164,7 @@ def agree(reports: Sequence[Report], memory: Memory) -> tuple[list[Ready], Memor
     ready: list[Ready] = []
     partial = dict(memory.partial)
     waiting: set[Key] = set()
+    forgot = memory.forgot
     for (holders, keys), verdict, timed_out in zip(together, judged.answered, judged.timed_out, strict=True):
         ranks = frozenset(rank for rank, _ in holders)
         for late in (False, True):
@@ -166,8 +181,8 @@ def agree(reports: Sequence[Report], memory: Memory) -> tuple[list[Ready], Memor
                 idle |= timed_out
             _, op, to, step = chosen[0]
             ready.append(Ready([key[0] for key in chosen], step, op, to, holders, answered, late))
-            _remember(partial, chosen, ranks, late=late, size=len(reports))
-    return ready, Memory(judged.shared, judged.passed, idle, partial)
+            forgot |= _remember(partial, chosen, ranks, late=late, size=len(reports))
+    return ready, Memory(judged.shared, judged.passed, idle, partial, forgot)
 
 
 def _group(reports: Sequence[Report]) -> list[tuple[tuple[RowPosition, ...], list[Key]]]:
@@ -196,14 +211,17 @@ def _is_late(contributed: frozenset[int] | None, ranks: frozenset[int]) -> bool:
 
 def _remember(
     partial: dict[Key, frozenset[int]], keys: Sequence[Key], ranks: frozenset[int], *, late: bool, size: int
-) -> None:
+) -> bool:
+    """Note from which ranks keys were reduced; returns whether older ones had to be dropped."""
     for key in keys:
         before = partial.pop(key, frozenset())
         contributed = before | ranks if late else ranks
         if len(contributed) < size:
             partial[key] = contributed
+    forgot = len(partial) > REMEMBERED_KEYS
     while len(partial) > REMEMBERED_KEYS:
         del partial[next(iter(partial))]
+    return forgot
 
 
 def _reached_step(report: Report) -> int:
@@ -246,8 +264,9 @@ def _judge(reports: Sequence[Report], together: Sequence[tuple[RowPosition, ...]
     answered |= ~ever & past_grace
 
     idle = memory.idle & np.array([not r.rows for r in reports])
-    timed_out = ~answered & (ages_s >= patience_s)[:, None]
-    ready = (answered | timed_out | (idle & past_grace)).all(axis=1)
+    absent = np.array([r.absent for r in reports])
+    timed_out = ~answered & ~absent & (ages_s >= patience_s)[:, None]
+    ready = (answered | timed_out | (idle & past_grace) | absent).all(axis=1)
     everyone = frozenset(range(size))
     verdicts = [
         None if not is_ready else everyone if row.all() else frozenset(np.flatnonzero(row).tolist())

@@ -280,6 +280,13 @@ class Buffer:
             self._rows[:count] = rows
             self._closed += len(rows) - count
 
+    def restore(self, rows: Sequence[Row], count: int) -> None:
+        """Replace the first ``count`` closed rows by ``rows``, in program order with the other closed rows."""
+        with self._lock:
+            closed = sorted([*rows, *self._rows[count : self._closed]], key=lambda row: row.group)
+            self._rows[: self._closed] = closed
+            self._closed = len(closed)
+
     def take_per_rank(self) -> list[PerRank]:
         """Remove and return the values of the op ``per_rank``."""
         with self._lock:

@@ -1,20 +1,25 @@
-"""The first exchange between ranks: who they are, which run they log, and which protocol version they use."""
+"""The first exchange of a generation of ranks.
+
+It tells who they are, which run they log, which protocol version they use, and on what the generation begins.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 
 import msgspec
 
 from ranklog.model.errors import WorldError
 from ranklog.reduce.fused import Deadline
+from ranklog.reduce.generation import Terms
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 
 class Handshake(msgspec.Struct, frozen=True, array_like=True):
-    """What one rank sends.
+    """Message of one rank.
 
     Attributes:
         protocol: Version of the messages between ranks.
@@ -23,6 +28,8 @@ class Handshake(msgspec.Struct, frozen=True, array_like=True):
         host: Host on which the rank runs.
         pid: Process id of the rank.
         rank: Its rank.
+        serial: Number of the next ready-made record that it has for rank 0.
+        terms: On what the generation begins; only rank 0's count.
     """
 
     protocol: int
@@ -31,18 +38,23 @@ class Handshake(msgspec.Struct, frozen=True, array_like=True):
     host: str
     pid: int
     rank: int
+    serial: int = 0
+    terms: Terms | None = None
 
 
 _decoder = msgspec.msgpack.Decoder(Handshake)
 
 
-def shake_hands(calls: Deadline, *, rank: int, run_id: str | None, rendezvous: str) -> Handshake:
-    """Exchange handshakes with all ranks; return that of rank 0.
+def shake_hands(
+    calls: Deadline, *, rank: int, run_id: str | None, rendezvous: str, serial: int, terms: Terms | None
+) -> list[Handshake]:
+    """Exchange handshakes with all members of the generation; returns theirs, rank 0's first.
 
     Raises:
         WorldError: the ranks run different versions, have opened different loggers, or cannot communicate.
     """
-    own = Handshake(PROTOCOL, run_id or "", rendezvous, socket.gethostname(), os.getpid(), rank)
+    host = socket.gethostname()
+    own = Handshake(PROTOCOL, run_id or "", rendezvous, host, os.getpid(), rank, serial, terms)
     received = [_decoder.decode(data) for data in calls.all_gather(msgspec.msgpack.encode(own))]
     first = received[0]
     for each in received:
@@ -57,4 +69,16 @@ def shake_hands(calls: Deadline, *, rank: int, run_id: str | None, rendezvous: s
                 f" {each.rank}; give all ranks the same run_id. If only some ranks open a logger, give it another"
                 " experiment"
             )
-    return first
+    return received
+
+
+def terms_of(received: Sequence[Handshake]) -> Terms:
+    """Return rank 0's terms.
+
+    Raises:
+        WorldError: rank 0 sent none.
+    """
+    terms = received[0].terms
+    if terms is None:
+        raise WorldError("rank 0 did not send on what the generation of ranks begins")
+    return terms

@@ -24,6 +24,7 @@ class Header(msgspec.Struct, frozen=True):
         wanted: Last round for which this rank wants to know whether rank 0's disk has it; 0 for none.
         confirmed: On rank 0: last round that its disk has.
         refused: On rank 0: last round that its disk has refused.
+        leaves: On rank 0: whether all ranks are to leave for a new generation, because one waits to join.
     """
 
     rows: int
@@ -33,6 +34,7 @@ class Header(msgspec.Struct, frozen=True):
     wanted: int = 0
     confirmed: float = np.inf
     refused: float = np.inf
+    leaves: bool = False
 
 
 class Agreed(msgspec.Struct, frozen=True):
@@ -48,6 +50,7 @@ class Agreed(msgspec.Struct, frozen=True):
         wanted: Last round for which any rank wants to know this.
         confirmed: Last round that rank 0's disk has.
         refused: Last round that rank 0's disk has refused.
+        leave: Whether all ranks leave for a new generation.
     """
 
     rows: int
@@ -59,6 +62,7 @@ class Agreed(msgspec.Struct, frozen=True):
     wanted: int
     confirmed: int
     refused: int
+    leave: bool = False
 
     @property
     def unanswered(self) -> bool:
@@ -88,6 +92,7 @@ def agree_header(own: Header, calls: Deadline) -> Agreed:
         -own.wanted,
         own.confirmed,
         own.refused,
+        -own.leaves,
     ]
     low = calls.all_reduce(np.array(numbers, dtype=np.float64), "min")
     if low[0] != -low[1]:
@@ -105,4 +110,5 @@ def agree_header(own: Header, calls: Deadline) -> Agreed:
         wanted=-int(low[8]),
         confirmed=int(low[9]),
         refused=int(low[10]),
+        leave=low[11] == -1,
     )

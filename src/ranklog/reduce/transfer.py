@@ -106,6 +106,26 @@ class SendQueue:
             self._done = self._in_chunk = self.bytes_waiting = 0
         return taken
 
+    @property
+    def next_serial(self) -> int:
+        """Number of the first record that is not known to have arrived."""
+        return self._serial
+
+    def resume(self, received: int) -> None:
+        """Send all records again that rank 0 has not received, from the start of the first one.
+
+        Args:
+            received: Number of the first record that rank 0 has not received.
+        """
+        with self._lock:
+            waiting = [*self._sent, *self._frames]
+            arrived = min(max(received - self._serial, 0), len(waiting))
+            self._serial += arrived
+            self._sent.clear()
+            self._frames = deque(waiting[arrived:])
+            self._done = self._in_chunk = 0
+            self.bytes_waiting = sum(map(len, self._frames))
+
     def take(self) -> list[bytes]:
         """Remove and return every record, encoded. For rank 0, which sends none."""
         return [each.record for each in self.take_back()]
@@ -115,7 +135,7 @@ class Receiver:
     """Reassembles the records of one sending rank from its chunks.
 
     Attributes:
-        received: Number of complete records so far.
+        received: Number of the next record; records that the rank kept in its spill file are not sent.
     """
 
     def __init__(self) -> None:
@@ -137,6 +157,11 @@ class Receiver:
         del self._bytes[:start]
         self.received += len(out)
         return out
+
+    def resume(self, serial: int) -> None:
+        """Forget an incomplete record: the rank sends again, from a record with at least this number."""
+        self._bytes.clear()
+        self.received = max(self.received, serial)
 
 
 def encode_record(record: Record) -> bytes:

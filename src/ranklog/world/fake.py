@@ -21,37 +21,40 @@ from ranklog.model.place import Place
 _COMBINE: dict[str, Callable[[Floats, Floats], Floats]] = {"sum": np.add, "min": np.minimum, "max": np.maximum}
 
 
-class _Channel:
+class Channel:
     """The exchanges of the ranks on one channel, one after another."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, ranks: Sequence[int]) -> None:
+        self._ranks = ranks
         self._changed = threading.Condition()
         self._given: dict[int, dict[int, tuple[str, object]]] = {}
         self._taken: dict[int, int] = {}
         self._broken: str | None = None
 
     def exchange(self, rank: int, number: int, call: str, value: object, timeout_s: float) -> list[object]:
+        """Give a value; return those of all ranks, in rank order."""
+        size = len(self._ranks)
         with self._changed:
             given = self._given.setdefault(number, {})
             given[rank] = (call, value)
             self._changed.notify_all()
-            came = self._changed.wait_for(lambda: self._broken or len(given) == self.size, timeout_s)
+            came = self._changed.wait_for(lambda: self._broken or len(given) == size, timeout_s)
             if not came:
-                missing = [r for r in range(self.size) if r not in given]
+                missing = [r for r in self._ranks if r not in given]
                 self._break(f"ranks {missing} did not call {call} within {timeout_s:g} s")
-            if self._broken and len(given) < self.size:
+            if self._broken and len(given) < size:
                 raise WorldError(self._broken)
             calls = {c for c, _ in given.values()}
             if len(calls) > 1:
                 self._break(f"ranks made different calls: {sorted(calls)}")
                 raise WorldError(str(self._broken))
             self._taken[number] = self._taken.get(number, 0) + 1
-            if self._taken[number] == self.size:
+            if self._taken[number] == size:
                 del self._given[number], self._taken[number]
-            return [given[r][1] for r in range(self.size)]
+            return [given[r][1] for r in self._ranks]
 
     def leave(self, rank: int) -> None:
+        """Break the channel for all ranks."""
         with self._changed:
             self._break(f"rank {rank} has left")
 
@@ -63,9 +66,9 @@ class _Channel:
 class FakeRank:
     """One rank's `World`."""
 
-    def __init__(self, place: Place, channel_state: _Channel) -> None:
+    def __init__(self, place: Place, channel_state: Channel) -> None:
         self._place = place
-        self._channel = channel_state
+        self.channel = channel_state
         self._calls = 0
         self._closed = False
 
@@ -78,7 +81,7 @@ class FakeRank:
         if self._closed:
             raise WorldError(f"{self._place}: the communicator is closed")
         self._calls += 1
-        return self._channel.exchange(self._place.rank, self._calls, call, value, timeout_s)
+        return self.channel.exchange(self._place.rank, self._calls, call, value, timeout_s)
 
     def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
         """Combine in rank order."""
@@ -98,7 +101,7 @@ class FakeRank:
     def close(self) -> None:
         """Leave the channel; ranks that still wait get a `WorldError`."""
         self._closed = True
-        self._channel.leave(self._place.rank)
+        self.channel.leave(self._place.rank)
 
 
 class FakeStrategy(msgspec.Struct, frozen=True):
@@ -138,7 +141,7 @@ class FakeWorld:
             Place(rank=r, world_size=size, local_rank=r, local_world_size=size, launcher="fake") for r in range(size)
         )
         self._changed = threading.Condition()
-        self._channels: dict[str, _Channel] = {}
+        self._channels: dict[str, Channel] = {}
         self._joined: dict[str, set[int]] = {}
 
     def strategy(self, rank: int) -> FakeStrategy:
@@ -147,7 +150,7 @@ class FakeWorld:
 
     def ranks(self, channel: str = "test") -> Sequence[FakeRank]:
         """Return the worlds of all ranks on a channel, without waiting."""
-        channel_state = self._channels.setdefault(channel, _Channel(len(self.places)))
+        channel_state = self._channels.setdefault(channel, Channel(range(len(self.places))))
         return [FakeRank(place, channel_state) for place in self.places]
 
     def join(self, rank: int, *, channel: str, timeout_s: float, stop: threading.Event | None) -> FakeRank:
@@ -164,5 +167,5 @@ class FakeWorld:
                     missing = sorted(set(range(size)) - joined)
                     raise WorldError(f"{len(missing)} of {size} ranks did not join within {timeout_s:g} s: {missing}")
                 self._changed.wait(min(left_s, 0.05))
-            channel_state = self._channels.setdefault(channel, _Channel(size))
+            channel_state = self._channels.setdefault(channel, Channel(range(size)))
         return FakeRank(self.places[rank], channel_state)

@@ -1,15 +1,15 @@
-"""Tells, after the ranks can no longer talk, which of them left no sign; on rank 0."""
+"""Tells which ranks left no sign since they take no part in the rounds; on rank 0."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ranklog.model.facts import RankFacts
 from ranklog.model.losses import SILENT
 from ranklog.model.place import Place
-from ranklog.pipeline.reduction.merge import silent_ranks
+from ranklog.pipeline.reduction.merge import ranks_without_file
 from ranklog.process.warnings import Health
 
 NOTICE_S = 2.0
@@ -17,7 +17,7 @@ NOTICE_S = 2.0
 
 
 class AbsentRanks:
-    """Ranks without a spill file.
+    """Ranks that take no part in the rounds and have no spill file.
 
     Args:
         place: This process.
@@ -31,40 +31,38 @@ class AbsentRanks:
         self._health = health
         self._run_dir = run_dir
         self._timeout_s = timeout_s
-        self._failed_s: float | None = None
+        self._since_s: dict[int, float] = {}  # by rank: when it was first missing
         self._names: dict[int, str] = {}
-        self._reported = False
+        self._reported: set[int] = set()
 
     def learn_names(self, facts: Iterable[RankFacts]) -> None:
         """Remember how ranks are called."""
         self._names.update((each.rank, str(each)) for each in facts)
 
-    def began(self) -> None:
-        """The ranks can no longer talk, from the first call on."""
-        self._failed_s = self._failed_s or time.monotonic()
+    def update(self, missing: Sequence[int]) -> None:
+        """Note which ranks take no part in the rounds now."""
+        now_s = time.monotonic()
+        self._since_s = {rank: self._since_s.get(rank, now_s) for rank in missing}
 
     def silent(self, rendezvous: str | None) -> list[int] | None:
         """Ranks that have kept nothing in the time they have for it, None while it runs."""
         run_dir = self._run_dir()
-        if run_dir is None or rendezvous is None:
+        since_s = self._since_s
+        if run_dir is None or rendezvous is None or not since_s:
             return []
         try:
-            silent = silent_ranks(run_dir, rendezvous, self._place.world_size)
+            silent = ranks_without_file(run_dir, rendezvous, since_s)
         except OSError:  # a disk that refuses tells nothing
             return None
-        waited = time.monotonic() - (self._failed_s or 0.0) >= self._timeout_s + NOTICE_S
-        return silent if waited or not silent else None
+        end_s = time.monotonic() - self._timeout_s - NOTICE_S
+        return silent if all(since_s[rank] <= end_s for rank in silent) else None
 
     def report(self, rendezvous: str | None) -> None:
         """Report once which ranks are gone."""
-        if (
-            self._reported
-            or rendezvous is None
-            or not self._place.is_main
-            or (silent := self.silent(rendezvous)) is None
-        ):
+        if not self._place.is_main or not self._since_s.keys() - self._reported:
             return
-        self._reported = True
+        silent = [rank for rank in self.silent(rendezvous) or () if rank not in self._reported]
+        self._reported.update(silent)
         if silent:
             named = ", ".join(self._names.get(rank, f"rank {rank}") for rank in silent[:8])
             named += " and others" if silent[8:] else ""

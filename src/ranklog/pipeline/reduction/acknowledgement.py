@@ -79,12 +79,16 @@ class Acknowledgement:
 
     def end_step(self, rounds: Rounds, given: int, *, settled: bool, closing: bool) -> None:
         """After a step: publish how far it came."""
-        if rounds.failed and (self._flushing or closing):
+        if not self._spill.synced and (self._flushing or closing):
             self._spill.sync()
         if settled and given > self._reduced[0]:
             self._reduced = (given, rounds.number)
         self._ended = self._begun
         self.changed.changed()
+
+    def rejoined(self) -> None:
+        """This rank is in a new generation: what was in doubt may have to be reduced again."""
+        self._reduced = (0, 0)
 
     def end(self) -> None:
         """The reducer thread has ended."""
@@ -106,7 +110,7 @@ class Acknowledgement:
         if rounds is None:
             return None
         if rounds.agreed.confirmed >= number:
-            return True
+            return self._spill.synced
         return False if rounds.agreed.refused >= number or self.done else None
 
     def _must_answer(self) -> bool:

@@ -134,12 +134,17 @@ def kept_bytes(run_dir: Path, rendezvous: str) -> int:
     return sum(file.path.stat().st_size for file in _files(run_dir, rendezvous))
 
 
-def silent_ranks(run_dir: Path, rendezvous: str, world_size: int) -> list[int]:
-    """Ranks of which there is no file: they ended, or hang, without having kept anything."""
+def ranks_without_file(run_dir: Path, rendezvous: str, ranks: Iterable[int]) -> list[int]:
+    """Those of ``ranks`` that have kept nothing: they ended or hang, or had nothing to keep."""
     seen = {file.rank for file in _files(run_dir, rendezvous)}
-    return sorted(set(range(1, world_size)) - seen)
+    return sorted(set(ranks) - seen)
 
 
 def still_open(run_dir: Path, rendezvous: str) -> bool:
     """Whether a rank may still write its file."""
     return any(not file.ended for file in _files(run_dir, rendezvous) if file.rank)
+
+
+def kept_by_others(run_dir: Path, rendezvous: str) -> bool:
+    """Whether a rank other than 0 has kept values."""
+    return any(file.rank for file in _files(run_dir, rendezvous))

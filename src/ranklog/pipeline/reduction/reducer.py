@@ -1,8 +1,9 @@
 """Runs the rounds of one process over ranklog's own communicator, in a thread.
 
 In: rows and mail from the drain thread. Out: records, on rank 0 into the inbox. With one rank there is no thread, and
-the drain thread reduces by `tick`. Where the communicator cannot be opened, or breaks, rank 0 continues alone with its
-coverage marked; after a break every rank writes what it holds to its spill file. Training never notices.
+the drain thread reduces by `tick`. When a round fails, the ranks that answer continue as a new generation. If the
+communicator cannot be opened, or cannot regroup, rank 0 continues alone with its coverage marked, and every rank writes
+what it holds to its spill file. Training never notices.
 
 The reducer thread owns the world, the rounds and the spill file; `Acknowledgement` tells other threads how far it came.
 `flush` on a rank above 0 waits for rank 0's word: each round says up to which round rank 0's disk has everything.
@@ -25,12 +26,13 @@ from ranklog.pipeline.contents import RunDirectory
 from ranklog.pipeline.reduction.absent import AbsentRanks
 from ranklog.pipeline.reduction.acknowledgement import Acknowledgement
 from ranklog.pipeline.reduction.connecting import Connecting
+from ranklog.pipeline.reduction.healing import Healing
 from ranklog.pipeline.reduction.merge import SpillSink
 from ranklog.pipeline.reduction.pace import BUSY_S, next_pause, reduce_timeouts
 from ranklog.pipeline.reduction.shutdown import join_at_exit
 from ranklog.process.warnings import Health
 from ranklog.reduce.buffer import Buffer
-from ranklog.reduce.round import Rounds
+from ranklog.reduce.round import LEAVING, Rounds
 from ranklog.world.progress import progress_of
 from ranklog.world.shutdown import PROCESS_ENDING
 from ranklog.world.single import SeveredWorld, SingleWorld
@@ -94,6 +96,7 @@ class Reducer:
             abandoned=lambda: self._abandoned,
             pause=self._pause,
         )
+        self._healing = Healing(is_main=place.is_main, timeout_s=self._timeout_s)
         self._absent = AbsentRanks(place, health, run_dir.known_path, self._timeout_s)
         self._mail: deque[Record] = deque()  # not yet given to the rounds
         self._state = Acknowledgement(place.is_main, self._spill, self._progress)
@@ -211,12 +214,14 @@ class Reducer:
         """
         self._buffer.close_all()
         self._closing = True
+        self._healing.begin_close()
         self._wake.put(None)
 
     # From here on: in the reducer thread.
 
     def _run(self) -> None:
         world: World | None = None
+        rounds: Rounds | None = None
         try:
             world = self._connecting.join(self._first_timeout_s, self._timeout_s)
             try:
@@ -231,8 +236,7 @@ class Reducer:
             self._state.changed.changed()
             if not (severed and self._settled() and self._closing):
                 self._meet(rounds, quiet=severed)
-            if rounds.failed:
-                rounds.end()
+            rounds.end()
             if lost := rounds.lost:
                 self._health.warn(LOST, f"{self._place}: {lost} values did not reach rank 0 before the end")
         except Exception as error:  # whoever waits for this thread must learn that it is gone
@@ -241,7 +245,7 @@ class Reducer:
             # Before the others are told: the process may end as soon as they know, and a thread that is then inside
             # the destructor of a group crashes it.
             if world is not None:
-                world.close()
+                (world if rounds is None else rounds.world).close()
             self._state.end()
 
     def _meet(self, rounds: Rounds, *, quiet: bool) -> None:
@@ -251,17 +255,20 @@ class Reducer:
         while not (rounds.finished or (rounds.failed and self._closing) or self._abandoned or PROCESS_ENDING.is_set()):
             self._step(rounds, timeout_s)
             timeout_s = self._timeout_s
-            if rounds.failed:
-                self._absent.began()
-                if not warned:
-                    warned = True
-                    self._health.warn("reduce", rounds.failed)
-                self.name_silent()
+            if not warned and (trouble := rounds.failed or rounds.broken) and trouble != LEAVING:
+                warned = True
+                self._health.warn("reduce", trouble)
+            if rounds.broken and self._healing.heal(rounds):
+                self._state.rejoined()
+            self._absent.update(rounds.missing)
+            self.name_silent()
             waiting = self._buffer.pending or rounds.records_pending or bool(self._mail)
             pause_s = next_pause(pause_s, waiting=waiting, cost_s=rounds.cost_s)
             if not self._closing:
                 asked = rounds.agreed.unanswered and not rounds.failed
                 self._pause(min(pause_s, max(ASKED_S, rounds.cost_s)) if asked else pause_s)
+        if not self._abandoned:
+            rounds.give_up()
         self._step(rounds, timeout_s)
 
     def _step(self, rounds: Rounds, timeout_s: float) -> None:

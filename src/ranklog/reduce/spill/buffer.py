@@ -7,10 +7,9 @@ In: what the rounds hold when the communicator breaks, and what is logged afterw
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ranklog.abc import SpillStore
-from ranklog.reduce.agree import RowReport
 from ranklog.reduce.buffer import Row
 from ranklog.reduce.gathered import report_rows
 from ranklog.reduce.spill.format import SpillHead, SpillItem, SpillRecord, SpillRows, pack
@@ -47,11 +46,18 @@ class SpillBuffer:
         """Whether there is a file and it has taken everything so far."""
         return self.rendezvous is not None and self.error is None
 
-    def begin(self, rendezvous: str, reason: str, *, received: Sequence[int]) -> None:
-        """Begin a file, because the ranks can no longer communicate. With an empty name, nothing can be kept."""
+    def begin(self, rendezvous: str, reason: str, *, received: Sequence[int], generation: int = 0) -> None:
+        """Begin a file, or continue it, because the ranks can no longer communicate.
+
+        Args:
+            rendezvous: Name of the files; with an empty name, nothing can be kept.
+            reason: Why the ranks can no longer communicate.
+            received: On rank 0, number of the next ready-made record from each rank.
+            generation: Generation of ranks that ended.
+        """
         if rendezvous and self._store is not None:
             self.rendezvous = rendezvous
-            self._write([SpillHead(self._rank, self._size, reason, time.time_ns(), tuple(received))])
+            self._write([SpillHead(self._rank, self._size, reason, time.time_ns(), tuple(received), generation)])
 
     def rows(self, rows: Sequence[Row], *, in_doubt: bool = False, written: bool = False) -> None:
         """Keep rows of this rank; ``written`` rows are already in the journal, by themselves."""
@@ -71,13 +77,14 @@ class SpillBuffer:
             return False
         return self._write([SpillRows(self._rank, reports, in_doubt, written, alone=written)])
 
-    def partial(self, rows: Mapping[int, list[RowReport]]) -> None:
-        """Keep what other ranks had sent of values that were written without all ranks."""
-        self._write([SpillRows(rank, own, written=True) for rank, own in rows.items()])
+    def partial(self, items: Sequence[SpillRows]) -> None:
+        """Keep the states of values that were written without all ranks."""
+        self._write(items)
 
-    def records(self, records: Sequence[OutgoingRecord]) -> None:
-        """Keep ready-made records that may not have arrived."""
-        if records and not self._write([SpillRecord(each.serial, each.record, each.sent) for each in records]):
+    def records(self, records: Sequence[OutgoingRecord], *, generation: int) -> None:
+        """Keep ready-made records that may not have arrived in a generation."""
+        items = [SpillRecord(each.serial, each.record, each.sent, generation) for each in records]
+        if items and not self._write(items):
             self.lost += sum(not each.sent for each in records)
 
     def end(self) -> None:

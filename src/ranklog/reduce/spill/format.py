@@ -25,7 +25,8 @@ class SpillHead(msgspec.Struct, frozen=True, array_like=True, tag="head"):
         world_size: Number of ranks.
         reason: Why the ranks can no longer communicate.
         time_ns: When this rank noticed.
-        received: On rank 0, how many ready-made records it had received from each rank.
+        received: On rank 0, number of the next ready-made record from each rank.
+        generation: Generation of ranks that ended then; rank 0 writes a head for each.
     """
 
     rank: int
@@ -33,6 +34,7 @@ class SpillHead(msgspec.Struct, frozen=True, array_like=True, tag="head"):
     reason: str
     time_ns: int
     received: tuple[int, ...] = ()
+    generation: int = 0
 
 
 class SpillRows(msgspec.Struct, frozen=True, array_like=True, tag="rows"):
@@ -44,6 +46,8 @@ class SpillRows(msgspec.Struct, frozen=True, array_like=True, tag="rows"):
         in_doubt: Whether the last round may have reduced them.
         written: Whether the journal has them, but without the values of all ranks.
         alone: Whether the journal has them by themselves, even if others had sent values of the same names and step.
+        contributed: Ranks whose values these are together, if there are more than ``rank``.
+        answered: Of written rows, the ranks that had answered.
     """
 
     rank: int
@@ -51,6 +55,13 @@ class SpillRows(msgspec.Struct, frozen=True, array_like=True, tag="rows"):
     in_doubt: bool = False
     written: bool = False
     alone: bool = False
+    contributed: Sequence[int] = ()
+    answered: Sequence[int] = ()
+
+    @property
+    def ranks(self) -> frozenset[int]:
+        """Ranks whose values these are."""
+        return frozenset(self.contributed or (self.rank,))
 
 
 class SpillRecord(msgspec.Struct, frozen=True, array_like=True, tag="mail"):
@@ -60,11 +71,13 @@ class SpillRecord(msgspec.Struct, frozen=True, array_like=True, tag="mail"):
         serial: Its number among the records that this rank sends.
         record: The record.
         in_doubt: Whether it may have arrived.
+        generation: Generation of ranks in which it may have arrived.
     """
 
     serial: int
     record: bytes
     in_doubt: bool = False
+    generation: int = 0
 
 
 SpillItem = SpillHead | SpillRows | SpillRecord

@@ -11,11 +11,11 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
 
-from ranklog.model.record import Metrics, Record
+from ranklog.model.record import Coverage, Metrics, Record
 from ranklog.reduce.agree import Key, Memory, Ready, Report, RowReport, agree
-from ranklog.reduce.gathered import Merger
+from ranklog.reduce.merger import Merger
 from ranklog.reduce.ops import STATS
-from ranklog.reduce.records import RecordMaker
+from ranklog.reduce.records import RecordMaker, Reduced
 from ranklog.reduce.spill.format import SpillHead, SpillItem, SpillRecord, SpillRows
 from ranklog.reduce.transfer import decode_record, encode_record
 
@@ -34,9 +34,14 @@ class Spills:
         heads = [item for items in files.values() for item in items if isinstance(item, SpillHead)]
         self._size = max((head.world_size for head in heads), default=0)
         own = files.get(0, ())
-        self._received = next((i.received for i in own if isinstance(i, SpillHead)), None)
+        self._received = {i.generation: i.received for i in own if isinstance(i, SpillHead)}
         self._held: set[tuple[int, Key]] = {
-            (item.rank, key) for item in own if isinstance(item, SpillRows) for row in item.rows for key in _keys(row)
+            (rank, key)
+            for item in own
+            if isinstance(item, SpillRows)
+            for row in item.rows
+            for key in _keys(row)
+            for rank in item.ranks
         }
 
     def records(self, journal: Iterable[Record]) -> list[Record]:
@@ -76,13 +81,18 @@ class Spills:
     def _unsent(self, posted: set[bytes]) -> list[Record]:
         out: list[Record] = []
         for rank, items in sorted(self._files.items()):
-            arrived = self._received[rank] if self._received is not None else None
-            for item in items:
-                if not isinstance(item, SpillRecord):
-                    continue
-                if not (item.in_doubt and item.record in posted if arrived is None else item.serial < arrived):
-                    out.append(decode_record(item.record))
+            out += [
+                decode_record(item.record)
+                for item in items
+                if isinstance(item, SpillRecord) and not self._arrived(rank, item, posted)
+            ]
         return out
+
+    def _arrived(self, rank: int, item: SpillRecord, posted: set[bytes]) -> bool:
+        received = self._received.get(item.generation)
+        if not item.in_doubt:
+            return False
+        return item.record in posted if received is None else item.serial < received[rank]
 
     def _merged(self, reduced: Mapping[Key, int]) -> list[Record]:
         rows: list[list[RowReport]] = [[] for _ in range(self._size)]
@@ -100,11 +110,17 @@ class Spills:
         ready, _ = agree(reports, Memory.fresh(self._size))
         new = [item for item in ready if not self._known(item, origin)]
         groups, states = Merger(self._size).merge(new, reports)
-        corrected = [
-            msgspec.structs.replace(group, corrects=any(origin[rank][index].written for rank, index in item.holders))
-            for group, item in zip(groups, new, strict=True)
-        ]
-        return RecordMaker().make(corrected, states)
+        return RecordMaker().make(
+            [self._covered(group, item, origin) for group, item in zip(groups, new, strict=True)], states
+        )
+
+    def _covered(self, group: Reduced, item: Ready, origin: Sequence[Sequence[SpillRows]]) -> Reduced:
+        """Return the group with the ranks behind its values; it corrects values that the journal has."""
+        holders = [origin[rank][index] for rank, index in item.holders]
+        contributed = frozenset[int]().union(*(holder.ranks for holder in holders))
+        answered = item.answered.union(contributed, *(holder.answered for holder in holders))
+        coverage = Coverage(len(answered), self._size, len(contributed))
+        return msgspec.structs.replace(group, coverage=coverage, corrects=any(holder.written for holder in holders))
 
     def _has(self, rank: int, row: RowReport, reduced: Mapping[Key, int]) -> bool:
         """Return whether a row in doubt was reduced. A round reduces all names of a row or none."""
@@ -114,7 +130,8 @@ class Spills:
         """Return whether the journal already has this value as it would be merged."""
         holders = [origin[rank][index] for rank, index in item.holders]
         together = len(holders) == 1 or not any(holder.alone for holder in holders)
-        return together and all(holder.written for holder in holders) and len(item.answered) <= len(holders)
+        known = frozenset[int]().union(*(holder.ranks | set(holder.answered) for holder in holders))
+        return together and all(holder.written for holder in holders) and item.answered <= known
 
 
 def _keys(row: RowReport) -> list[Key]:

@@ -1,4 +1,4 @@
-"""Handle a broken communicator: this rank continues without the others.
+"""Handle a broken communicator: this rank continues without the others, for good or until it joins them again.
 
 Rank 0 writes its own values, with their coverage marked. With several ranks, every rank also keeps its rows and records
 for a later merge (see `ranklog.reduce.spill.merge`). Rows and records that may have arrived in the round that failed
@@ -14,7 +14,8 @@ from ranklog.model.losses import UNSENT
 from ranklog.model.place import Place
 from ranklog.model.record import Coverage, Event
 from ranklog.reduce.buffer import Buffer, Row, stack
-from ranklog.reduce.gathered import Merger
+from ranklog.reduce.generation import LastRound
+from ranklog.reduce.merger import Merger
 from ranklog.reduce.output import Outgoing, RoundOutput
 from ranklog.reduce.records import reduced_of
 from ranklog.reduce.spill.buffer import SpillBuffer
@@ -52,19 +53,19 @@ class Breakdown:
         self._spill = spill
         self._merger = merger
         self._receivers = receivers
+        self._generation = 0
 
-    def begin(self, reason: str, *, rendezvous: str, unconfirmed: Sequence[Row] = (), in_flight: int = 0) -> None:
+    def begin(self, reason: str, *, rendezvous: str, doubt: LastRound) -> None:
         """Start to keep values for a later merge, and report the failure on rank 0.
 
         Args:
             reason: Why the ranks can no longer communicate.
             rendezvous: Name of the spill files; empty if the ranks never agreed on one, and then nothing can be kept.
-            unconfirmed: Rows that the previous round reduced, but that other ranks may not have finished.
-            in_flight: How many rows at the head of the buffer the failed round may have reduced.
+            doubt: The last round, which may have reduced some rows.
         """
         before = len(self._output.records)
         try:
-            self._keep_unfinished(reason, rendezvous, unconfirmed, in_flight)
+            self.keep(reason, rendezvous=rendezvous, doubt=doubt)
             self.step()
         finally:
             if self._rank == 0:
@@ -72,16 +73,25 @@ class Breakdown:
                 code = "reduction_failed" if self._spill.working else UNSENT
                 self._output.records.insert(before, Event("warning", code, text, time.time_ns()))
 
-    def _keep_unfinished(self, reason: str, rendezvous: str, unconfirmed: Sequence[Row], in_flight: int) -> None:
-        self._spill.begin(rendezvous, reason, received=[receiver.received for receiver in self._receivers])
+    def keep(self, reason: str, *, rendezvous: str, doubt: LastRound) -> bool:
+        """Begin or continue the spill file with what the last round left in doubt; returns whether that worked."""
+        received = [receiver.received for receiver in self._receivers]
+        self._generation = doubt.generation
+        self._spill.begin(rendezvous, reason, received=received, generation=doubt.generation)
         if not self._spill.working:
-            return
+            return False
         if self._rank == 0:
             self._spill.partial(self._merger.partial_rows())
-            return
-        rows = self._buffer.closed(in_flight)
-        self._spill.rows([*unconfirmed, *rows], in_doubt=True)
-        self._buffer.drop(len(rows))
+        else:
+            self._spill.rows([*doubt.reduced, *doubt.in_flight], in_doubt=True)
+            self._buffer.drop(len(doubt.in_flight))
+        return True
+
+    def set_aside(self, rows: Sequence[Row], *, rendezvous: str) -> None:
+        """Keep rows for a later merge, although the ranks communicate: rank 0 cannot merge them now."""
+        if rows:
+            self._spill.begin(rendezvous, "rank 0 went on for long without this rank", received=())
+            self._spill.rows(rows)
 
     def step(self) -> None:
         """Reduce the closed rows of this rank alone if it may write, and keep them for a later merge."""
@@ -94,7 +104,7 @@ class Breakdown:
                 self._spill.rows(rows, written=self._rank == 0)
             self._buffer.drop(len(rows))
         if self._rank and self._size > 1:
-            self._spill.records(self._outgoing.queue.take_back())
+            self._spill.records(self._outgoing.queue.take_back(), generation=self._generation)
 
     def _write(self, rows: Sequence[Row]) -> None:
         try:

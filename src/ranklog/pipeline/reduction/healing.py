@@ -1,0 +1,61 @@
+"""Brings this rank into the next generation of ranks after a round failed or when a rank returns.
+
+In: `Rounds` that are broken, of a world that can regroup. Out: rounds that work again, with the ranks that answered.
+Rank 0 waits for the others for a few seconds only: a rank that comes later joins the next generation. A rank that rank
+0 does not take along within its time limit keeps its values in its spill file, and continues to try. Only the reducer
+thread calls this, except `Healing.begin_close`.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from ranklog.abc import RegroupingWorld
+from ranklog.reduce.round import Rounds
+
+FORM_S = 5.0
+"""Time for which rank 0 waits for the other ranks."""
+RETRY_S = 5.0
+"""Time for which another rank waits for rank 0 when it closes, or already keeps its values in its spill file."""
+
+
+class Healing:
+    """Regroups for one rank.
+
+    Args:
+        is_main: Whether this is rank 0.
+        timeout_s: Time limit of a round.
+    """
+
+    def __init__(self, *, is_main: bool, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._limit_s = min(FORM_S, timeout_s) if is_main else timeout_s
+        self._is_main = is_main
+        self._stop = threading.Event()
+        self._closing = False
+
+    def heal(self, rounds: Rounds) -> bool:
+        """Try once to join the next generation; returns whether the rounds work again."""
+        closing = self._closing
+        world = rounds.world
+        if not isinstance(world, RegroupingWorld):
+            return False
+        try:
+            limit_s = min(self._limit_s, RETRY_S) if closing or rounds.failed else self._limit_s
+            rounds.join(world.regroup(timeout_s=limit_s, stop=self._stop), self._timeout_s)
+        except Exception:  # whatever a strategy's world raises: this rank continues without the others
+            if self._is_main:
+                rounds.continue_alone()
+            elif closing:
+                rounds.give_up()
+            else:
+                rounds.cut_off()
+            return self._is_main
+        return True
+
+    def begin_close(self) -> None:
+        """Wait for a generation for a few more seconds only."""
+        self._closing = True
+        timer = threading.Timer(RETRY_S, self._stop.set)
+        timer.daemon = True
+        timer.start()

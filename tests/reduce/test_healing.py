@@ -1,0 +1,233 @@
+"""Ranks that can regroup go on after any break: each value is counted once, none is lost, and coverage is true."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+from ranks import log
+
+from ranklog.abc import Floats, ReduceOp
+from ranklog.model.errors import WorldError
+from ranklog.model.record import Event, Metrics, Record
+from ranklog.pipeline.reduction.healing import Healing
+from ranklog.reduce.buffer import Buffer
+from ranklog.reduce.round import Rounds
+from ranklog.reduce.spill.format import SpillItem, unpack
+from ranklog.reduce.spill.merge import Spills
+from ranklog.world.fake_regrouping import RegroupingFakeRank, RegroupingFakeWorld
+
+LIMIT_S = 0.25
+HANG_S = 120.0
+
+
+class Kept:
+    """Stands for a rank's spill file."""
+
+    def __init__(self) -> None:
+        self.items: list[SpillItem] = []
+        self.ended = False
+
+    def write(self, rendezvous: str, packet: bytes) -> None:
+        assert rendezvous
+        self.items += unpack(packet)
+
+    def end(self) -> None:
+        self.ended = True
+
+
+class Faults:
+    """Acts on the n-th collective of one rank, counted over all generations: before it, or once the others have it."""
+
+    def __init__(self, before: dict[int, Callable[[], None]], after: dict[int, Callable[[], None]]) -> None:
+        self.before, self.after = before, after
+        self.calls = 0
+
+
+def fail() -> None:
+    raise WorldError("the network failed")
+
+
+class Faulty:
+    """A rank's world with faults."""
+
+    def __init__(self, world: RegroupingFakeRank, faults: Faults) -> None:
+        self._world = world
+        self._faults = faults
+        self.place = world.place
+        self.generation, self.members = world.generation, world.members
+
+    def _act(self, acts: dict[int, Callable[[], None]], number: int) -> None:
+        try:
+            acts.get(number, lambda: None)()
+        except WorldError:
+            self._world.close()
+            raise
+
+    def _call(self, call: Callable[[], object]) -> object:
+        self._faults.calls += 1
+        number = self._faults.calls
+        self._act(self._faults.before, number)
+        result = call()
+        self._act(self._faults.after, number)
+        return result
+
+    def all_reduce(self, values: Floats, *, op: ReduceOp, timeout_s: float) -> Floats:
+        return self._call(lambda: self._world.all_reduce(values, op=op, timeout_s=timeout_s))  # type: ignore[return-value]
+
+    def all_gather(self, data: bytes, *, timeout_s: float) -> list[bytes]:
+        return self._call(lambda: self._world.all_gather(data, timeout_s=timeout_s))  # type: ignore[return-value]
+
+    def barrier(self, *, timeout_s: float) -> None:
+        raise AssertionError("not used")
+
+    def close(self) -> None:
+        self._world.close()
+
+    def regroup(self, *, timeout_s: float, stop: threading.Event | None = None) -> Faulty:
+        return Faulty(self._world.regroup(timeout_s=timeout_s, stop=stop), self._faults)
+
+    def rank_waits_to_join(self) -> bool:
+        return self._world.rank_waits_to_join()
+
+
+class Died(BaseException):
+    """The process of a rank ended."""
+
+
+class Job:
+    """Ranks that log, each in its own thread, until all have closed or died."""
+
+    def __init__(self, size: int, faults: dict[int, Faults] | None = None, *, limit_s: float = LIMIT_S) -> None:
+        self.size = size
+        self.limit_s = limit_s
+        self.faults = [(faults or {}).get(rank, Faults({}, {})) for rank in range(size)]
+        self.kept = [Kept() for _ in range(size)]
+        self.buffers = [Buffer(rank) for rank in range(size)]
+        worlds = RegroupingFakeWorld(size).ranks()
+        self.rounds = [
+            Rounds(
+                Faulty(worlds[rank], self.faults[rank]),
+                self.buffers[rank],
+                run_id="run-a" if rank == 0 else None,
+                store=self.kept[rank],
+            )
+            for rank in range(size)
+        ]
+        self.journal: list[Record] = []
+        self.dead: set[int] = set()
+        self.errors: list[BaseException] = []
+
+    def run(self, script: Callable[[int, Buffer, Rounds, Callable[[], None]], None]) -> None:
+        """Run ``script(rank, buffer, rounds, step)`` on every rank, then close and finish the rounds."""
+        threads = [threading.Thread(target=self._one, args=(rank, script), daemon=True) for rank in range(self.size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(HANG_S)
+        assert not any(thread.is_alive() for thread in threads), "a rank hangs"
+        if self.errors:
+            raise self.errors[0]
+
+    def _one(self, rank: int, script: Callable[[int, Buffer, Rounds, Callable[[], None]], None]) -> None:
+        rounds = self.rounds[rank]
+        healing = Healing(is_main=rank == 0, timeout_s=self.limit_s)
+
+        def step() -> None:
+            out = rounds.step(self.limit_s)
+            assert rank == 0 or not out
+            self.journal += out
+            if rounds.broken:
+                healing.heal(rounds)
+
+        try:
+            script(rank, self.buffers[rank], rounds, step)
+            rounds.request_close()
+            end_s = time.monotonic() + HANG_S
+            while not (rounds.finished or rounds.failed) and time.monotonic() < end_s:
+                step()
+            rounds.give_up()
+            out = rounds.step(self.limit_s)
+            if rank == 0:
+                self.journal += out
+            rounds.end()
+        except Died:
+            self.dead.add(rank)
+            rounds.world.close()
+        except BaseException as error:
+            self.errors.append(error)
+            rounds.world.close()
+
+    def merged(self) -> list[Record]:
+        """Records of the spill files."""
+        items = {rank: kept.items for rank, kept in enumerate(self.kept) if kept.items}
+        if not any(items.keys() - {0}):
+            return []
+        return Spills(items, {rank for rank, kept in enumerate(self.kept) if kept.ended}).records(self.journal)
+
+    def final(self, name: str) -> dict[int, tuple[float, int, int]]:
+        """Step to value, answered and contributed, as backends show it: corrections and later records win."""
+        return {
+            r.step: (r.values[name], r.coverage.answered, r.coverage.contributed)
+            for r in [*self.journal, *self.merged()]
+            if isinstance(r, Metrics) and name in r.values and r.coverage
+        }
+
+    def own(self, rank: int) -> list[float]:
+        """Values of the op ``per_rank``, in order."""
+        name = f"own/rank_{rank:03d}"
+        return [
+            r.values[name] for r in [*self.journal, *self.merged()] if isinstance(r, Metrics) and name in r.values
+        ]
+
+    def events(self, code: str) -> list[Event]:
+        return [r for r in self.journal if isinstance(r, Event) and r.code == code]
+
+
+def log_step(rank: int, buffer: Buffer, step: int) -> None:
+    """A sum in which each rank has a decimal digit, so that it shows how often each rank was counted."""
+    log(buffer, step, op="sum", who=float(10**rank))
+    log(buffer, step, op="median", middle=float(rank))
+    if rank != 1:
+        log(buffer, step, op="stats", some=float(rank))
+    log(buffer, step, op="per_rank", own=float(step))
+    buffer.close_all()
+
+
+def script_of(steps: int) -> Callable[[int, Buffer, Rounds, Callable[[], None]], None]:
+    def script(rank: int, buffer: Buffer, rounds: Rounds, step: Callable[[], None]) -> None:
+        for number in range(steps):
+            log_step(rank, buffer, number)
+            step()
+
+    return script
+
+
+def calls_of(size: int, steps: int) -> int:
+    job = Job(size)
+    job.run(script_of(steps))
+    return job.faults[0].calls
+
+
+def everyone(size: int) -> float:
+    return float(sum(10**rank for rank in range(size)))
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_wherever_a_call_fails_all_values_are_there_once_without_any_spill_file(size: int) -> None:
+    for rank, at in itertools.product(range(size), range(1, calls_of(size, 3))):
+        for before in (True, False):
+            acts: dict[int, Callable[[], None]] = {at: fail}
+            job = Job(size, {rank: Faults(acts if before else {}, {} if before else acts)})
+            job.run(script_of(3))
+            where = (rank, at, before, job.events("generation"))
+            assert job.final("who") == dict.fromkeys(range(3), (everyone(size), size, size)), where
+            assert {s: (a, c) for s, (_, a, c) in job.final("some/count").items()} == dict.fromkeys(
+                range(3), (size, size - 1)
+            ), where
+            assert [job.own(each) for each in range(size)] == [[0.0, 1.0, 2.0]] * size, where
+            assert not any(kept.items for kept in job.kept[1:]), where
+            assert job.events("generation"), where
