@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ranks import log
 
 from ranklog.abc import Floats, ReduceOp
@@ -20,8 +22,8 @@ from ranklog.reduce.spill.format import SpillItem, unpack
 from ranklog.reduce.spill.merge import Spills
 from ranklog.world.fake_regrouping import RegroupingFakeRank, RegroupingFakeWorld
 
-LIMIT_S = 0.25
-HANG_S = 120.0
+LIMIT_S = 0.1
+HANG_S = 20.0
 
 
 class Kept:
@@ -119,6 +121,10 @@ class Job:
         ]
         self.journal: list[Record] = []
         self.dead: set[int] = set()
+        self.over: set[int] = set()
+        self.stopped: set[int] = set()
+        self.changed = threading.Condition()
+        self._attempts = [0] * size
         self.errors: list[BaseException] = []
 
     def run(self, script: Callable[[int, Buffer, Rounds, Callable[[], None]], None]) -> None:
@@ -142,10 +148,14 @@ class Job:
             self.journal += out
             if rounds.broken:
                 healing.heal(rounds)
+                with self.changed:
+                    self._attempts[rank] += 1
+                    self.changed.notify_all()
 
         try:
             script(rank, self.buffers[rank], rounds, step)
             rounds.request_close()
+            healing.begin_close()
             end_s = time.monotonic() + HANG_S
             while not (rounds.finished or rounds.failed) and time.monotonic() < end_s:
                 step()
@@ -160,6 +170,14 @@ class Job:
         except BaseException as error:
             self.errors.append(error)
             rounds.world.close()
+        finally:
+            with self.changed:
+                self.over.add(rank)
+                self.changed.notify_all()
+
+    def generations(self, rank: int) -> int:
+        """How often a rank has tried to form a new generation."""
+        return self._attempts[rank]
 
     def merged(self) -> list[Record]:
         """Records of the spill files."""
@@ -179,9 +197,7 @@ class Job:
     def own(self, rank: int) -> list[float]:
         """Values of the op ``per_rank``, in order."""
         name = f"own/rank_{rank:03d}"
-        return [
-            r.values[name] for r in [*self.journal, *self.merged()] if isinstance(r, Metrics) and name in r.values
-        ]
+        return [r.values[name] for r in [*self.journal, *self.merged()] if isinstance(r, Metrics) and name in r.values]
 
     def events(self, code: str) -> list[Event]:
         return [r for r in self.journal if isinstance(r, Event) and r.code == code]
@@ -231,3 +247,69 @@ def test_wherever_a_call_fails_all_values_are_there_once_without_any_spill_file(
             assert [job.own(each) for each in range(size)] == [[0.0, 1.0, 2.0]] * size, where
             assert not any(kept.items for kept in job.kept[1:]), where
             assert job.events("generation"), where
+
+
+class Acts:
+    """Makes acts of a schedule: a rank fails, stops until the others went on without it, or dies."""
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+
+    def act(self, kind: str, rank: int) -> Callable[[], None]:
+        return {"fail": fail, "stop": lambda: self._stop(rank), "die": self._die}[kind]
+
+    def _die(self) -> None:
+        raise Died
+
+    def _stop(self, rank: int) -> None:
+        job = self.job
+        assert job is not None
+        others = [r for r in range(job.size) if r != rank]
+        with job.changed:
+            start = [job.generations(r) for r in others]
+            job.stopped.add(rank)
+            job.changed.wait_for(
+                lambda: all(
+                    r in job.over or r in job.stopped or job.generations(r) > before
+                    for r, before in zip(others, start, strict=True)
+                ),
+                HANG_S,
+            )
+            job.stopped.discard(rank)
+
+
+def digits(value: float, size: int) -> list[int]:
+    return [int(value) // 10**rank % 10 for rank in range(size)]
+
+
+SCHEDULES = st.dictionaries(
+    st.tuples(st.integers(0, 2), st.integers(2, 24), st.sampled_from(["before", "after"])),
+    st.sampled_from(["fail", "fail", "stop", "stop", "die"]),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(SCHEDULES, st.integers(2, 3))
+@settings(max_examples=40, deadline=None)
+def test_no_schedule_counts_a_value_twice_or_loses_one(schedule: dict[tuple[int, int, str], str], size: int) -> None:
+    acts = Acts()
+    faults = [Faults({}, {}) for _ in range(size)]
+    for (rank, at, when), kind in schedule.items():
+        if rank < size:
+            getattr(faults[rank], when)[at] = acts.act(kind, rank)
+    acts.job = job = Job(size, dict(enumerate(faults)))
+    job.run(script_of(4))
+    final = job.final("who")
+    shown = {r.step: digits(r.values["who"], size) for r in job.journal if isinstance(r, Metrics) and "who" in r.values}
+    for step in range(4):
+        if len(job.dead) == size:
+            break
+        value, answered, contributed = final[step]
+        counted = digits(value, size)
+        for rank in range(size):
+            assert counted[rank] == 1 or (rank in job.dead and counted[rank] == 0), (step, rank, counted)
+            assert counted[rank] >= shown.get(step, [0] * size)[rank], "a value that was there is gone"
+        assert contributed == sum(counted) <= answered <= size
+    for rank in set(range(size)) - job.dead:
+        assert sorted(job.own(rank)) == [0.0, 1.0, 2.0, 3.0], rank

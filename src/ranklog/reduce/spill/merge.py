@@ -50,19 +50,22 @@ class Spills:
         Args:
             journal: Records of the journal; only read if anything is in doubt.
         """
-        reduced, posted = self._written(journal) if self._doubts() else ({}, set())
+        reduced, posted = self._written(journal) if self._doubts() else (None, set())
         return [*self._unsent(posted), *self._merged(reduced)]
 
     def _doubts(self) -> bool:
         return any(getattr(item, "in_doubt", False) for items in self._files.values() for item in items)
 
     def _written(self, journal: Iterable[Record]) -> tuple[dict[Key, int], set[bytes]]:
-        """Find what is in doubt but in the journal: keys with the number of ranks that contributed, and records."""
+        """Find in the journal what is in doubt: keys with the number of ranks that contributed, and records.
+
+        Keys that rank 0 has written are in doubt too: it may have ended before they were in the journal.
+        """
         keys: set[Key] = set()
         posted: set[bytes] = set()
         for items in self._files.values():
             for item in items:
-                if isinstance(item, SpillRows) and item.in_doubt:
+                if isinstance(item, SpillRows) and (item.in_doubt or item.written):
                     keys.update(key for row in item.rows for key in _keys(row))
                 elif isinstance(item, SpillRecord) and item.in_doubt:
                     posted.add(item.record)
@@ -94,7 +97,7 @@ class Spills:
             return False
         return item.record in posted if received is None else item.serial < received[rank]
 
-    def _merged(self, reduced: Mapping[Key, int]) -> list[Record]:
+    def _merged(self, reduced: Mapping[Key, int] | None) -> list[Record]:
         rows: list[list[RowReport]] = [[] for _ in range(self._size)]
         origin: list[list[SpillRows]] = [[] for _ in range(self._size)]
         for _, items in sorted(self._files.items()):
@@ -102,13 +105,13 @@ class Spills:
                 if not isinstance(item, SpillRows):
                     continue
                 for row in item.rows:
-                    if item.in_doubt and self._has(item.rank, row, reduced):
+                    if item.in_doubt and self._has(item.rank, row, reduced or {}):
                         continue
                     rows[item.rank].append(row)
                     origin[item.rank].append(item)
         reports = [Report(rows[rank], closing=rank in self._ended, patience_s=0.0) for rank in range(self._size)]
         ready, _ = agree(reports, Memory.fresh(self._size))
-        new = [item for item in ready if not self._known(item, origin)]
+        new = [item for item in ready if not self._known(item, origin, reduced)]
         groups, states = Merger(self._size).merge(new, reports)
         return RecordMaker().make(
             [self._covered(group, item, origin) for group, item in zip(groups, new, strict=True)], states
@@ -126,12 +129,16 @@ class Spills:
         """Return whether a row in doubt was reduced. A round reduces all names of a row or none."""
         return all((rank, key) in self._held or reduced.get(key, 0) == self._size for key in _keys(row))
 
-    def _known(self, item: Ready, origin: Sequence[Sequence[SpillRows]]) -> bool:
+    def _known(self, item: Ready, origin: Sequence[Sequence[SpillRows]], reduced: Mapping[Key, int] | None) -> bool:
         """Return whether the journal already has this value as it would be merged."""
         holders = [origin[rank][index] for rank, index in item.holders]
         together = len(holders) == 1 or not any(holder.alone for holder in holders)
-        known = frozenset[int]().union(*(holder.ranks | set(holder.answered) for holder in holders))
-        return together and all(holder.written for holder in holders) and item.answered <= known
+        if not (together and all(holder.written for holder in holders)):
+            return False
+        contributed = frozenset[int]().union(*(holder.ranks for holder in holders))
+        if reduced is not None and any(reduced.get(key, 0) < len(contributed) for key in item.keys()):
+            return False
+        return item.answered <= contributed.union(*(holder.answered for holder in holders))
 
 
 def _keys(row: RowReport) -> list[Key]:
