@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ranklog.journal.heads import read_heads
+import msgspec
+
+from ranklog.journal.heads import Head, read_heads
 from ranklog.journal.reader import last_end, read_run
 from ranklog.journal.spill_file import FOLDER, SpillFile, SpillWriter, read_spill, spill_files
+from ranklog.journal.superseded import Rewinds
 from ranklog.journal.writer import JournalWriter
-from ranklog.model.record import End, Event, Record
-from ranklog.reduce.spill.format import unpack
+from ranklog.model.record import Attempt, End, Event, Metrics, Record
+from ranklog.reduce.spill.format import SpillHead, unpack
 from ranklog.reduce.spill.merge import Spills
 
 MERGED = "spill_merged"
@@ -89,16 +92,22 @@ def merge_rendezvous(run_dir: Path, rendezvous: str) -> list[Record]:
     event = Event("info", MERGED, _merged_text(rendezvous, files), time.time_ns())
     items = {file.rank: [item for packet in read_spill(file.path) for item in unpack(packet)] for file in files}
     spills = Spills(items, {file.rank for file in files if file.ended})
-    return [*spills.records(_journal(run_dir)), event]
+    attempt = _attempt_of(run_dir, rendezvous, read_heads(run_dir))
+    return [*spills.records(_journal(run_dir, attempt)), event]
 
 
 def _files(run_dir: Path, rendezvous: str) -> list[SpillFile]:
     return [file for file in spill_files(run_dir) if file.rendezvous == rendezvous]
 
 
-def _journal(run_dir: Path) -> Iterator[Record]:
+def _journal(run_dir: Path, attempt: int | None = None) -> Iterator[Record]:
+    """Yield the records of a run, or of one attempt."""
+    current: int | None = None
     for entry in read_run(run_dir):
-        yield entry.record
+        if isinstance(entry.record, Attempt):
+            current = entry.record.attempt
+        if attempt is None or current == attempt:
+            yield entry.record
 
 
 def _merged_text(rendezvous: str, files: Sequence[SpillFile]) -> str:
@@ -109,7 +118,8 @@ def _merged_text(rendezvous: str, files: Sequence[SpillFile]) -> str:
 def append_merged(run_dir: Path) -> int:
     """Merge what was kept into the journal of a run that is over; returns how many records that gave.
 
-    They are written as a segment of their own, with the attempt and the end that the run had.
+    The records go to segments of the attempt in which their ranks were connected, because the values of a later attempt
+    replace those of an earlier one. The last segment belongs to the last attempt and has the end that the run had.
 
     Raises:
         RanklogError: a file holds what cannot be read.
@@ -117,16 +127,66 @@ def append_merged(run_dir: Path) -> int:
     """
     heads = read_heads(run_dir)
     rendezvous_names = unmerged(run_dir, _journal(run_dir)) if heads else []
-    records = [record for name in rendezvous_names for record in merge_rendezvous(run_dir, name)]
-    if not records:
+    by_attempt: dict[int, list[Record]] = {}
+    for name in rendezvous_names:
+        by_attempt.setdefault(_attempt_of(run_dir, name, heads), []).extend(merge_rendezvous(run_dir, name))
+    if not by_attempt:
         return 0
+    attempts = {head.attempt.attempt: head.attempt for head in heads}
+    last = heads[-1].attempt.attempt
     end = last_end(run_dir) or End("KILLED", time.time_ns(), "the run had no end when its ranks' files were merged")
-    writer = JournalWriter(run_dir, heads[-1].attempt)
+    rewinds = _rewinds(run_dir)
+    for number in sorted(by_attempt.keys() - {last}):
+        _append_segment(run_dir, attempts[number], _not_superseded(by_attempt[number], number, rewinds))
+    _append_segment(run_dir, attempts[last], [*by_attempt.get(last, ()), end])
+    return sum(map(len, by_attempt.values()))
+
+
+def _rewinds(run_dir: Path) -> Rewinds:
+    rewinds = Rewinds()
+    attempt = 0
+    for record in _journal(run_dir):
+        if isinstance(record, Attempt):
+            attempt = record.attempt
+        elif isinstance(record, Metrics):
+            rewinds.add(record.values, step=record.step, attempt=attempt)
+    return rewinds
+
+
+def _not_superseded(records: Iterable[Record], attempt: int, rewinds: Rewinds) -> list[Record]:
+    """Leave out values that a later attempt has replaced: backends would show them after the ones that count."""
+    out: list[Record] = []
+    for record in records:
+        if isinstance(record, Metrics):
+            step = record.step
+            gone = {name for name in record.values if rewinds.is_superseded(name, step=step, attempt=attempt)}
+            values = {name: value for name, value in record.values.items() if name not in gone}
+            if not values:
+                continue
+            out.append(msgspec.structs.replace(record, values=values))
+        else:
+            out.append(record)
+    return out
+
+
+def _append_segment(run_dir: Path, attempt: Attempt, records: Sequence[Record]) -> None:
+    writer = JournalWriter(run_dir, attempt)
     try:
-        writer.append([*records, end])
+        writer.append(records)
     finally:
         writer.close()
-    return len(records)
+
+
+def _attempt_of(run_dir: Path, rendezvous: str, heads: Sequence[Head]) -> int:
+    """Return the attempt that was running when the ranks of a rendezvous could no longer communicate."""
+    files = sorted(_files(run_dir, rendezvous), key=lambda file: file.rank)  # rank 0 also wrote the heads' times
+    for file in files:
+        for packet in read_spill(file.path):
+            for item in unpack(packet):
+                if isinstance(item, SpillHead):
+                    began = [head.attempt for head in heads if head.attempt.time_ns <= item.time_ns]
+                    return max(began, key=lambda attempt: attempt.time_ns, default=heads[0].attempt).attempt
+    return heads[-1].attempt.attempt if heads else 0
 
 
 def kept_bytes(run_dir: Path, rendezvous: str) -> int:

@@ -136,7 +136,8 @@ class Spills:
         if not (together and all(holder.written for holder in holders)):
             return False
         contributed = frozenset[int]().union(*(holder.ranks for holder in holders))
-        if reduced is not None and any(reduced.get(key, 0) < len(contributed) for key in item.keys()):
+        keys = item.keys()
+        if reduced is not None and any(reduced.get(key, 0) < len(contributed) for key in keys):
             return False
         return item.answered <= contributed.union(*(holder.answered for holder in holders))
 
