@@ -11,12 +11,15 @@ from __future__ import annotations
 import threading
 
 from ranklog.abc import RegroupingWorld
+from ranklog.pipeline.reduction.pace import LONGEST_S
 from ranklog.reduce.round import Rounds
 
 FORM_S = 5.0
 """Time for which rank 0 waits for the other ranks."""
 RETRY_S = 5.0
 """Time for which another rank waits for rank 0 when it closes, or already keeps its values in its spill file."""
+LEAST_S = LONGEST_S + 0.5
+"""No limit is shorter, because a rank notices only after its pause between rounds that a generation has ended."""
 
 
 class Healing:
@@ -29,7 +32,7 @@ class Healing:
 
     def __init__(self, *, is_main: bool, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._limit_s = min(FORM_S, timeout_s) if is_main else timeout_s
+        self._limit_s = max(min(FORM_S, timeout_s) if is_main else timeout_s, LEAST_S)
         self._is_main = is_main
         self._stop = threading.Event()
         self._closing = False
