@@ -58,7 +58,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_values_go_on_without_a_rank_that_hangs_and_with_it_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RANKLOG_REDUCE_TIMEOUT", "0.5")
+    monkeypatch.setenv("RANKLOG_REDUCE_TIMEOUT", "3")
     size = 3
     job = RegroupingFakeWorld(size)
     strategies = [PausableStrategy(job, rank) for rank in range(size)]

@@ -260,6 +260,7 @@ class Reducer:
                 self._health.warn("reduce", trouble)
             if rounds.broken and self._healing.heal(rounds):
                 self._state.rejoined()
+                pause_s = BUSY_S
             self._absent.update(rounds.missing)
             self.name_silent()
             waiting = self._buffer.pending or rounds.records_pending or bool(self._mail)
