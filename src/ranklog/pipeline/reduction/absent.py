@@ -39,10 +39,9 @@ class AbsentRanks:
         """Remember how ranks are called."""
         self._names.update((each.rank, str(each)) for each in facts)
 
-    def update(self, missing: Sequence[int]) -> None:
-        """Note which ranks take no part in the rounds now."""
-        now_s = time.monotonic()
-        self._since_s = {rank: self._since_s.get(rank, now_s) for rank in missing}
+    def update(self, missing: Sequence[int], broke_s: float) -> None:
+        """Note which ranks take no part in the rounds since a round failed at this monotonic time."""
+        self._since_s = {rank: self._since_s.get(rank, broke_s) for rank in missing}
 
     def silent(self, rendezvous: str | None) -> list[int] | None:
         """Ranks that have kept nothing in the time they have for it, None while it runs."""

@@ -15,11 +15,11 @@ from ranklog.pipeline.reduction.pace import LONGEST_S
 from ranklog.reduce.round import Rounds
 
 FORM_S = 5.0
-"""Time for which rank 0 waits for the other ranks."""
-RETRY_S = 5.0
-"""Time for which another rank waits for rank 0 when it closes, or already keeps its values in its spill file."""
+"""Longest time for which rank 0 waits for the other ranks."""
 LEAST_S = LONGEST_S + 0.5
-"""No limit is shorter, because a rank notices only after its pause between rounds that a generation has ended."""
+"""Shortest such time: a rank notices only after its pause between rounds that a generation has ended."""
+MARGIN_S = LONGEST_S + 1.0
+"""How much longer another rank waits: rank 0 sees it only after a pause, and then waits for others."""
 
 
 class Healing:
@@ -32,7 +32,9 @@ class Healing:
 
     def __init__(self, *, is_main: bool, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._limit_s = max(min(FORM_S, timeout_s) if is_main else timeout_s, LEAST_S)
+        form_s = max(min(FORM_S, timeout_s), LEAST_S)
+        self._retry_s = form_s if is_main else form_s + MARGIN_S
+        self._limit_s = form_s if is_main else max(timeout_s, self._retry_s)
         self._is_main = is_main
         self._stop = threading.Event()
         self._closing = False
@@ -44,7 +46,7 @@ class Healing:
         if not isinstance(world, RegroupingWorld):
             return False
         try:
-            limit_s = min(self._limit_s, RETRY_S) if closing or rounds.failed else self._limit_s
+            limit_s = self._retry_s if closing or rounds.failed else self._limit_s
             rounds.join(world.regroup(timeout_s=limit_s, stop=self._stop), self._timeout_s)
         except Exception:  # whatever a strategy's world raises: this rank continues without the others
             if self._is_main:
@@ -59,6 +61,6 @@ class Healing:
     def begin_close(self) -> None:
         """Wait for a generation for a few more seconds only."""
         self._closing = True
-        timer = threading.Timer(RETRY_S, self._stop.set)
+        timer = threading.Timer(self._retry_s, self._stop.set)
         timer.daemon = True
         timer.start()

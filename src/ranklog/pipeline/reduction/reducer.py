@@ -12,6 +12,7 @@ The reducer thread owns the world, the rounds and the spill file; `Acknowledgeme
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -255,13 +256,14 @@ class Reducer:
         while not (rounds.finished or (rounds.failed and self._closing) or self._abandoned or PROCESS_ENDING.is_set()):
             self._step(rounds, timeout_s)
             timeout_s = self._timeout_s
+            ended_s = time.monotonic()
             if not warned and (trouble := rounds.failed or rounds.broken) and trouble != LEAVING:
                 warned = True
                 self._health.warn("reduce", trouble)
             if rounds.broken and self._healing.heal(rounds):
                 self._state.rejoined()
                 pause_s = BUSY_S
-            self._absent.update(rounds.missing)
+            self._absent.update(rounds.missing, ended_s)
             self.name_silent()
             waiting = self._buffer.pending or rounds.records_pending or bool(self._mail)
             pause_s = next_pause(pause_s, waiting=waiting, cost_s=rounds.cost_s)
