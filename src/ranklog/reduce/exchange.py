@@ -93,6 +93,13 @@ class Desk(msgspec.Struct, frozen=True):
         return taken
 
 
+def open_desk(rank: int, size: int, buffer: Buffer) -> Desk:
+    """Return the parts of a rank that has not exchanged anything yet."""
+    output = RoundOutput(rank)
+    receivers = [Receiver() for _ in range(size if rank == 0 else 0)]
+    return Desk(rank, size, buffer, Outgoing(rank, buffer, output), output, Merger(size), receivers, Ledger())
+
+
 class Exchange:
     """The rounds of one generation after their header.
 

@@ -10,6 +10,7 @@ Only the last round is ever in doubt: the header of a round completes only if al
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Iterable, Sequence
 
@@ -17,10 +18,13 @@ import msgspec
 import numpy as np
 
 from ranklog.model.errors import WorldError
+from ranklog.model.record import Event
 from ranklog.reduce.agree import Key, Memory, Ready
 from ranklog.reduce.buffer import Buffer, Row
 from ranklog.reduce.gathered import split, taken_from
 
+GENERATION = "generation"
+"""Code of the event with which a generation of ranks begins."""
 _SHARED_LIMIT_BYTES = 1 << 30
 
 
@@ -155,12 +159,20 @@ def generation_text(generation: int, missing: Sequence[int], size: int, reason: 
         >>> generation_text(3, [], 4, "a rank waits to join")
         'generation 3: all 4 ranks take part, after: a rank waits to join'
     """
+    if len(missing) == size - 1:
+        return f"generation {generation}: rank 0 of {size} ranks continues alone, after: {reason}"
     if not missing:
         return f"generation {generation}: all {size} ranks take part, after: {reason}"
     ranks = ", ".join(map(str, missing[:8])) + (" and others" if missing[8:] else "")
     named = f"rank{'s' if missing[1:] else ''} {ranks}"
     left = size - len(missing)
     return f"generation {generation}: {left} of {size} ranks continue, without {named}, after: {reason}"
+
+
+def generation_event(generation: int, missing: Sequence[int], size: int, reason: str) -> Event:
+    """Return the record of a generation that begins."""
+    text = generation_text(generation, missing, size, reason)
+    return Event("warning" if missing else "info", GENERATION, text, time.time_ns())
 
 
 class _Partial(msgspec.Struct, array_like=True):

@@ -41,20 +41,21 @@ class Handshake(msgspec.Struct, frozen=True, array_like=True):
     serial: int = 0
     terms: Terms | None = None
 
+    @classmethod
+    def of(cls, rank: int, *, run_id: str | None, rendezvous: str, serial: int, terms: Terms | None) -> Handshake:
+        """Return the handshake of this process."""
+        return cls(PROTOCOL, run_id or "", rendezvous, socket.gethostname(), os.getpid(), rank, serial, terms)
+
 
 _decoder = msgspec.msgpack.Decoder(Handshake)
 
 
-def shake_hands(
-    calls: Deadline, *, rank: int, run_id: str | None, rendezvous: str, serial: int, terms: Terms | None
-) -> list[Handshake]:
+def shake_hands(calls: Deadline, own: Handshake) -> list[Handshake]:
     """Exchange handshakes with all members of the generation; returns theirs, rank 0's first.
 
     Raises:
         WorldError: the ranks run different versions, have opened different loggers, or cannot communicate.
     """
-    host = socket.gethostname()
-    own = Handshake(PROTOCOL, run_id or "", rendezvous, host, os.getpid(), rank, serial, terms)
     received = [_decoder.decode(data) for data in calls.all_gather(msgspec.msgpack.encode(own))]
     first = received[0]
     for each in received:

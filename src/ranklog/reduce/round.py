@@ -23,19 +23,17 @@ import numpy as np
 
 from ranklog.abc import RegroupingWorld, SpillStore, World
 from ranklog.model.errors import WorldError
-from ranklog.model.record import Event, Record
+from ranklog.model.record import Record
 from ranklog.reduce.agree import Memory
 from ranklog.reduce.buffer import Buffer
-from ranklog.reduce.exchange import Desk, Exchange
+from ranklog.reduce.exchange import Exchange, open_desk
 from ranklog.reduce.fused import Deadline
-from ranklog.reduce.generation import Ledger, generation_text
-from ranklog.reduce.handshake import shake_hands, terms_of
+from ranklog.reduce.generation import generation_event
+from ranklog.reduce.handshake import Handshake, shake_hands, terms_of
 from ranklog.reduce.header import NO_ROUND, Agreed, Header, agree_header
-from ranklog.reduce.merger import Merger
 from ranklog.reduce.output import Outgoing, RoundOutput
 from ranklog.reduce.spill.breakdown import Breakdown
 from ranklog.reduce.spill.buffer import SpillBuffer
-from ranklog.reduce.transfer import Receiver
 from ranklog.world.single import SingleWorld
 
 LEAVING = "a rank waits to join"
@@ -66,14 +64,11 @@ class Rounds:
         self, world: World, buffer: Buffer, *, run_id: str | None = None, store: SpillStore | None = None
     ) -> None:
         rank, size = world.place.rank, world.place.world_size
-        self.world = world
-        self._calls = world  # collectives: those of the world, or of this rank alone
-        output = RoundOutput(rank)
-        receivers = [Receiver() for _ in range(size if rank == 0 else 0)]
-        self._desk = Desk(rank, size, buffer, Outgoing(rank, buffer, output), output, Merger(size), receivers, Ledger())
+        self.world = self._calls = world  # the calls may also be those of this rank alone
+        self._desk = open_desk(rank, size, buffer)
         self._exchange = Exchange(self._desk, range(size), Memory.fresh(size))
         self._spill = SpillBuffer(rank, size, store)
-        self._alone = self._breakdown(self._desk.outgoing, output)
+        self._alone = self._breakdown(self._desk.outgoing, self._desk.output)
         self._rendezvous = secrets.token_hex(4) if rank == 0 else ""
         self._generation = 0
         self._connected = False
@@ -110,6 +105,11 @@ class Rounds:
         return sorted(set(range(self._desk.size)) - members)
 
     @property
+    def trouble(self) -> str | None:
+        """Why the ranks do not communicate now; None while they do, or form a new generation for one that returns."""
+        return self.failed or (None if self.broken == LEAVING else self.broken)
+
+    @property
     def records_pending(self) -> bool:
         """Whether posted records wait to be sent, or the round that carries them is not over."""
         return self._carrying or self._desk.outgoing.queue.bytes_waiting > 0
@@ -125,16 +125,13 @@ class Rounds:
 
     def confirm(self, number: int, *, kept: bool) -> None:
         """On rank 0, note that the disk has (or refused) the records up to a round; the next round tells all ranks."""
-        if kept:
-            self._confirmed = max(self._confirmed, number)
-        else:
-            self._refused = max(self._refused, number)
+        self._confirmed = max(self._confirmed, number if kept else 0)
+        self._refused = max(self._refused, 0 if kept else number)
 
     def step(self, timeout_s: float) -> list[Record]:
         """Run one round; return the records that rank 0 is to write, nothing on other ranks.
 
-        Args:
-            timeout_s: Time limit of the round, and the age at which a row no longer waits for a rank.
+        The time limit is also the age at which a row no longer waits for a rank.
         """
         # Ranks start at different times, so the longest limit so far counts until something was reduced.
         exchange = self._exchange
@@ -184,11 +181,7 @@ class Rounds:
             self._alone.keep(reason, rendezvous=self._rendezvous, doubt=desk.ledger.last_round(desk.buffer))
 
     def join(self, world: RegroupingWorld, timeout_s: float) -> None:
-        """Take part in a new generation, after `broken`.
-
-        Raises:
-            WorldError: not all of its members can be reached; it needs another generation.
-        """
+        """Take part in a new generation, after `broken`; raises `WorldError` if its members cannot be reached."""
         reason, self.broken = self.broken, "the ranks of a new generation did not meet"
         self.world = self._calls = world
         self._connect(Deadline(world, timeout_s))
@@ -217,8 +210,7 @@ class Rounds:
     def abandon(self, reason: str) -> list[Record]:
         """Stop waiting for the other ranks for good; return the records that rank 0 is to write.
 
-        Call this from another thread than `step`'s, which may hang in a round. Ignore whatever that `step` still
-        returns.
+        For another thread than `step`'s, which may hang in a round. Ignore whatever that `step` still returns.
         """
         self.request_close()
         desk = self._desk
@@ -284,14 +276,10 @@ class Rounds:
         desk, world = self._desk, self.world
         members = world.members if isinstance(world, RegroupingWorld) else range(desk.size)
         memory = self._exchange.memory
-        received = shake_hands(
-            calls,
-            rank=desk.rank,
-            run_id=self.run_id,
-            rendezvous=self._rendezvous,
-            serial=desk.outgoing.queue.next_serial,
-            terms=desk.ledger.terms(members, self.number + 1, memory) if desk.rank == 0 else None,
-        )
+        number, serial = self.number + 1, desk.outgoing.queue.next_serial
+        own = desk.ledger.terms(members, number, memory) if desk.rank == 0 else None
+        me = Handshake.of(desk.rank, run_id=self.run_id, rendezvous=self._rendezvous, serial=serial, terms=own)
+        received = shake_hands(calls, me)
         first, terms = received[0], terms_of(received)
         self.run_id = first.run_id or self.run_id
         self._rendezvous = first.rendezvous
@@ -309,6 +297,4 @@ class Rounds:
         self.agreed = NO_ROUND
         self.broken = self.failed = None
         if self._desk.rank == 0:
-            text = generation_text(generation, self.missing, self._desk.size, reason)
-            event = Event("warning" if self.missing else "info", "generation", text, time.time_ns())
-            self._desk.output.records.append(event)
+            self._desk.output.records.append(generation_event(generation, self.missing, self._desk.size, reason))

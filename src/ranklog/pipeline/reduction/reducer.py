@@ -33,7 +33,7 @@ from ranklog.pipeline.reduction.pace import BUSY_S, next_pause, reduce_timeouts
 from ranklog.pipeline.reduction.shutdown import join_at_exit
 from ranklog.process.warnings import Health
 from ranklog.reduce.buffer import Buffer
-from ranklog.reduce.round import LEAVING, Rounds
+from ranklog.reduce.round import Rounds
 from ranklog.world.progress import progress_of
 from ranklog.world.shutdown import PROCESS_ENDING
 from ranklog.world.single import SeveredWorld, SingleWorld
@@ -147,7 +147,7 @@ class Reducer:
             self._wake.put(None)
 
     def stop_waiting(self) -> bool:
-        """At the end: use no more records of the rounds; False while the thread hands some over."""
+        """Use no more records of the rounds; False while the thread hands some over."""
         if not self._emitting.acquire(blocking=False):
             return False
         self._abandoned = True
@@ -198,21 +198,13 @@ class Reducer:
         self._absent.report(self.rendezvous)
 
     def flush(self, deadline_s: float, *, helping: bool = True) -> bool:
-        """Wait until what was given so far is reduced and kept; returns whether that came in time.
-
-        Args:
-            deadline_s: Monotonic time.
-            helping: Whether the caller may move communication on: only the training thread may.
-        """
+        """Wait until what was given so far is reduced and kept; see `Acknowledgement.wait`."""
         if self._thread is None:
             return True
         return self._state.wait(deadline_s, wake=lambda: self._wake.put(None), settled=self._settled, helping=helping)
 
     def begin_close(self) -> None:
-        """Close all rows and take part in the last rounds; `done` says when they are over.
-
-        The thread continues to answer the others' rounds until they are done or the process ends.
-        """
+        """Close all rows and take part in the last rounds, until all ranks are done or the process ends."""
         self._buffer.close_all()
         self._closing = True
         self._healing.begin_close()
@@ -245,8 +237,8 @@ class Reducer:
         finally:
             # Before the others are told: the process may end as soon as they know, and a thread that is then inside
             # the destructor of a group crashes it.
-            if world is not None:
-                (world if rounds is None else rounds.world).close()
+            if (last := world if rounds is None else rounds.world) is not None:
+                last.close()
             self._state.end()
 
     def _meet(self, rounds: Rounds, *, quiet: bool) -> None:
@@ -257,7 +249,7 @@ class Reducer:
             self._step(rounds, timeout_s)
             timeout_s = self._timeout_s
             ended_s = time.monotonic()
-            if not warned and (trouble := rounds.failed or rounds.broken) and trouble != LEAVING:
+            if not warned and (trouble := rounds.trouble):
                 warned = True
                 self._health.warn("reduce", trouble)
             if rounds.broken and self._healing.heal(rounds):
