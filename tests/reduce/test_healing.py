@@ -140,7 +140,7 @@ class Job:
 
     def _one(self, rank: int, script: Callable[[int, Buffer, Rounds, Callable[[], None]], None]) -> None:
         rounds = self.rounds[rank]
-        healing = Healing(is_main=rank == 0, timeout_s=self.limit_s)
+        healing = Healing(is_main=rank == 0, world_size=self.size, timeout_s=self.limit_s)
         healing._limit_s = healing._retry_s = self.limit_s * (1 if rank == 0 else 2)
 
         def step() -> None:

@@ -15,7 +15,9 @@ from ranklog.pipeline.reduction.pace import LONGEST_S
 from ranklog.reduce.round import Rounds
 
 FORM_S = 5.0
-"""Longest time for which rank 0 waits for the other ranks."""
+"""Longest time for which rank 0 of a small world waits for the other ranks."""
+PER_RANK_S = 1e-3
+"""Additional time per rank of the world, for the requests of all ranks to one store."""
 LEAST_S = LONGEST_S + 0.5
 """Shortest such time: a rank notices only after its pause between rounds that a generation has ended."""
 MARGIN_S = LONGEST_S + 1.0
@@ -27,12 +29,13 @@ class Healing:
 
     Args:
         is_main: Whether this is rank 0.
+        world_size: Number of ranks.
         timeout_s: Time limit of a round.
     """
 
-    def __init__(self, *, is_main: bool, timeout_s: float) -> None:
+    def __init__(self, *, is_main: bool, world_size: int, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        form_s = max(min(FORM_S, timeout_s), LEAST_S)
+        form_s = max(min(FORM_S, timeout_s), LEAST_S) + world_size * PER_RANK_S
         self._retry_s = form_s if is_main else form_s + MARGIN_S
         self._limit_s = form_s if is_main else max(timeout_s, self._retry_s)
         self._is_main = is_main

@@ -97,7 +97,7 @@ class Reducer:
             abandoned=lambda: self._abandoned,
             pause=self._pause,
         )
-        self._healing = Healing(is_main=place.is_main, timeout_s=self._timeout_s)
+        self._healing = Healing(is_main=place.is_main, world_size=place.world_size, timeout_s=self._timeout_s)
         self._absent = AbsentRanks(place, health, run_dir.known_path, self._timeout_s)
         self._mail: deque[Record] = deque()  # not yet given to the rounds
         self._state = Acknowledgement(place.is_main, self._spill, self._progress)
