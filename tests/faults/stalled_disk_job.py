@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from ranklog import JournalLogger
+from ranklog import CSVLogger, JournalLogger
 from ranklog.model.errors import RanklogWarning
 
 STEPS = 50
@@ -81,6 +81,34 @@ def close_case(savedir: Path) -> dict[str, object]:
     return {"stalled": stalled}
 
 
+def delivery_case(savedir: Path) -> dict[str, object]:
+    """The journal is closed, but reading the progress of delivery stalls, here and in the forwarder."""
+    logger = CSVLogger(savedir, run_id="stalled")
+    logger.create_logger_context()
+    logger.log(0.0, "loss", step=0)
+    assert logger.flush()
+    STALL.touch()
+    logger.log(1.0, "loss", step=1)
+    waited = logger.wait_delivered(1)
+    logger.destroy_logger_context(exit_timeout=2)
+    stalled = STALL.exists()
+    STALL.unlink()
+    return {"waited": waited, "stalled": stalled}
+
+
+def hook_case(savedir: Path) -> dict[str, object]:
+    """A callback at close hangs."""
+    logger = JournalLogger(savedir, run_id="stalled")
+    logger.create_logger_context()
+    logger.log(0.0, "loss", step=0)
+    hangs = threading.Event()
+    session = logger._session
+    assert session is not None
+    session.at_close(lambda: bool(hangs.wait()) and None)
+    logger.destroy_logger_context(exit_timeout=2)
+    return {}
+
+
 def interrupt_case(savedir: Path) -> dict[str, object]:
     """Ctrl-C comes while closing waits for the disk, which then answers."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with SIGINT ignored
@@ -106,9 +134,13 @@ def bounded_case(savedir: Path) -> dict[str, object]:
         logger.log(float(step), "loss", step=step)
     STALL.unlink()
     first, second = logger.flush(), logger.flush()
+    elsewhere: list[bool] = []
+    thread = threading.Thread(target=lambda: elsewhere.extend([logger.flush(), logger.flush()]))
+    thread.start()
+    thread.join()
     logger.log(-1.0, "loss", step=2 * STEPS + MANY)
     logger.destroy_logger_context()
-    return {"flushed": [first, second]}
+    return {"flushed": [first, second], "elsewhere": elsewhere}
 
 
 def nested_case(savedir: Path) -> dict[str, object]:
@@ -196,6 +228,8 @@ CASES: dict[str, Callable[[Path], dict[str, object]]] = {
     "flush": flush_case,
     "close": close_case,
     "interrupt": interrupt_case,
+    "delivery": delivery_case,
+    "hook": hook_case,
     "bounded": bounded_case,
     "nested": nested_case,
     "many_values": many_values_case,

@@ -75,6 +75,20 @@ def test_closing_returns_at_its_deadline_while_the_disk_stalls_and_says_so(
     assert any("disk is slow" in text for text in said["told"])
 
 
+def test_closing_and_waiting_for_delivery_return_while_reading_the_progress_stalls(
+    library: Path, tmp_path: Path
+) -> None:
+    said = result(run_job("delivery", library, tmp_path, "read"))
+    assert said["stalled"] and not said["waited"]
+    assert statuses(tmp_path) == ["FINISHED"]
+
+
+def test_a_callback_at_close_that_hangs_leaves_the_run_with_its_end(library: Path, tmp_path: Path) -> None:
+    said = result(run_job("hook", library, tmp_path))
+    assert statuses(tmp_path) == ["FINISHED"]
+    assert any("callback at close" in text for text in said["told"])
+
+
 def test_ctrl_c_while_closing_loses_nothing_of_what_was_logged(library: Path, tmp_path: Path) -> None:
     said = result(run_job("interrupt", library, tmp_path, "write"))
     assert said["interrupted"]
@@ -94,6 +108,7 @@ def test_what_training_logs_while_the_disk_stalls_is_bounded_and_what_exceeds_it
     dropped = [record.text for record in records if isinstance(record, Event) and record.code == "dropped"]
     assert [int(text.split()[0]) for text in dropped] == [lost]
     assert said["flushed"] == [False, True], "what was dropped is told once"
+    assert said["elsewhere"] == [False, True], "and once to another thread that flushes later"
     assert len([text for text in said["told"] if "RANKLOG_BUFFER_MIB" in text]) == 1
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
 from ranklog.model.errors import RanklogError
 from ranklog.model.spec import JOURNAL
+from ranklog.pipeline.waiting import Reply
 
 if TYPE_CHECKING:
     from ranklog.model.identity import Member
     from ranklog.pipeline.session import Session
 
 ASK_EVERY_S = 0.02
+LAST_LOOK_S = 0.5
+"""Seconds for the last look, which begins at the deadline."""
 
 
 def wait_delivered(session: Session, deadline: float) -> bool:
@@ -26,15 +30,22 @@ def wait_delivered(session: Session, deadline: float) -> bool:
     asked = {spec.id for spec in session.config.specs if spec.backend != JOURNAL}
     if session.config.forward == "later":
         return not asked
-    backends: list[Member] = []
-    while True:
-        backends = backends or backends_of(run_dir)  # a disk that refuses may bring them later
-        cursors = cursors_of(run_dir, backends)
-        if all(identity in cursors and cursors[identity].next_ordinal >= target for identity in asked):
-            return True
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(ASK_EVERY_S)
+
+    def ask() -> bool:
+        backends: list[Member] = []
+        while True:
+            backends = backends or backends_of(run_dir)  # a disk that refuses may bring them later
+            cursors = cursors_of(run_dir, backends)
+            if all(identity in cursors and cursors[identity].next_ordinal >= target for identity in asked):
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(ASK_EVERY_S)
+
+    answer: Reply[bool] = Reply()
+    # In a thread, because a disk that hangs must not hold the caller beyond the deadline.
+    threading.Thread(target=lambda: answer.give(ask()), name="ranklog-ask", daemon=True).start()
+    return bool(answer.wait(deadline + LAST_LOOK_S, session.parts.progress))
 
 
 def known_fact(session: Session, mask: int, fact: str, timeout_s: float) -> str:

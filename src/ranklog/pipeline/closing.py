@@ -21,6 +21,8 @@ RANKS_SHARE = 0.7
 RANKS_AFTER_FAILURE_S = 3.0
 ABANDON_S = 5.0
 FACTS_S = 1.0
+HOOKS_S = 1.0
+"""Seconds that callbacks get at least, also after Ctrl-C."""
 NAMED = 8
 """Items that a warning about a loss names."""
 MERGE_AT_CLOSE_BYTES = 32 * 1024 * 1024
@@ -84,7 +86,7 @@ class Closing:
         The order:
 
         1. Drain the inbox: whatever happens later, what was logged is in the journal.
-        2. Run the hooks, which stop observers and periodic samples. One that raises is reported.
+        2. Run the hooks, which stop observers and periodic samples. One that raises or is late is reported.
         3. Wait for facts about the job, background jobs, and items that wait for the run directory; report those
            that are given up; end the samplers.
         4. Drain again: hooks and jobs may have logged.
@@ -96,7 +98,7 @@ class Closing:
         """
         for step in (
             self._drain.drain,
-            lambda: self._run_hooks(hooks),
+            lambda: self._run_hooks(hooks, ending),
             lambda: self._finish_jobs(ending),
             self._drain.drain,
             lambda: self._note_cause(ending),
@@ -117,9 +119,27 @@ class Closing:
         except BaseException as error:  # also what a hook of somebody's library raises to end its own thread
             self._health.warn("close", f"{self._place}: closing continues after {error!r}")
 
-    def _run_hooks(self, hooks: Sequence[Callable[[], None]]) -> None:
-        for hook in hooks:
-            self._guard(hook)
+    def _run_hooks(self, hooks: Sequence[Callable[[], None]], ending: Ending) -> None:
+        """Run the hooks in a thread: one that hangs must not keep the run without its end."""
+        begun_s = time.monotonic()
+
+        def run() -> None:
+            for hook in hooks:
+                self._guard(hook)
+
+        def is_over() -> bool:
+            return not thread.is_alive() or time.monotonic() >= max(ending.ranks_deadline_s, begun_s + HOOKS_S)
+
+        thread = threading.Thread(target=run, name="ranklog-hooks", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the limit on threads
+            run()
+        self._drain.serve(is_over, ending.deadline_s)
+        if thread.is_alive():
+            self._health.warn(
+                "late_hook", f"{self._place}: a callback at close is not done in time; the run is closed without it"
+            )
 
     def _finish_jobs(self, ending: Ending) -> None:
         if (facts := self.facts) is not None:

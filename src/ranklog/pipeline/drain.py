@@ -176,9 +176,11 @@ class Drain:
         return True
 
     def stop(self) -> None:
-        """End the thread and wait for that, from another thread; for an opening that fails."""
-        self.post(self.end)
-        self._thread.join()
+        """End the thread, if it was started, and wait for that; for an opening that fails, in another thread."""
+        self.end()
+        self._commands.put((lambda: None, Reply()))  # wakes the thread
+        if self._thread.is_alive():
+            self._thread.join()
 
     def end(self) -> None:
         """Take no more commands; the thread ends after the present one."""

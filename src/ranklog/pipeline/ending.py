@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from ranklog.forwarding.supervisor import Supervisor
 from ranklog.model.losses import LATE_DISK
@@ -20,6 +21,8 @@ from ranklog.pipeline.parts import Parts
 from ranklog.pipeline.waiting import Reply
 from ranklog.process.blackbox import cause_of
 
+REPORT_S = 0.5
+"""Seconds to wait for the errors of backends, also after the deadline."""
 INTERRUPTED_S = 10.0
 """Seconds that the drain thread gets after Ctrl-C to write the rest; a second Ctrl-C ends the wait."""
 
@@ -89,13 +92,20 @@ class RunEnd:
             return True
         left_s = max(self._ending.deadline_s - time.monotonic(), 0.0)
         self._delivered = self._supervisor.close(left_s, records=self._recorder.ordinal, status=self._ending.status)
-        self._supervisor.report_errors()
+        self._report_errors(self._supervisor)
         if not self._delivered:
             sys.stderr.write(
                 f"ranklog: run {self._recorder.run_dir.name} is journaled, but not delivered to every backend within "
                 f"{self._ending.timeout_s:g} s. Deliver the rest with:  ranklog sync {self._recorder.run_dir}\n"
             )
         return self._delivered
+
+    def _report_errors(self, supervisor: Supervisor) -> None:
+        """Report errors of backends, in a thread: their cursors are on the disk, which may hang."""
+        reporter = threading.Thread(target=supervisor.report_errors, name="ranklog-report", daemon=True)
+        with suppress(RuntimeError):  # the limit on threads
+            reporter.start()
+            reporter.join(REPORT_S)
 
     def _where(self) -> str:
         return "" if self._recorder is None else f" of {self._recorder.run_dir}"

@@ -6,6 +6,7 @@ that a signal handler may flush in the middle of a flush.
 
 from __future__ import annotations
 
+import threading
 import time
 
 import msgspec
@@ -25,14 +26,15 @@ class Flushing:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._lost_told = 0
+        self._told = threading.local()  # `lost`: losses that this thread has been told
 
     def flush(self, timeout_s: float) -> bool:
         """Journal what was logged before this call; True if the disk confirmed all of it in time.
 
-        A loss gives False once, to every flush that runs when it is found.
+        A loss gives False once per thread, and to a flush that is running in a thread when a signal handler flushes.
         """
-        parts, told = self._parts, self._lost_told  # read first: another flush may run in a signal handler meanwhile
+        parts = self._parts
+        told = getattr(self._told, "lost", 0)  # read first: another flush may run in a signal handler meanwhile
         deadline_s = time.monotonic() + timeout_s
         done = parts.sink.worker.wait(deadline_s, parts.progress)
         drained = parts.drain.call(parts.drain.close_rows, deadline_s, parts.progress)
@@ -44,7 +46,7 @@ class Flushing:
         if drained is None or synced is None:
             return False
         lost = parts.lost
-        self._lost_told = max(self._lost_told, lost)
+        self._told.lost = lost
         return done and reduced and synced and lost == told
 
     def secure(self, event: Event, timeout_s: float) -> None:

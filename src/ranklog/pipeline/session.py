@@ -136,8 +136,8 @@ class Session:
 
     def _start(self, run: ClaimedRun | None, undo: ExitStack) -> None:
         """Start the threads; nothing after the reducer's raises."""
+        undo.callback(self._drain.stop)  # first: Ctrl-C may come when the thread is just started
         self._drain.start()
-        undo.callback(self._drain.stop)
         follow_mlflow(self.samplers, self.sink, self.config.specs, os.environ)
         self._reducer.start()
         if run is not None:
@@ -166,7 +166,8 @@ class Session:
             self._tasks.check()
         self.samplers.start_due()
         if self._supervisor is not None:
-            self._supervisor.check(time.monotonic())
+            with self._disk:  # it reads the backends' cursors
+                self._supervisor.check(time.monotonic())
 
     def at_close(self, hook: Callable[[], None]) -> None:
         """Register a callback to run at close, and in a forked child."""
