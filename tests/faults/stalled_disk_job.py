@@ -96,6 +96,28 @@ def delivery_case(savedir: Path) -> dict[str, object]:
     return {"waited": waited, "stalled": stalled}
 
 
+def items_case(savedir: Path) -> dict[str, object]:
+    """Contents of items, in the run directory, wait for the disk."""
+    logger = start(savedir)
+    large = savedir.with_name("large")
+    large.write_bytes(bytes(5 * 2**20))
+    for number in range(3):
+        logger.log(os.urandom(100_000), f"item{number}", "artifact", step=0)
+    logger.log(str(large), "large", "artifact", step=0)
+    during = logger.flush(1)
+    logger.destroy_logger_context(exit_timeout=2)
+    stalled = STALL.exists()
+    STALL.unlink()
+    return {"during": during, "stalled": stalled}
+
+
+def term_case(savedir: Path) -> dict[str, object]:
+    start(savedir)
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+    raise AssertionError("SIGTERM ends the process")
+
+
 def hook_case(savedir: Path) -> dict[str, object]:
     """A callback at close hangs."""
     logger = JournalLogger(savedir, run_id="stalled")
@@ -230,6 +252,8 @@ CASES: dict[str, Callable[[Path], dict[str, object]]] = {
     "interrupt": interrupt_case,
     "delivery": delivery_case,
     "hook": hook_case,
+    "items": items_case,
+    "term": term_case,
     "bounded": bounded_case,
     "nested": nested_case,
     "many_values": many_values_case,

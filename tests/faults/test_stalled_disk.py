@@ -89,6 +89,21 @@ def test_a_callback_at_close_that_hangs_leaves_the_run_with_its_end(library: Pat
     assert any("callback at close" in text for text in said["told"])
 
 
+@pytest.mark.parametrize("call", ["open", "write", "rename"])
+def test_items_that_wait_for_the_disk_delay_neither_flush_nor_close(call: str, library: Path, tmp_path: Path) -> None:
+    if call != "write":
+        call += ",write"  # the journal stalls first
+    said = result(run_job("items", library, tmp_path, call))
+    assert (said["during"], said["stalled"]) == (False, True)
+
+
+def test_sigterm_ends_the_process_while_the_disk_stalls(library: Path, tmp_path: Path) -> None:
+    done = run_job("term", library, tmp_path)
+    assert done.returncode == -signal.SIGTERM, done.stdout + done.stderr
+    assert (tmp_path / "fault").exists(), "the stall lasts"
+    assert series(captured(run_dir(tmp_path)), "loss").keys() >= set(range(STEPS)), "flushed before"
+
+
 def test_ctrl_c_while_closing_loses_nothing_of_what_was_logged(library: Path, tmp_path: Path) -> None:
     said = result(run_job("interrupt", library, tmp_path, "write"))
     assert said["interrupted"]

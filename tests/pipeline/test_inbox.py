@@ -59,6 +59,33 @@ def test_calls_with_many_values_count_by_their_size_whatever_was_taken_before() 
     assert len(inbox) == 1, "there is room again"
 
 
+def test_items_do_not_wait_behind_a_background_job_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranklog.pipeline.sink.PATIENCE_S", 0.01)
+    inbox = Inbox(2**20, stalled=lambda: False, full=lambda: None)
+    directory = RunDirectory(Place(), tmp_path, ask_run_id=lambda deadline_s: None, met=lambda: True)
+    sink = SessionSink(Place(), directory, inbox, Health())
+    hangs, stopped = threading.Event(), threading.Event()
+
+    def job() -> list[PendingItem]:
+        hangs.wait()
+        return []
+
+    def drain() -> None:
+        while not stopped.wait(0.01):
+            inbox.take()
+
+    draining = threading.Thread(target=drain)  # it works, so only the job holds the items up
+    draining.start()
+    sink.background("artifact 'weights'", job)
+    item = Item("artifact", "weights", 0, 0, 1, 0, "application/octet-stream", ())
+    for _ in range(10):
+        sink.submit(item, [Content("weights.bin", bytes(300 * 1024))])
+    assert inbox.dropped
+    hangs.set()
+    stopped.set()
+    draining.join()
+
+
 def test_items_that_wait_behind_a_background_job_are_bounded(tmp_path: Path) -> None:
     inbox = Inbox(2**20, stalled=lambda: True, full=lambda: None)
     directory = RunDirectory(Place(), tmp_path, ask_run_id=lambda deadline_s: None, met=lambda: True)

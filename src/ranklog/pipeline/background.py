@@ -8,6 +8,7 @@ and the next one runs. No lock is taken, so that a signal handler may call in th
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
@@ -34,11 +35,18 @@ class Background:
         self._claim = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._begun_s: float | None = None
 
     @property
     def held_bytes(self) -> int:
         """Bytes of contents that wait with the jobs."""
         return sum(list(self._sizes.values()))
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since the present job began; 0 without one."""
+        begun_s = self._begun_s
+        return 0.0 if begun_s is None else time.monotonic() - begun_s
 
     def put(self, name: str, job: Job, size: int = 0) -> None:
         """Run a job after those before it. ``size`` is the bytes of contents that it holds in memory."""
@@ -48,6 +56,7 @@ class Background:
         self._unfinished[token] = name
 
         def work() -> None:
+            self._begun_s = time.monotonic()
             try:
                 if not self._closed:
                     for result in job():
@@ -55,6 +64,7 @@ class Background:
             except Exception as error:  # the next job must run whatever happened to this one
                 self._failed(name, error)
             finally:
+                self._begun_s = None
                 self._unfinished.pop(token, None)
                 self._sizes.pop(token, None)
 

@@ -87,14 +87,19 @@ class Inbox(deque[Entry]):
             self.room -= int(counted / self._average)
         self.append(entry)
 
-    def wait_while(self, full: Callable[[], bool]) -> bool:
-        """Wait for room for one entry; returns False if it must be dropped, which is counted and reported."""
+    def wait_while(self, full: Callable[[], bool], stalled: Callable[[], bool] | None = None) -> bool:
+        """Wait for room for one entry; returns False if it must be dropped, which is counted and reported.
+
+        Args:
+            full: Whether there is no room.
+            stalled: Whether another thread that makes room is stalled.
+        """
         takes, since_s = self._takes, time.monotonic()
         while full() and threading.get_ident() != self._reader:
             now_s = time.monotonic()
             if takes != self._takes:
                 takes, since_s = self._takes, now_s
-            if self._stalled() or now_s - since_s >= PATIENCE_S:
+            if self._stalled() or (stalled is not None and stalled()) or now_s - since_s >= PATIENCE_S:
                 self.dropped += 1
                 self._full()
                 return False

@@ -16,7 +16,7 @@ from ranklog.model.record import File, Item, Record
 from ranklog.pipeline.background import Background
 from ranklog.pipeline.backlog import contents_bytes
 from ranklog.pipeline.contents import RunDirectory
-from ranklog.pipeline.inbox import Inbox
+from ranklog.pipeline.inbox import PATIENCE_S, Inbox
 from ranklog.process.warnings import Health
 
 
@@ -61,7 +61,11 @@ class SessionSink:
         key = f"{record.kind} {record.name!r}"
         if self.worker.is_busy(key):
             size = contents_bytes(pending)
-            if self._inbox.wait_while(lambda: 0 < self.worker.held_bytes > self._inbox.limit_bytes - size):
+
+            def is_full() -> bool:
+                return 0 < self.worker.held_bytes > self._inbox.limit_bytes - size
+
+            if self._inbox.wait_while(is_full, lambda: self.worker.busy_s >= PATIENCE_S):
                 self.worker.put(key, lambda: [pending], size)
         else:
             self._inbox.put(pending)
