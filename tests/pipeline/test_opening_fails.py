@@ -121,6 +121,28 @@ def test_a_thread_that_cannot_be_started_leaves_no_trace_of_the_opening(
     assert failed, "it is started in a thread"
 
 
+@pytest.mark.filterwarnings("ignore::ranklog.model.errors.RanklogWarning")
+@pytest.mark.usefixtures("warmed")
+def test_ctrl_c_when_the_drain_thread_has_just_started_leaves_no_trace_of_the_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "ranklog-drain":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    before = held()
+    with pytest.raises(KeyboardInterrupt):
+        JournalLogger(tmp_path / "logs", strategy="single").create_logger_context()
+    check_nothing_more(before)
+    assert files(tmp_path / "logs") == []
+    monkeypatch.undo()
+    check_that_it_works(tmp_path / "after")
+
+
 @contextlib.contextmanager
 def at_most(descriptors: int) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
