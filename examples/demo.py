@@ -32,7 +32,7 @@ def read_mlflow(savedir: Path) -> dict[str, str]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{savedir}/mlflow/mlflow.db")
+    client = MlflowClient(f"sqlite:///{mlflow_database(savedir)}")
     experiments = [e for e in client.search_experiments() if e.name != "Default"]
     runs = client.search_runs([e.experiment_id for e in experiments])
     run = runs[0]
@@ -59,6 +59,11 @@ def read_tensorboard(savedir: Path) -> dict[str, str]:
     }
 
 
+def mlflow_database(savedir: Path) -> Path:
+    """Return the database of the run: its own on a network file system, else the common one."""
+    return next((savedir / "mlflow" / "runs").glob("*.db"), savedir / "mlflow" / "mlflow.db")
+
+
 def main() -> int:
     savedir = ROOT / "demo-runs" / time.strftime("%Y%m%d-%H%M%S")
     train(savedir)
@@ -72,7 +77,7 @@ def main() -> int:
         f"\n{'One run in each backend, every value reduced over all ranks.' if right else 'Something is missing!'}\n\n"
         "Look at it:\n"
         f"  .venv/bin/ranklog show {_short(savedir / 'runs')}\n"
-        f"  .venv/bin/mlflow ui --backend-store-uri sqlite:///{_short(savedir)}/mlflow/mlflow.db\n"
+        f"  .venv/bin/mlflow ui --backend-store-uri sqlite:///{_short(mlflow_database(savedir))}\n"
         f"  .venv/bin/tensorboard --logdir {_short(savedir)}/tensorboard"
     )
     return 0 if right else 1
