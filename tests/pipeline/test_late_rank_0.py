@@ -91,11 +91,11 @@ class Seen:
 
     def __init__(self, tmp_path: Path) -> None:
         self.met = False
+        self.run_id: str | None = "run"
         self.path = tmp_path / "run"
         self.directory = RunDirectory(
-            Place(rank=1, world_size=2), tmp_path, ask_run_id=lambda _: None, met=lambda: self.met
+            Place(rank=1, world_size=2), tmp_path, ask_run_id=lambda _: self.run_id, met=lambda: self.met
         )
-        self.directory.known_run_id = "run"
 
     def create(self) -> None:
         self.path.mkdir()
@@ -109,6 +109,16 @@ def test_a_rank_looks_for_the_directory_only_after_it_met_rank_0(tmp_path: Path)
     with pytest.raises(AwaitedRunDirError):
         seen.directory.reach_now()
     seen.met = True
+    assert seen.directory.reach_now() == seen.path
+
+
+def test_a_rank_that_met_rank_0_waits_for_the_run_id_of_the_first_round(tmp_path: Path) -> None:
+    seen = Seen(tmp_path)
+    seen.create()
+    seen.met, seen.run_id = True, None
+    with pytest.raises(AwaitedRunDirError):
+        seen.directory.reach_now()
+    seen.run_id = "run"
     assert seen.directory.reach_now() == seen.path
 
 

@@ -87,7 +87,7 @@ class RunDirectory:
         now_s = time.monotonic()
         self._asked_s = now_s if self._asked_s is None else self._asked_s
         waiting = not self._seen and now_s - self._asked_s < RUN_DIR_TIMEOUT_S
-        if waiting and (not self._met() or now_s - self._looked_s < LOOK_EVERY_S):
+        if waiting and (not self._met() or self.known_path() is None or now_s - self._looked_s < LOOK_EVERY_S):
             raise AwaitedRunDirError(f"{self._place}: the run directory is not there yet")
         self._looked_s = now_s
         run_dir = self.path(0.0)
