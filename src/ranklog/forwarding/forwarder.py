@@ -4,7 +4,8 @@ The child process is started by module name, so the training process imports no 
 messages: the journal has grown (`MORE`), efficiency is wanted (`EFFICIENCY`), the run is closed (`ALL`), stop now
 (`ENOUGH`). End of file means that the training process is gone. On its standard output it answers `DELIVERED`, then the
 efficiency line. It has its own session and the lowest priority. It starts with signals blocked, because schedulers send
-them to every process of a job, and unblocks them once it can handle them.
+them to every process of a job, and unblocks them once it can handle them. A worker of Ray starts it as a
+grandchild, because Ray kills the children of a worker that ends.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ranklog.forwarding.environment import child_environment
 from ranklog.journal.descriptor import Descriptor
 from ranklog.model.spec import Forward
 from ranklog.process.warnings import Health
+from ranklog.world.ray import in_ray_worker
 
 MORE, EFFICIENCY, ALL, ENOUGH = b".", b"E", b"A", b"S"
 DELIVERED = b"delivered\n"
@@ -35,6 +37,8 @@ SENT_TO_ALL = frozenset(
 )  # fmt: skip
 """Signals that schedulers, launchers and terminals send to every process of a job."""
 _REPORT_BYTES = 65536
+_AS_GRANDCHILD = ("-I", "-S", "-c", "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:], close_fds=False))")
+"""Arguments of a Python that runs a command, passes its exit status on, and may be killed without it."""
 
 
 def start_forwarder(
@@ -133,6 +137,8 @@ class _ForwarderProcess:
                 passed.callback(out.close_quietly)
                 inherited = [out.number]
                 command += ["--console-fd", str(out.number)]
+            if in_ray_worker():
+                command = [sys.executable, *_AS_GRANDCHILD, *command]
             with _blocked(SENT_TO_ALL):
                 self._process = subprocess.Popen(
                     command,

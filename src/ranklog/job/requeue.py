@@ -1,4 +1,4 @@
-"""Chooses the run that a job resumes after a requeue, or after a restart by torchrun, if the user names none.
+"""Chooses the run that a job resumes after a requeue, or a restart by torchrun or Ray Train, if the user names none.
 
 In: the environment of rank 0, and a small file ``.jobs/<digest>.json`` beside the runs. It lists the runs that earlier
 attempts of this job opened, in order. Out: the id of the run at the same position in that order, or a new id. The first
@@ -26,11 +26,14 @@ from ranklog.model.place import Place
 from ranklog.model.redact import mask_text
 from ranklog.model.spec import check_run_id
 from ranklog.world.place.launchers import number
-from ranklog.world.ray import in_ray_worker
+from ranklog.world.ray import in_ray_worker, training_id
 
 FOLDER = ".jobs"
 _named = 0
 """Runs of this process that ``RANKLOG_RUN_ID`` named."""
+_RAY = "ray|"
+_RAY_GONE_S = 20.0
+"""Ray starts new workers while it still ends those of the attempt before."""
 _SPECIAL_STEPS = 0xFFFFFFF0  # Slurm's numbers from here on are the batch script and the like
 
 
@@ -169,15 +172,17 @@ def choose_run_id(directory: Path, place: Place, program: str) -> RunChoice:
     if named := check_run_id(os.environ.get("RANKLOG_RUN_ID") or None):
         number = _named + 1
         return RunChoice(named if number == 1 else f"{named}-{number}", lambda: _use_name(number))
-    # Ray starts workers in any order, so nothing connects a worker with one of the attempt before.
-    key = None if in_ray_worker() else job_key(os.environ, place, _parent())
+    key = _ray_key() if in_ray_worker() else job_key(os.environ, place, _parent())
     if key is None:
         return RunChoice(new_id, lambda: None)
     digest = hashlib.sha256(mask_text(f"{key}|{program}").encode(errors="replace")).hexdigest()[:16]
     path = directory / FOLDER / f"{digest}.json"
     before = _load(path)
     own = _this_process()
-    restarted = before is not None and _replaces(before, own, directory, batch="|batch|" in key)
+    if key.startswith(_RAY):
+        restarted = before is not None and _outlives(before.opener)
+    else:
+        restarted = before is not None and _replaces(before, own, directory, batch="|batch|" in key)
     run_id, opened = next_run(before, agreed_attempt(before, place.attempt, own, restarted=restarted), new_id)
     if run_id != new_id and not _can_resume(directory / run_id):
         run_id, opened = (
@@ -186,6 +191,12 @@ def choose_run_id(directory: Path, place: Place, program: str) -> RunChoice:
         )
     remembered = msgspec.structs.replace(opened, opener=own)
     return RunChoice(run_id, lambda: _remember(path, remembered))
+
+
+def _ray_key() -> str | None:
+    """Return a key of this training; None for a task or a trial. A launcher's variables are those of Ray's daemon."""
+    training = training_id()
+    return None if training is None else f"{_RAY}{training}"
 
 
 def _this_process() -> Opener:
@@ -208,6 +219,16 @@ def _replaces(before: OpenedRuns, own: Opener, directory: Path, *, batch: bool) 
         return True
     end = last_end(directory / before.runs[before.position - 1])
     return not batch and (end is None or end.status != "FINISHED")
+
+
+def _outlives(last: Opener) -> bool:
+    """Wait until Ray has ended the worker of the attempt before; return whether it has."""
+    end_s = time.monotonic() + _RAY_GONE_S
+    while is_alive(last.host, last.pid, last.time_ns):
+        if last.pid == os.getpid() or time.monotonic() >= end_s:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _use_name(number: int) -> None:

@@ -90,6 +90,20 @@ def _place(rank: int, size: int, local_rank: int, local_size: int, node_rank: in
     )
 
 
+def training_id() -> str | None:
+    """Return what all workers and restarts of one ``fit()`` of Ray Train share; None elsewhere. Imports nothing.
+
+    Ray Train has no public name for it. Version 1, and a Ray that has moved it, give None.
+    """
+    if not in_ray_worker():
+        return None
+    try:
+        context: Any = sys.modules["ray.train.v2._internal.execution.context"].get_train_context()
+        return str(context.train_run_context.run_id)
+    except (KeyError, AttributeError, RuntimeError):
+        return None
+
+
 def _alone() -> Place:
     return detect_place({**os.environ, STRATEGY_VARIABLE: "single"})
 
