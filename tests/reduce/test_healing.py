@@ -294,6 +294,21 @@ SCHEDULES = st.dictionaries(
 @given(SCHEDULES, st.integers(2, 3))
 @settings(max_examples=40, deadline=None)
 def test_no_schedule_counts_a_value_twice_or_loses_one(schedule: dict[tuple[int, int, str], str], size: int) -> None:
+    check_schedule(schedule, size)
+
+
+@given(SCHEDULES, st.integers(2, 3))
+@settings(max_examples=20, deadline=None)
+def test_the_same_where_rank_0_soon_forgets_what_it_reduced_without_a_rank(
+    schedule: dict[tuple[int, int, str], str], size: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ranklog.reduce.agree.REMEMBERED_KEYS", 2)
+        patched.setattr("ranklog.reduce.merger.REMEMBERED_KEYS", 2)
+        check_schedule(schedule, size)
+
+
+def check_schedule(schedule: dict[tuple[int, int, str], str], size: int) -> None:
     acts = Acts()
     faults = [Faults({}, {}) for _ in range(size)]
     for (rank, at, when), kind in schedule.items():

@@ -27,6 +27,9 @@ from numpy.typing import NDArray
 Key = tuple[str, str, int, int]
 """Name, reduction, backends, step."""
 
+Series = tuple[str, str, int]
+"""Name, reduction, backends."""
+
 RowPosition = tuple[int, int]
 """Rank and index of a row in its report."""
 
@@ -83,14 +86,14 @@ class Memory(msgspec.Struct, frozen=True):
         passed: ``[h, r]``: highest group of rank h that rank r is known to have closed.
         idle: Ranks that are no longer waited for.
         partial: Keys that were reduced from some ranks only, oldest first, with these ranks.
-        forgot: Whether such a key was dropped to keep `partial` small.
+        forgot: Of keys dropped to keep `partial` small, the highest step of each name, reduction and backends.
     """
 
     shared: NDArray[np.bool_]
     passed: NDArray[np.int64]
     idle: NDArray[np.bool_]
     partial: dict[Key, frozenset[int]]
-    forgot: bool = False
+    forgot: dict[Series, int] = {}
 
     @classmethod
     def fresh(cls, size: int) -> Memory:
@@ -100,7 +103,13 @@ class Memory(msgspec.Struct, frozen=True):
             np.full((size, size), -1, dtype=np.int64),
             np.zeros(size, dtype=np.bool_),
             {},
+            {},
         )
+
+    def knows(self, key: Key) -> bool:
+        """Whether it is known from which ranks a key was reduced, if it ever was."""
+        name, op, to, step = key
+        return key in self.partial or step > self.forgot.get((name, op, to), _NEVER)
 
     def after_fused(self, keys: Sequence[Key] = (), members: Sequence[int] | None = None) -> Memory:
         """Return the memory after a round in which all ranks, or these members of the generation, held these keys."""
@@ -108,11 +117,11 @@ class Memory(msgspec.Struct, frozen=True):
             if self.shared.all() and not self.idle.any():
                 return self
             return Memory(np.ones_like(self.shared), self.passed, np.zeros_like(self.idle), self.partial, self.forgot)
-        shared, idle, partial = self.shared.copy(), self.idle.copy(), dict(self.partial)
+        shared, idle, partial, forgot = self.shared.copy(), self.idle.copy(), dict(self.partial), dict(self.forgot)
         shared[np.ix_(members, members)] = True
         idle[list(members)] = False
-        forgot = _remember(partial, keys, frozenset(members), late=False, size=len(idle))
-        return Memory(shared, self.passed, idle, partial, self.forgot or forgot)
+        _remember(partial, forgot, keys, frozenset(members), late=False, size=len(idle))
+        return Memory(shared, self.passed, idle, partial, forgot)
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -164,7 +173,7 @@ def agree(reports: Sequence[Report], memory: Memory) -> tuple[list[Ready], Memor
     ready: list[Ready] = []
     partial = dict(memory.partial)
     waiting: set[Key] = set()
-    forgot = memory.forgot
+    forgot = dict(memory.forgot)
     for (holders, keys), verdict, timed_out in zip(together, judged.answered, judged.timed_out, strict=True):
         ranks = frozenset(rank for rank, _ in holders)
         for late in (False, True):
@@ -181,7 +190,7 @@ def agree(reports: Sequence[Report], memory: Memory) -> tuple[list[Ready], Memor
                 idle |= timed_out
             _, op, to, step = chosen[0]
             ready.append(Ready([key[0] for key in chosen], step, op, to, holders, answered, late))
-            forgot |= _remember(partial, chosen, ranks, late=late, size=len(reports))
+            _remember(partial, forgot, chosen, ranks, late=late, size=len(reports))
     return ready, Memory(judged.shared, judged.passed, idle, partial, forgot)
 
 
@@ -210,18 +219,24 @@ def _is_late(contributed: frozenset[int] | None, ranks: frozenset[int]) -> bool:
 
 
 def _remember(
-    partial: dict[Key, frozenset[int]], keys: Sequence[Key], ranks: frozenset[int], *, late: bool, size: int
-) -> bool:
-    """Note from which ranks keys were reduced; returns whether older ones had to be dropped."""
+    partial: dict[Key, frozenset[int]],
+    forgot: dict[Series, int],
+    keys: Sequence[Key],
+    ranks: frozenset[int],
+    *,
+    late: bool,
+    size: int,
+) -> None:
+    """Note from which ranks keys were reduced; the oldest are dropped."""
     for key in keys:
         before = partial.pop(key, frozenset())
         contributed = before | ranks if late else ranks
         if len(contributed) < size:
             partial[key] = contributed
-    forgot = len(partial) > REMEMBERED_KEYS
     while len(partial) > REMEMBERED_KEYS:
-        del partial[next(iter(partial))]
-    return forgot
+        name, op, to, step = oldest = next(iter(partial))
+        del partial[oldest]
+        forgot[name, op, to] = max(step, forgot.get((name, op, to), step))
 
 
 def _reached_step(report: Report) -> int:

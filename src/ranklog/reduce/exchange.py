@@ -77,17 +77,22 @@ class Desk(msgspec.Struct, frozen=True):
         self.ledger.settled()
         return memory
 
-    def forgotten(self, terms: Terms, memory: Memory) -> list[Row]:
-        """Take rows out of the buffer that may correct values of which rank 0 no longer remembers the states."""
+    def missed_rounds(self, terms: Terms) -> bool:
+        """Whether rank 0 ran rounds without this rank."""
         consumed = terms.consumed.get(self.rank)
-        if not memory.forgot or consumed is None or consumed.number >= terms.number - 1:
+        return (consumed.number if consumed else 0) < terms.number - 1
+
+    def forgotten(self, memory: Memory) -> list[Row]:
+        """Take rows out of the buffer that may correct values of which rank 0 no longer has the states."""
+        if not memory.forgot:
             return []
-        self.buffer.close_all()
         rows = self.buffer.closed(self.buffer.closed_count)
         unknown = {
-            index: [name for name in row.names if (name, row.op, row.to, row.step) not in memory.partial]
+            index: [name for name in row.names if not memory.knows((name, row.op, row.to, row.step))]
             for index, row in enumerate(rows)
         }
+        if not any(unknown.values()):
+            return []
         left, taken = split(rows, unknown)
         self.buffer.replace(left, len(rows))
         return taken

@@ -19,7 +19,7 @@ import numpy as np
 
 from ranklog.model.errors import WorldError
 from ranklog.model.record import Event
-from ranklog.reduce.agree import Key, Memory, Ready
+from ranklog.reduce.agree import Key, Memory, Ready, Series
 from ranklog.reduce.buffer import Buffer, Row
 from ranklog.reduce.gathered import split, taken_from
 
@@ -184,7 +184,7 @@ class _Memory(msgspec.Struct, array_like=True):
     shared: bytes
     ranks: list[list[int]]
     partial: list[_Partial]
-    forgot: bool
+    forgot: list[tuple[Series, int]]
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -196,7 +196,7 @@ def encode_memory(memory: Memory) -> bytes:
     numbers: dict[frozenset[int], int] = {}
     partial = [_Partial(key, numbers.setdefault(ranks, len(numbers))) for key, ranks in memory.partial.items()]
     shared = zlib.compress(np.packbits(memory.shared).tobytes(), 1)
-    return _encoder.encode(_Memory(shared, [sorted(ranks) for ranks in numbers], partial, memory.forgot))
+    return _encoder.encode(_Memory(shared, [sorted(ranks) for ranks in numbers], partial, list(memory.forgot.items())))
 
 
 def decode_memory(data: bytes, size: int) -> Memory:
@@ -214,4 +214,4 @@ def decode_memory(data: bytes, size: int) -> Memory:
     except (msgspec.MsgspecError, zlib.error, ValueError, IndexError) as error:
         raise WorldError(f"cannot read what rank 0 sent to begin a generation of ranks: {error}") from error
     fresh = Memory.fresh(size)
-    return Memory(shared, fresh.passed, fresh.idle, partial, sent.forgot)
+    return Memory(shared, fresh.passed, fresh.idle, partial, dict(sent.forgot))

@@ -71,7 +71,7 @@ class Rounds:
         self._alone = self._breakdown(self._desk.outgoing, self._desk.output)
         self._rendezvous = secrets.token_hex(4) if rank == 0 else ""
         self._generation = 0
-        self._connected = False
+        self._connected = self._behind = False
         self._carrying = False
         self._closing = False
         self._confirmed = self._refused = 0
@@ -208,10 +208,7 @@ class Rounds:
             self._give_up(self.broken)
 
     def abandon(self, reason: str) -> list[Record]:
-        """Stop waiting for the other ranks for good; return the records that rank 0 is to write.
-
-        For another thread than `step`'s, which may hang in a round. Ignore whatever that `step` still returns.
-        """
+        """For another thread, while `step` hangs: stop waiting; return the records that rank 0 is to write instead."""
         self.request_close()
         desk = self._desk
         output = RoundOutput(desk.rank)
@@ -237,6 +234,8 @@ class Rounds:
         self._carrying = True
         desk.outgoing.collect()
         self._carrying = bool(desk.output.records)
+        if self._behind:
+            self._alone.set_aside(desk.forgotten(self._exchange.memory), rendezvous=self._rendezvous)
         own = Header(
             rows=desk.buffer.closed_count,
             closing=closing,
@@ -288,7 +287,7 @@ class Rounds:
             desk.resume({each.rank: each.serial for each in received[1:]})
         else:
             memory = desk.settle(terms)
-            self._alone.set_aside(desk.forgotten(terms, memory), rendezvous=self._rendezvous)
+            self._behind = self._behind or desk.missed_rounds(terms)
         self.number = terms.number
         self._exchange = Exchange(desk, members, memory, self._exchange.patience_s)
 
