@@ -238,7 +238,7 @@ def test_wherever_a_call_fails_all_values_are_there_once_without_any_spill_file(
     for rank, at in itertools.product(range(size), range(1, calls_of(size, 3))):
         for before in (True, False):
             acts: dict[int, Callable[[], None]] = {at: fail}
-            job = Job(size, {rank: Faults(acts if before else {}, {} if before else acts)})
+            job = Job(size, {rank: Faults(acts if before else {}, {} if before else acts)}, limit_s=20.0)
             job.run(script_of(3))
             where = (rank, at, before, job.events("generation"))
             assert job.final("who") == dict.fromkeys(range(3), (everyone(size), size, size)), where

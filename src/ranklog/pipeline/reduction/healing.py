@@ -36,7 +36,8 @@ class Healing:
     def __init__(self, *, is_main: bool, world_size: int, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         form_s = max(min(FORM_S, timeout_s), LEAST_S) + world_size * PER_RANK_S
-        self._retry_s = form_s if is_main else form_s + MARGIN_S
+        self._closing_s = form_s + MARGIN_S
+        self._retry_s = form_s if is_main else self._closing_s
         self._limit_s = form_s if is_main else max(timeout_s, self._retry_s)
         self._is_main = is_main
         self._stop = threading.Event()
@@ -64,6 +65,6 @@ class Healing:
     def begin_close(self) -> None:
         """Wait for a generation for a few more seconds only."""
         self._closing = True
-        timer = threading.Timer(self._retry_s, self._stop.set)
+        timer = threading.Timer(self._closing_s, self._stop.set)
         timer.daemon = True
         timer.start()
