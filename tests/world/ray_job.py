@@ -41,12 +41,15 @@ def place_is_trains() -> None:
     assert here.job_id == ray.get_runtime_context().get_job_id()
 
 
-def log_means(config: Config) -> None:
+def log_means(config: Config, *, then_fail: bool = False) -> None:
     rank = ray.train.get_context().get_world_rank()
     logger = JournalLogger(config["folder"], strategy=RayStrategy(), log_freq="batch")
     with logger.start_logging():
         for step in range(10):
             logger.log(float(step + rank), "loss", step=step, reduce="mean")
+        if then_fail:
+            assert logger.flush(120)
+            raise RuntimeError("the first attempt fails")
 
 
 def patiently_connect(channel: str) -> World:
@@ -105,7 +108,7 @@ def without_torch(config: Config) -> None:
         patiently_connect("after the actor").barrier(timeout_s=120)
         write(config, f"actor-ended{rank}", trouble)
         collective.barrier()
-        raise RuntimeError("the first attempt fails")
+        log_means(config, then_fail=True)
     promises = check_strategy(RayStrategy(), together=collective.barrier, beside=beside)
     log_means(config)
     write(config, f"rank{rank}", promises)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ranklog.journal.layout import find_runs
-from ranklog.model.record import Attempt, Metrics
+from ranklog.model.record import Attempt, End, Metrics
 from ranklog.testing import captured, series
 from ranklog.testing.conformance import CHECKS
 from ranklog.world.ray import strategy as ray
@@ -98,6 +98,9 @@ def test_workers_without_torch_reduce_through_an_actor_also_when_it_ends_and_whe
         assert "the actor that connects the ranks has ended" in (tmp_path / f"actor-ended{rank}.json").read_text()
         assert set(json.loads((tmp_path / f"rank{rank}.json").read_text())) >= PROMISES
     means_are_right(tmp_path)
+    (run,) = runs_of(tmp_path)
+    ends = [record.status for record in captured(run) if isinstance(record, End)]
+    assert ends == ["FAILED", "FINISHED"], "both attempts are one run"
 
 
 @with_ray
