@@ -21,7 +21,7 @@ from ranklog.model.errors import WorldError
 from ranklog.testing.conformance import check_strategy
 from ranklog.world.ray.rendezvous import Rendezvous
 from ranklog.world.ray.strategy import RayStrategy, RayWorld, in_ray_worker, initialised_place
-from ranklog.world.torch.strategy import TorchWorld
+from ranklog.world.torch.worlds import TorchWorld
 
 Config = dict[str, str]
 
