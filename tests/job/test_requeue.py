@@ -76,6 +76,21 @@ def test_keys_distinguish_jobs_and_are_equal_for_attempts_of_one(
     assert job_key(environ, place, "agent") == expected
 
 
+def test_components_keep_their_keys_when_a_requeue_swaps_the_numbers_of_their_steps() -> None:
+    job = {"SLURM_JOB_ID": "7", "SLURM_HET_SIZE": "2"}
+    nodes = {"SLURM_JOB_NODELIST_HET_GROUP_0": "n1", "SLURM_JOB_NODELIST_HET_GROUP_1": "n[2-3]"}
+    moved = {"SLURM_JOB_NODELIST_HET_GROUP_0": "n4", "SLURM_JOB_NODELIST_HET_GROUP_1": "n[1-2]"}
+
+    def key(nodes: dict[str, str], here: str, step: str) -> str | None:
+        environ = {**job, **nodes, "SLURM_JOB_NODELIST": here, "SLURM_STEP_ID": step}
+        return job_key(environ, Place(world_size=2), "agent")
+
+    before = [key(nodes, "n1", "0"), key(nodes, "n[2-3]", "1")]
+    after = [key(moved, "n4", "1"), key(moved, "n[1-2]", "0")]
+    assert before == after and len(set(before)) == 2
+    assert key(nodes, "n[1-3]", "0") == "slurm|7|0|", "a step over several components"
+
+
 @pytest.fixture
 def start_other() -> Iterator[Callable[[Path], None]]:
     """Begins an attempt of a run in the name of another process that lives."""

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ranklog.job.gpus import visible_gpus
-from ranklog.job.scheduler import job_times
+from ranklog.job.scheduler import component, job_times
 from ranklog.journal.liveness import this_host
 from ranklog.model import __version__
 from ranklog.model.facts import Git, JobFacts, RankFacts
@@ -44,7 +44,6 @@ _SLURM_FACTS = {
     "restarts": "SLURM_RESTART_COUNT",
     "array": "SLURM_ARRAY_JOB_ID",
     "array_task": "SLURM_ARRAY_TASK_ID",
-    "component": "SLURM_HET_GROUP_ID",
     "step": "SLURM_STEP_ID",
 }
 _OTHER_FACTS = {
@@ -166,9 +165,10 @@ def scheduler_facts(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     for name, job_id in _JOB_ID_VARIABLES.items():
         if environ.get(job_id, "").strip():
             wanted = {"job": job_id, **(_SLURM_FACTS if name == "slurm" else _OTHER_FACTS[name])}
-            return name, {
-                key: storable(value) for key, variable in wanted.items() if (value := environ.get(variable, "").strip())
-            }
+            values = {key: environ.get(variable, "").strip() for key, variable in wanted.items()}
+            if name == "slurm":
+                values["component"] = component(environ)
+            return name, {key: storable(value) for key, value in values.items() if value}
     return "", {}
 
 

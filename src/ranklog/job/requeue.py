@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from ranklog.job.scheduler import component
 from ranklog.journal.heads import read_heads
 from ranklog.journal.layout import FACTS, make_private_dir, read_replaced, write_private
 from ranklog.journal.liveness import is_alive, this_host
@@ -144,7 +145,10 @@ def job_key(environ: Mapping[str, str], place: Place, parent: str) -> str | None
         step = environ.get("SLURM_STEP_ID", "")
         real = step.isdecimal() and int(step) < _SPECIAL_STEPS
         alone = real and place.world_size == 1
-        return "|".join(["slurm", job, step if real else "batch", environ.get("SLURM_PROCID", "") if alone else ""])
+        # Steps that start together get their numbers in any order, which may change with a requeue. Components do not.
+        part = component(environ) if real else ""
+        name = f"component {part}" if part else step if real else "batch"
+        return "|".join(["slurm", job, name, environ.get("SLURM_PROCID", "") if alone else ""])
     if elastic := environ.get("TORCHELASTIC_RUN_ID"):
         return "|".join(["elastic", elastic, parent if elastic == "none" else ""])
     return None

@@ -1,6 +1,7 @@
-"""Times of the job from the scheduler: submission, start and end.
+"""Times of the job from the scheduler, and the component of a heterogeneous job.
 
-In: the environment, and ``squeue`` if that is not enough, which runs once. Out: seconds since the epoch.
+In: the environment, and ``squeue`` if that is not enough, which runs once. Out: seconds since the epoch; the number of
+a component.
 """
 
 from __future__ import annotations
@@ -53,6 +54,25 @@ def end_time(environ: Mapping[str, str]) -> float | None:
     """
     text = environ.get("SLURM_JOB_END_TIME", "")
     return float(text) if text.isdecimal() and environ.get("SLURM_JOB_ID") else None
+
+
+def component(environ: Mapping[str, str]) -> str:
+    """Return the component of a heterogeneous Slurm job that this step runs on. Pure.
+
+    Slurm sets no variable for it, but lists the nodes of the step and of each component. Empty if the job has no
+    components, or if the step spans several of them.
+
+    Example:
+        >>> nodes = {"SLURM_JOB_NODELIST_HET_GROUP_0": "n1", "SLURM_JOB_NODELIST_HET_GROUP_1": "n2"}
+        >>> job = {"SLURM_HET_SIZE": "2", **nodes}
+        >>> component({**job, "SLURM_JOB_NODELIST": "n2"}), component({**job, "SLURM_JOB_NODELIST": "n[1-2]"})
+        ('1', '')
+    """
+    size = environ.get("SLURM_HET_SIZE", "")
+    nodes = environ.get("SLURM_JOB_NODELIST")
+    groups = map(str, range(int(size) if size.isdecimal() else 0))
+    found = [group for group in groups if nodes and environ.get(f"SLURM_JOB_NODELIST_HET_GROUP_{group}") == nodes]
+    return found[0] if len(found) == 1 else ""
 
 
 @functools.lru_cache(maxsize=1)
