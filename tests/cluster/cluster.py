@@ -116,7 +116,8 @@ class Slurm:
         A node remembers in whole seconds which jobs it killed. It refuses a job that returns within the same second
         ("already killed, do not launch"), which then fails. The start therefore waits until that second is over.
         """
-        wait_until(lambda: "PENDING" in self.ask("squeue", "-h", "-j", job, "-o", "%T"))
+        # Slurm returns the components of a heterogeneous job to the queue one after the other.
+        wait_until(lambda: set(self.ask("squeue", "-h", "-j", job, "-o", "%T").split()) == {"PENDING"})
         over_s = int(time.time()) + 2
         wait_until(lambda: time.time() >= over_s)
         self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")

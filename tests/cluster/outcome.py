@@ -1,8 +1,10 @@
-"""What must be true of the runs that jobs leave in a user's folder."""
+"""Checks of the runs that jobs leave in a user's folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from part_job import STEPS_PER_ATTEMPT
 
 from ranklog.journal.layout import find_runs
 from ranklog.model.record import Coverage, Metrics
@@ -72,3 +74,16 @@ def assert_one_series_of_two_attempts(folder: Path) -> None:
     assert not view.superseded("train/loss"), "the checkpoint was saved at the last step"
     found = series(captured(view.run_dir), "train/loss")
     assert found[0] > 1.5 * found[len(points) - 1], "the training went on from the checkpoint"
+
+
+def views_by_name(folder: Path) -> dict[str, RunView]:
+    """Return the runs of `part_job` by the names that the job script gave them."""
+    return {str(view.params["name"]): view for view in map(RunView, find_runs(folder / "runs"))}
+
+
+def assert_attempts(view: RunView, attempts: int) -> None:
+    """A run has finished, and its attempts form one continuous series."""
+    assert view.summary.status == "FINISHED"
+    assert [attempt.attempt for attempt in view.attempts] == list(range(attempts))
+    expected = [step // STEPS_PER_ATTEMPT for step in range(attempts * STEPS_PER_ATTEMPT)]
+    assert [(point.step, point.value) for point in view.series("loss")] == list(enumerate(expected))

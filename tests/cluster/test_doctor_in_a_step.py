@@ -1,15 +1,17 @@
-"""The doctor in a Slurm step tells of all its ranks, over torch's group, though no launcher but Slurm joined them."""
+"""The doctor in a Slurm step reports on all ranks, which it connects itself, because Slurm does not."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import pytest
 from cluster import VENV, Slurm
 
 RANKLOG = str(VENV / "bin" / "ranklog")
 
 
+@pytest.mark.both_slurms
 def test_srun_shows_both_nodes_and_the_jobs_time_limit(slurm: Slurm, tmp_path: Path) -> None:
     command = ("srun", "-t", "5", "-N2", "-n4", RANKLOG, "doctor", "--json", "--backends", "console")
     told = json.loads(slurm.ask(*command, cwd=tmp_path, RANKLOG_DIR=str(tmp_path / "runs")))

@@ -1,7 +1,7 @@
-"""Every job script of `slurm/`, submitted as a user submits it: one true run comes out.
+"""Every job script of `slurm/`, submitted as a user submits it, leaves one true run.
 
-Those that a page of the documents submits are tried by test_pages: torchrun, array and requeue; container by
-tests/containers.
+`test_pages` submits the scripts that a page of the documents uses: torchrun, array and requeue. `test_heterogeneous`
+and tests/containers submit those of the same names.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Script(msgspec.Struct, frozen=True):
 ONE_RUN = [
     Script("srun", DIGITS, 4, 2, "torchrun"),
     Script("deepspeed", (*RUNTIMES, "deepspeed"), 2, 2, "torchrun"),
-    Script("mpi", (*RUNTIMES, "mpi"), 2, 2, "slurm"),
     # Ray Train tells nodes apart by their addresses, and here both have the same one.
     Script("ray", (*RUNTIMES, "ray", "--workers", "2"), 2, 1, "ray", ("--cpus-per-task=1",)),
 ]
-ELSEWHERE = {"torchrun", "array", "requeue", "container", "steps"}
+MPI = Script("mpi", (*RUNTIMES, "mpi"), 2, 2, "slurm")
+ELSEWHERE = {"torchrun", "array", "requeue", "container", "steps", "heterogeneous"}
 
 
 def submit(slurm: Slurm, folder: Path, script: str, *words: object, options: tuple[str, ...] = (), **extra: str) -> str:
@@ -46,21 +46,30 @@ def submit(slurm: Slurm, folder: Path, script: str, *words: object, options: tup
 
 
 def test_no_script_is_left_out() -> None:
-    assert {path.stem for path in SCRIPTS.glob("*.sbatch")} == {script.name for script in ONE_RUN} | ELSEWHERE
+    assert {path.stem for path in SCRIPTS.glob("*.sbatch")} == {script.name for script in (*ONE_RUN, MPI)} | ELSEWHERE
+
+
+def assert_one_finished_run(script: Script, slurm: Slurm, folder: Path) -> None:
+    """Submit a script; its run has finished, has all ranks, and reports its cost."""
+    job = submit(slurm, folder, script.name, *script.program, options=script.options)
+    told = slurm.wait(job)
+    assert "JobState=COMPLETED" in told, outputs(folder)
+    (view,) = runs(folder)
+    assert_whole(view, script.ranks, script.nodes, script.launcher)
+    assert_facts(view, job)
+    assert len(view.attempts) == 1
+    assert f"ranklog: run {view.summary.facts.run_id} FINISHED: 1 attempt; " in outputs(folder)
 
 
 @pytest.mark.parametrize("script", ONE_RUN, ids=lambda script: script.name)
 def test_it_gives_one_finished_run_of_all_ranks_with_full_coverage(
     script: Script, slurm: Slurm, tmp_path: Path
 ) -> None:
-    job = submit(slurm, tmp_path, script.name, *script.program, options=script.options)
-    told = slurm.wait(job)
-    assert "JobState=COMPLETED" in told, outputs(tmp_path)
-    (view,) = runs(tmp_path)
-    assert_whole(view, script.ranks, script.nodes, script.launcher)
-    assert_facts(view, job)
-    assert len(view.attempts) == 1
-    assert f"ranklog: run {view.summary.facts.run_id} FINISHED: 1 attempt; " in outputs(tmp_path)
+    assert_one_finished_run(script, slurm, tmp_path)
+
+
+def test_mpi_over_the_pmix_of_slurm_gives_one_finished_run_too(slurm: Slurm, tmp_path: Path) -> None:
+    assert_one_finished_run(MPI, slurm, tmp_path)
 
 
 def test_steps_of_a_job_are_attempts_of_one_run(slurm: Slurm, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a real Slurm does to a job while it runs: it is requeued, or told that its time limit is near."""
+"""Jobs that a real Slurm requeues, or to which it sends signals, leave one continuous run."""
 
 import sys
 from pathlib import Path

@@ -249,6 +249,16 @@ FOUND: tuple[Found, ...] = (
         at(10, 11, "2/3", "2/3", "slurm", "4242"),
     ),
     Found(
+        "srun over both components of a heterogeneous job, recorded from Slurm 22.05 and 24.11",
+        {
+            **SLURM_STEP,
+            **env("SLURM_HET_SIZE=2 SLURM_NTASKS=4 SLURM_NTASKS_HET_GROUP_0=1 SLURM_NTASKS_HET_GROUP_1=3"),
+            **env("SLURM_STEP_NUM_TASKS=4 SLURM_STEP_NUM_NODES=2 SLURM_STEP_TASKS_PER_NODE=1,3"),
+            **env("SLURM_PROCID=3 SLURM_LOCALID=2 SLURM_NODEID=1 SLURM_GTIDS=1,2,3"),
+        },
+        at(3, 4, "2/3", "1/2", "slurm", "4242"),
+    ),
+    Found(
         "srun with fewer tasks than the job has",
         {**ONE_TASK_STEP, **env("SLURM_STEP_NUM_TASKS=2 SLURM_STEP_TASKS_PER_NODE=2 SLURM_PROCID=1 SLURM_LOCALID=1")},
         at(1, 2, "1/2", "0/1", "slurm", "4242"),
