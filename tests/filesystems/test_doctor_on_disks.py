@@ -1,0 +1,51 @@
+"""The doctor's probes on real file systems: a quota that only writing finds, and a container's overlay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from shared_disks import Btrfs, Overlay, missing
+
+from ranklog.cli.doctor.quota import quota_checks
+from ranklog.cli.doctor.storage import storage_checks
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def btrfs(tmp_path) -> Iterator[Btrfs]:
+    yield from mounted("btrfs", Btrfs, tmp_path)
+
+
+@pytest.fixture
+def overlay(tmp_path) -> Iterator[Overlay]:
+    yield from mounted("overlay", Overlay, tmp_path)
+
+
+def mounted(kind, make, folder):
+    lacking = missing(kind)
+    if lacking and os.environ.get("CI", "").lower() != "true":
+        pytest.skip(f"{kind} needs {lacking}: scripts/setup-filesystems.sh installs the packages")
+    disk = make(folder)
+    yield disk
+    disk.close()
+
+
+def test_a_quota_is_found_by_writing_though_the_sizes_show_room(btrfs):
+    folder = btrfs.mounts["node-a"]
+    (quota,) = quota_checks(folder)
+    assert quota.level == "bad" and quota.text.startswith("the quota leaves less than 64.0 MiB")
+    assert "more quota" in quota.cure
+    space = next(check for check in storage_checks(folder) if check.name == "space")
+    assert space.level != "bad"
+    assert list(folder.iterdir()) == []
+    btrfs.come_back()
+    assert [check.level for check in quota_checks(folder)] == ["ok"]
+
+
+def test_an_overlay_is_yellow_because_it_ends_with_the_container(overlay):
+    found = storage_checks(overlay.mounts["node-a"])[0]
+    assert found.level == "warn" and "is on overlay" in found.text and "--bind" in found.cure
+    assert list(overlay.mounts["node-a"].iterdir()) == []
