@@ -35,6 +35,13 @@ fi
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ranklog
 mkdir -p "$cache"
 flock "$cache/slurm.lock" scripts/install-slurm.sh "$cache/slurm" || echo "The newer Slurm could not be set up" >&2
+# File systems that nodes share. If a package cannot be installed, their tests are skipped, and fail under CI=true.
+for program in sshfs sshd mkfs.btrfs; do
+    [ -n "$(PATH="$PATH:/usr/sbin" command -v "$program")" ] || {
+        scripts/apt-install.sh sshfs openssh-server btrfs-progs || true
+        break
+    }
+done
 # Draws provenance graphs.
 command -v dot >/dev/null || scripts/apt-install.sh graphviz || true
 touch "$venv/.runtimes"

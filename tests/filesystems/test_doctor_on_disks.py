@@ -27,7 +27,7 @@ def overlay(tmp_path) -> Iterator[Overlay]:
 def mounted(kind, make, folder):
     lacking = missing(kind)
     if lacking and os.environ.get("CI", "").lower() != "true":
-        pytest.skip(f"{kind} needs {lacking}: scripts/setup-filesystems.sh installs the packages")
+        pytest.skip(f"{kind} needs {lacking}: scripts/setup-runtimes.sh installs the packages")
     disk = make(folder)
     yield disk
     disk.close()

@@ -34,7 +34,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshfs]:
     """A folder that two nodes share. In CI, a machine that lacks something for it fails the test."""
     lacking = missing("sshfs")
     if lacking and os.environ.get("CI", "").lower() != "true":
-        pytest.skip(f"sshfs needs {lacking}: scripts/setup-filesystems.sh installs the packages")
+        pytest.skip(f"sshfs needs {lacking}: scripts/setup-runtimes.sh installs the packages")
     made = Sshfs(tmp_path_factory.mktemp("sshfs"))
     yield made
     made.close()

@@ -1,7 +1,7 @@
 """The nature of a file system follows from the kernel's table of mounts.
 
-The lines were recorded on machines with these mounts: s3fs and rclone before a server of S3's protocol, sshfs,
-overlay of Docker.
+The lines of s3fs, rclone and sshfs were recorded from real mounts. The others are written as their documentation shows
+them.
 """
 
 from __future__ import annotations
