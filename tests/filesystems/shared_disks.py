@@ -22,6 +22,7 @@ PROGRAMS = {
     "sshfs": ("sshfs", "sshd", "ssh-keygen", "fusermount"),
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "overlay": ("mount",),
+    "glusterfs": ("glusterd", "gluster", "glusterfs"),
 }
 _ENTER = 'mount --bind "$1" "$2" && hostname "$3" && shift 3 && exec "$@"'
 
@@ -223,7 +224,61 @@ class Overlay(SharedDisk):
         self._others.unlink()
 
 
+class Glusterfs(SharedDisk):
+    """Two mounts of a volume of two bricks. It goes away when its brick servers stop to answer.
+
+    The host name ``brick1`` must lead to 127.0.0.1, since GlusterFS refuses ``localhost``.
+    """
+
+    def _mount(self) -> tuple[dict[str, Path], Path]:
+        state = self.folder / "state"
+        state.mkdir()
+        self._daemon = subprocess.Popen(
+            ["glusterd", "--no-daemon", "--xlator-option", f"*.working-directory={state}"], stderr=subprocess.DEVNULL
+        )
+        self._undo.callback(self._end)
+        wait_until(
+            lambda: subprocess.run(["gluster", "pool", "list"], capture_output=True, check=False).returncode == 0, 60
+        )
+        bricks = [f"brick1:{self.folder / name}" for name in ("brick-1", "brick-2")]
+        run("gluster", "--mode=script", "volume", "create", "shared", *bricks, "force")
+        run("gluster", "--mode=script", "volume", "start", "shared")
+        mounts = {
+            node: self._mounted(self.folder / node, "mount", "-t", "glusterfs", "brick1:/shared")
+            for node in ("node-a", "node-b")
+        }
+        return mounts, mounts["node-b"]
+
+    def _bricks(self) -> list[int]:
+        """Return the processes of the brick servers."""
+        return [int(file.read_text()) for file in (self.folder / "state").rglob("*brick-?.pid")]
+
+    def go_away(self) -> None:
+        for pid in self._bricks():
+            os.kill(pid, signal.SIGSTOP)
+
+    def come_back(self) -> None:
+        for pid in self._bricks():
+            os.kill(pid, signal.SIGCONT)
+
+    def _end(self) -> None:
+        subprocess.run(
+            ["gluster", "--mode=script", "volume", "stop", "shared", "force"], capture_output=True, check=False
+        )
+        for pid in (*self._bricks(), self._daemon.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._daemon.wait(60)
+
+
 KINDS: dict[str, type[SharedDisk]] = {"sshfs": Sshfs, "btrfs": Btrfs, "overlay": Overlay}
+"""File systems of the tests."""
+ON_DEMAND: dict[str, type[SharedDisk]] = {"glusterfs": Glusterfs}
+"""File systems of `benchmarks.soak.shared_disks`, which names one in ``RANKLOG_TEST_DISK``."""
+
+
+def _succeeds(*words: str) -> bool:
+    return subprocess.run(words, capture_output=True, check=False, timeout=60).returncode == 0
 
 
 def _answers(port: int) -> bool:
