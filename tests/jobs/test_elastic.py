@@ -47,7 +47,9 @@ class Job:
 
     def start_c10d(self, agent: str, nodes: str, **environ: str) -> None:
         meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{self.port}", "--rdzv-id", "again"]
-        self.start(agent, "--nnodes", nodes, *meet, "--rdzv-conf", "last_call_timeout=1", **environ)
+        # The rendezvous does not outlive the agent that serves it, so it is always A.
+        conf = f"last_call_timeout=1,is_host={int(agent == 'A')}"
+        self.start(agent, "--nnodes", nodes, *meet, "--rdzv-conf", conf, **environ)
 
     def finish(self) -> None:
         """Have all workers end, and wait for their agents."""
