@@ -108,3 +108,28 @@ def test_a_process_that_was_ended_in_its_wait_is_not_taken_for_the_one_that_repl
         while not store.check(["token"]):  # rank 0 lists the process that ended, which cannot answer
             pass
         assert second.meet(60, None) == waiting.result(60) == Roll(0, (0, 1), ("new0", "new1"))
+
+
+def test_a_rank_that_answered_and_missed_the_start_of_the_generation_joins_the_next_one() -> None:
+    store = Store()
+    stopped = threading.Event()
+    stopped.set()
+    ranks = [Meeting(store, Place(rank=rank, world_size=3), f"first{rank}") for rank in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda rank: rank.meet(60, None), ranks))
+        before = store.get("token")
+        for rank in ranks[1:]:
+            with pytest.raises(WorldError):
+                rank.meet(60, stopped)
+        called = threads.submit(ranks[0].meet, 60, None)
+        while store.get("token") == before:
+            pass
+        with pytest.raises(WorldError):
+            ranks[1].meet(60, stopped)  # it answers, and is stopped before the others have
+        assert ranks[2].meet(60, None) == called.result(60)
+
+        without = list(threads.map(lambda rank: rank.meet(1, None), [ranks[0], ranks[2]]))
+        assert {roll.ranks for roll in without} == {(0, 2)}
+        late = threads.submit(ranks[1].meet, 20, None)
+        rolls = [*threads.map(lambda rank: rank.meet(10, None), [ranks[0], ranks[2]]), late.result(60)]
+    assert {(roll.generation, roll.ranks) for roll in rolls} == {(3, (0, 1, 2))}

@@ -46,6 +46,7 @@ class Meeting:
         self._changes = -1
         self._present: dict[int, str] = {}
         self._seen: dict[str, Roll] = {}
+        self._answered: str | None = None
         self.generation = 0
 
     @property
@@ -75,6 +76,7 @@ class Meeting:
         self._spent.update(roll.nonces)
         self.generation = roll.generation + 1
         self._nonce = new_nonce()
+        self._answered = None
         return roll
 
     def others_wait(self) -> bool:
@@ -160,17 +162,26 @@ class Meeting:
                 self._answer(roll.token)
                 if self._store.check([f"go/{roll.token}"]):
                     return roll
-            if self._store.check([f"dropped/{self._nonce}"]):
+            if self._store.check([f"dropped/{self._nonce}"]) or self._missed_the_start(roll):
                 self._nonce = new_nonce()
+                self._answered = None
                 self._announce()
             if not poll.wait():
                 raise self._nobody(roll)
+
+    def _missed_the_start(self, roll: Roll | None) -> bool:
+        """Whether a roll that this rank answered has begun and ended without it, as it was stopped meanwhile."""
+        answered = self._answered
+        if answered is None or roll is None or roll.token == answered:
+            return False
+        return bool(self._store.check([f"go/{answered}"]))
 
     def _answer(self, token: str) -> None:
         key = f"answer/{token}/{self._place.rank}"
         if not self._store.check([key]):
             self._store.set(key, "1")
             self._store.add(f"answers/{token}", 1)
+        self._answered = token
 
     def _latest_roll(self) -> Roll | None:
         if not self._store.check(["token"]):
