@@ -134,6 +134,24 @@ def test_ranks_meet_in_each_of_forty_rounds_over_one_store_that_keeps_the_keys_o
             world.close()
 
 
+def test_ranks_that_could_not_build_a_group_try_again_below_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    dist = pytest.importorskip("torch.distributed")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    monkeypatch.setattr("ranklog.world.torch.strategy.MESH_TIMEOUT_S", 1.0)
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+    other = dist.TCPStore("127.0.0.1", store.port, is_master=False, wait_for_workers=False)
+    keys = dist.PrefixStore("ranklog/again", other)
+    rolls = []
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(Meeting(keys, Place(rank=1, world_size=2), "ends").meet, 60, None)
+        for _ in range(2):
+            with pytest.raises(WorldError):
+                connect_over(lambda: store, Place(rank=0, world_size=2), channel="again", timeout_s=3)
+            rolls.append(keys.get("token"))
+    assert rolls[0] != rolls[1]
+
+
 def test_ranks_that_answer_go_on_without_one_and_take_it_in_again_when_it_comes(
     open_rank: Callable[[int, int], GenerationOfRanks],
 ) -> None:

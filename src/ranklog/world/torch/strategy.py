@@ -146,6 +146,8 @@ def connect_over(
     try:
         meeting = Meeting(dist.PrefixStore(f"ranklog/{channel}", find_store()), place, nonce)
         roll = meeting.meet(end_s - time.monotonic(), stop)
+        # If the groups cannot be built, the next try needs a roll, and so keys, of its own.
+        _nonces.pop(caller, None)
         # All ranks are on their way now, so the caller's remaining time no longer matters.
         world = open_world(meeting, roll, timeout_s=max(timeout_s, MESH_TIMEOUT_S), hierarchy_from=hierarchy_from)
     except RuntimeError as error:
@@ -153,12 +155,11 @@ def connect_over(
             raise
         reason = str(error).strip().splitlines()[0]
         raise WorldError(f"{place}: no communicator could be opened: {reason}") from error
-    _nonces.pop(caller, None)
     return world
 
 
 _nonces: dict[tuple[str, int], str] = {}
-"""With which nonce a rank of this process tries to meet the others, by channel and rank: the same for each try."""
+"""With which nonce a rank of this process tries to meet the others, by channel and rank: the same until they met."""
 
 
 def _clone_of_default_store(dist: ModuleType) -> Any:
