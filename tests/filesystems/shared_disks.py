@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from xml.etree import ElementTree
 
 from cluster import wait_until
 
@@ -251,23 +252,26 @@ class Glusterfs(SharedDisk):
 
     def _bricks(self) -> list[int]:
         """Return the processes of the brick servers."""
-        return [int(file.read_text()) for file in (self.folder / "state").rglob("*brick-?.pid")]
+        found = run("gluster", "volume", "status", "shared", "--xml")
+        return [
+            int(pid.text or 0) for pid in ElementTree.fromstring(found).iter("pid") if pid.text not in ("-1", "N/A")
+        ]
 
     def go_away(self) -> None:
-        for pid in self._bricks():
+        self._stopped = self._bricks()
+        assert self._stopped
+        for pid in self._stopped:
             os.kill(pid, signal.SIGSTOP)
 
     def come_back(self) -> None:
-        for pid in self._bricks():
+        for pid in self._stopped:
             os.kill(pid, signal.SIGCONT)
 
     def _end(self) -> None:
         subprocess.run(
             ["gluster", "--mode=script", "volume", "stop", "shared", "force"], capture_output=True, check=False
         )
-        for pid in (*self._bricks(), self._daemon.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._daemon.kill()
         self._daemon.wait(60)
 
 
