@@ -120,7 +120,8 @@ class Memory(msgspec.Struct, frozen=True):
         shared, idle, partial, forgot = self.shared.copy(), self.idle.copy(), dict(self.partial), dict(self.forgot)
         shared[np.ix_(members, members)] = True
         idle[list(members)] = False
-        _remember(partial, forgot, keys, frozenset(members), late=False, size=len(idle))
+        _remember(partial, keys, frozenset(members), late=False, size=len(idle))
+        _forget(partial, forgot)
         return Memory(shared, self.passed, idle, partial, forgot)
 
 
@@ -190,7 +191,9 @@ def agree(reports: Sequence[Report], memory: Memory) -> tuple[list[Ready], Memor
                 idle |= timed_out
             _, op, to, step = chosen[0]
             ready.append(Ready([key[0] for key in chosen], step, op, to, holders, answered, late))
-            _remember(partial, forgot, chosen, ranks, late=late, size=len(reports))
+            _remember(partial, chosen, ranks, late=late, size=len(reports))
+    # Last, so that a late value in this round still finds what it corrects.
+    _forget(partial, forgot)
     return ready, Memory(judged.shared, judged.passed, idle, partial, forgot)
 
 
@@ -219,20 +222,18 @@ def _is_late(contributed: frozenset[int] | None, ranks: frozenset[int]) -> bool:
 
 
 def _remember(
-    partial: dict[Key, frozenset[int]],
-    forgot: dict[Series, int],
-    keys: Sequence[Key],
-    ranks: frozenset[int],
-    *,
-    late: bool,
-    size: int,
+    partial: dict[Key, frozenset[int]], keys: Sequence[Key], ranks: frozenset[int], *, late: bool, size: int
 ) -> None:
-    """Note from which ranks keys were reduced; the oldest are dropped."""
+    """Note from which ranks keys were reduced."""
     for key in keys:
         before = partial.pop(key, frozenset())
         contributed = before | ranks if late else ranks
         if len(contributed) < size:
             partial[key] = contributed
+
+
+def _forget(partial: dict[Key, frozenset[int]], forgot: dict[Series, int]) -> None:
+    """Drop the oldest keys beyond the limit, and note up to which step each series was dropped."""
     while len(partial) > REMEMBERED_KEYS:
         name, op, to, step = oldest = next(iter(partial))
         del partial[oldest]
