@@ -292,6 +292,9 @@ SCHEDULES = st.dictionaries(
 
 
 @given(SCHEDULES, st.integers(2, 3))
+@example(
+    schedule={(0, 5, "after"): "fail", (0, 9, "after"): "stop", (1, 13, "before"): "fail"}, size=2
+)  # a handshake fails
 @settings(max_examples=40, deadline=None)
 def test_no_schedule_counts_a_value_twice_or_loses_one(schedule: dict[tuple[int, int, str], str], size: int) -> None:
     check_schedule(schedule, size)

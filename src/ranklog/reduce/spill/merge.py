@@ -34,7 +34,11 @@ class Spills:
         heads = [item for items in files.values() for item in items if isinstance(item, SpillHead)]
         self._size = max((head.world_size for head in heads), default=0)
         own = files.get(0, ())
-        self._received = {i.generation: i.received for i in own if isinstance(i, SpillHead)}
+        self._received: dict[int, tuple[int, ...]] = {}
+        for item in own:
+            if isinstance(item, SpillHead):
+                # A handshake that fails adds a second head of the generation before, with what ranks announced in it.
+                self._received.setdefault(item.generation, item.received)
         self._held: set[tuple[int, Key]] = {
             (rank, key)
             for item in own
