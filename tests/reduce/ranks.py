@@ -7,10 +7,26 @@ from collections.abc import Callable, Sequence
 from ranklog.model.record import Event, Metrics, Record
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.round import Rounds
+from ranklog.reduce.spill.format import SpillItem, unpack
 from ranklog.world.fake import FakeWorld
 
 Script = Callable[[int, Buffer, Rounds], None]
 LIMIT_S = 20.0
+
+
+class Kept:
+    """Stands for a rank's spill file."""
+
+    def __init__(self) -> None:
+        self.items: list[SpillItem] = []
+        self.ended = False
+
+    def write(self, rendezvous: str, packet: bytes) -> None:
+        assert rendezvous
+        self.items += unpack(packet)
+
+    def end(self) -> None:
+        self.ended = True
 
 
 class Outcome:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from ranks import log
+from ranks import Kept, log
 
 from ranklog.abc import Floats, ReduceOp
 from ranklog.model.errors import WorldError
@@ -18,27 +18,11 @@ from ranklog.model.record import Event, Metrics, Record
 from ranklog.pipeline.reduction.healing import Healing
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.round import Rounds
-from ranklog.reduce.spill.format import SpillItem, unpack
 from ranklog.reduce.spill.merge import Spills
 from ranklog.world.fake_regrouping import RegroupingFakeRank, RegroupingFakeWorld
 
 LIMIT_S = 0.1
 HANG_S = 20.0
-
-
-class Kept:
-    """Stands for a rank's spill file."""
-
-    def __init__(self) -> None:
-        self.items: list[SpillItem] = []
-        self.ended = False
-
-    def write(self, rendezvous: str, packet: bytes) -> None:
-        assert rendezvous
-        self.items += unpack(packet)
-
-    def end(self) -> None:
-        self.ended = True
 
 
 class Faults:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from ranks import log
+from ranks import Kept, log
 
 from ranklog.abc import Floats, ReduceOp, World
 from ranklog.model.errors import RanklogError, WorldError
@@ -15,26 +15,11 @@ from ranklog.model.losses import UNSENT
 from ranklog.model.record import Coverage, Event, Metrics, Record
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.round import Rounds
-from ranklog.reduce.spill.format import SpillItem, unpack
+from ranklog.reduce.spill.format import unpack
 from ranklog.reduce.spill.merge import Spills
 from ranklog.world.fake import FakeWorld
 
 LIMIT_S = 0.3
-
-
-class Kept:
-    """Stands for a rank's spill file."""
-
-    def __init__(self) -> None:
-        self.items: list[SpillItem] = []
-        self.ended = False
-
-    def write(self, rendezvous: str, packet: bytes) -> None:
-        assert rendezvous
-        self.items += unpack(packet)
-
-    def end(self) -> None:
-        self.ended = True
 
 
 class Breaking:
