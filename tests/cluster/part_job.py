@@ -21,7 +21,8 @@ def main(folder: Path, name: str) -> None:
         for step in range(first, first + STEPS_PER_ATTEMPT):
             logger.log(float(attempt), "loss", step=step)
         logger.flush()
-        (folder / f"logged-{name}-{attempt}").write_text(os.environ["SLURM_JOB_ID"])
+        if place().is_main:  # another rank may come here before rank 0 has opened the run
+            (folder / f"logged-{name}-{attempt}").write_text(os.environ["SLURM_JOB_ID"])
         while not (folder / f"finish-{name}").exists():
             if attempt == 0 and (folder / f"requeue-{name}").exists():
                 sys.exit(REQUEUE)
