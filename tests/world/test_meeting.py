@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from cluster import wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,8 +106,7 @@ def test_a_process_that_was_ended_in_its_wait_is_not_taken_for_the_one_that_repl
     first, second = (Meeting(store, Place(rank=rank, world_size=2), f"new{rank}") for rank in range(2))
     with ThreadPoolExecutor(2) as threads:
         waiting = threads.submit(first.meet, 60, None)
-        while not store.check(["token"]):  # rank 0 lists the process that ended, which cannot answer
-            pass
+        wait_until(lambda: store.check(["token"]))  # rank 0 lists the process that ended, which cannot answer
         assert second.meet(60, None) == waiting.result(60) == Roll(0, (0, 1), ("new0", "new1"))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cluster import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 from launch import Ranks
@@ -152,6 +153,23 @@ def test_ranks_that_could_not_build_a_group_try_again_below_other_keys(monkeypat
     assert rolls[0] != rolls[1]
 
 
+def assert_rank_1_joins_again(
+    threads: ThreadPoolExecutor, first: Sequence[GenerationOfRanks], second: Sequence[GenerationOfRanks]
+) -> None:
+    """Ranks 0 and 2 are together without rank 1, which comes later."""
+    assert {(world.generation, world.members) for world in second} == {(1, (0, 2))}
+    assert sums(second) == [2, 2]
+    assert not second[0].rank_waits_to_join()
+
+    late = threads.submit(first[1].regroup, timeout_s=120)
+    wait_until(second[0].rank_waits_to_join)
+    third = [*threads.map(lambda world: world.regroup(timeout_s=120), second), late.result(120)]
+    assert {(world.generation, world.members) for world in third} == {(2, (0, 1, 2))}
+    assert sums(third) == [3, 3, 3]
+    for world in third:
+        world.close()
+
+
 def test_ranks_that_answer_go_on_without_one_and_take_it_in_again_when_it_comes(
     open_rank: Callable[[int, int], GenerationOfRanks],
 ) -> None:
@@ -160,18 +178,7 @@ def test_ranks_that_answer_go_on_without_one_and_take_it_in_again_when_it_comes(
         assert {world.members for world in first} == {(0, 1, 2)}
 
         second = list(threads.map(lambda world: world.regroup(timeout_s=1), [first[0], first[2]]))
-        assert {(world.generation, world.members) for world in second} == {(1, (0, 2))}
-        assert sums(second) == [2, 2]
-        assert not second[0].rank_waits_to_join()
-
-        late = threads.submit(first[1].regroup, timeout_s=120)
-        while not second[0].rank_waits_to_join():
-            pass
-        third = [*threads.map(lambda world: world.regroup(timeout_s=120), second), late.result(120)]
-        assert {(world.generation, world.members) for world in third} == {(2, (0, 1, 2))}
-        assert sums(third) == [3, 3, 3]
-        for world in third:
-            world.close()
+        assert_rank_1_joins_again(threads, first, second)
 
 
 def test_a_rank_that_came_and_then_fell_silent_is_left_out_until_it_comes_again(
@@ -185,17 +192,7 @@ def test_a_rank_that_came_and_then_fell_silent_is_left_out_until_it_comes_again(
         with pytest.raises(WorldError):
             first[1].regroup(timeout_s=60, stop=stop)  # it is there, and does not wait for the answer
         second = list(threads.map(lambda world: world.regroup(timeout_s=60), [first[0], first[2]]))
-        assert {(world.generation, world.members) for world in second} == {(1, (0, 2))}
-        assert sums(second) == [2, 2]
-        assert not second[0].rank_waits_to_join()
-
-        late = threads.submit(first[1].regroup, timeout_s=120)
-        while not second[0].rank_waits_to_join():
-            pass
-        third = [*threads.map(lambda world: world.regroup(timeout_s=120), second), late.result(120)]
-        assert sums(third) == [3, 3, 3]
-        for world in third:
-            world.close()
+        assert_rank_1_joins_again(threads, first, second)
 
 
 def test_rank_0_alone_opens_no_generation(open_rank: Callable[[int, int], GenerationOfRanks]) -> None:

@@ -149,10 +149,14 @@ class Meeting:
 
     def _drop(self, roll: Roll) -> None:
         """Leave out the ranks that did not answer, until they come again: they ended, or were stopped."""
-        for rank, nonce in zip(roll.ranks[1:], roll.nonces[1:], strict=True):
-            if not self._store.check([f"answer/{roll.token}/{rank}"]):
-                self._store.set(f"dropped/{nonce}", "1")
-                self._spent.add(nonce)
+        for nonce in self._unanswered(roll).values():
+            self._store.set(f"dropped/{nonce}", "1")
+            self._spent.add(nonce)
+
+    def _unanswered(self, roll: Roll) -> dict[int, str]:
+        """Return the listed ranks that have not answered, with their nonces."""
+        others = zip(roll.ranks[1:], roll.nonces[1:], strict=True)
+        return {rank: nonce for rank, nonce in others if not self._store.check([f"answer/{roll.token}/{rank}"])}
 
     def _await_roll(self, poll: _Poll) -> Roll:
         """On other ranks: answer each roll that lists this rank until one is complete."""
@@ -196,7 +200,7 @@ class Meeting:
         if self.generation:
             return WorldError(f"{self._place}: no other rank came to continue the reduction")
         if roll is not None and self._place.is_main:
-            missing = [rank for rank in roll.ranks[1:] if not self._store.check([f"answer/{roll.token}/{rank}"])]
+            missing = list(self._unanswered(roll))
         elif self._place.is_main:
             missing = [rank for rank in range(size) if rank not in self._present]
         else:

@@ -26,7 +26,7 @@ from ranklog.world.place.detect import detect_place
 from ranklog.world.place.reconcile import add_node_facts, with_given_rank
 from ranklog.world.torch.hierarchy import HIERARCHY_FROM_RANKS
 from ranklog.world.torch.meeting import Meeting, new_nonce
-from ranklog.world.torch.worlds import GenerationOfRanks, open_world
+from ranklog.world.torch.worlds import GenerationOfRanks, open_world, opening_errors
 
 MESH_TIMEOUT_S = 20.0
 
@@ -143,19 +143,13 @@ def connect_over(
     end_s = time.monotonic() + timeout_s
     caller = (channel, place.rank)
     nonce = _nonces.setdefault(caller, new_nonce())
-    try:
+    with opening_errors(place):
         meeting = Meeting(dist.PrefixStore(f"ranklog/{channel}", find_store()), place, nonce)
         roll = meeting.meet(end_s - time.monotonic(), stop)
         # If the groups cannot be built, the next try needs a roll, and so keys, of its own.
         _nonces.pop(caller, None)
         # All ranks are on their way now, so the caller's remaining time no longer matters.
-        world = open_world(meeting, roll, timeout_s=max(timeout_s, MESH_TIMEOUT_S), hierarchy_from=hierarchy_from)
-    except RuntimeError as error:
-        if isinstance(error, WorldError):
-            raise
-        reason = str(error).strip().splitlines()[0]
-        raise WorldError(f"{place}: no communicator could be opened: {reason}") from error
-    return world
+        return open_world(meeting, roll, timeout_s=max(timeout_s, MESH_TIMEOUT_S), hierarchy_from=hierarchy_from)
 
 
 _nonces: dict[tuple[str, int], str] = {}

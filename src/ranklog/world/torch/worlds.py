@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -59,14 +60,9 @@ class GenerationOfRanks(ABC):
     def regroup(self, *, timeout_s: float, stop: threading.Event | None = None) -> GenerationOfRanks:
         """Leave this generation and open the next one with the ranks that call."""
         self.close()
-        try:
+        with opening_errors(self.place):
             roll = self._meeting.meet(timeout_s, stop)
             return open_world(self._meeting, roll, timeout_s=timeout_s, hierarchy_from=self._hierarchy_from)
-        except RuntimeError as error:
-            if isinstance(error, WorldError):
-                raise
-            reason = str(error).strip().splitlines()[0]
-            raise WorldError(f"{self.place}: no communicator could be opened: {reason}") from error
 
     def rank_waits_to_join(self) -> bool:
         """On rank 0: whether a rank outside of this generation wants to join the next one."""
@@ -184,6 +180,18 @@ class HierarchicalWorld(GenerationOfRanks):
     def _downwards(self) -> Sequence[GlooGroup]:
         """Return the groups in which the result is passed down: all but the top, which has it."""
         return self._groups[: -1 if self._at_top else None][::-1]
+
+
+@contextmanager
+def opening_errors(place: Place) -> Iterator[None]:
+    """Turn the errors of a torch store or group that is being opened into `WorldError`."""
+    try:
+        yield
+    except WorldError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WorldError(f"{place}: no communicator could be opened: {reason}") from error
 
 
 def open_world(meeting: Meeting, roll: Roll, *, timeout_s: float, hierarchy_from: int) -> GenerationOfRanks:
