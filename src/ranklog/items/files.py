@@ -29,7 +29,6 @@ from ranklog.values.refusing import wrong_item
 
 READ_AT_ONCE_BYTES = 4 * 1024 * 1024
 COPY_LIMIT_GIB = 64.0
-RUN_DIR_TIMEOUT_S = 30.0
 _LONGEST_NAME = 255
 """In bytes, of a file or folder."""
 

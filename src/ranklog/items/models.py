@@ -17,7 +17,7 @@ from typing import Any
 from ranklog.abc import Call, Encoded, Sink
 from ranklog.items.encode import record_of
 from ranklog.items.file_names import file_name
-from ranklog.items.files import RUN_DIR_TIMEOUT_S, folder_contents, own_file, ship
+from ranklog.items.files import folder_contents, own_file, ship
 from ranklog.items.model_formats import bare_module, save_model, save_state
 from ranklog.items.options import known_options, typed_options
 from ranklog.items.sharded import full_state, is_sharded
@@ -27,6 +27,8 @@ from ranklog.model.errors import ReduceTimeoutError
 from ranklog.model.kinds import KINDS
 from ranklog.model.losses import LOST_ITEMS
 
+RUN_ID_TIMEOUT_S = 30.0
+"""Seconds for which another rank than 0 waits for the run id."""
 _STREAM = re.compile(r"iostream|PytorchStreamWriter|file write failed")
 """Messages of torch's C++ streams, which it raises when the disk refuses."""
 
@@ -55,7 +57,7 @@ def take(call: Call, sink: Sink) -> None:
         state = full_state(module, call.name, writes=sink.place.is_main)
     if not to:
         return
-    folder = sink.run_dir(RUN_DIR_TIMEOUT_S) / f".model-{token_hex(6)}"
+    folder = sink.run_dir(RUN_ID_TIMEOUT_S) / f".model-{token_hex(6)}"
     try:
         make_private_dir(folder.parent)  # rank 0 may create it later
         if sharded:

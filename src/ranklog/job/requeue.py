@@ -32,7 +32,6 @@ from ranklog.world.ray import in_ray_worker, training_id
 FOLDER = ".jobs"
 _named = 0
 """Runs of this process that ``RANKLOG_RUN_ID`` named."""
-_RAY = "ray|"
 _RAY_GONE_S = 20.0
 """Ray starts new workers while it still ends those of the attempt before."""
 _SPECIAL_STEPS = 0xFFFFFFF0  # Slurm's numbers from here on are the batch script and the like
@@ -174,19 +173,19 @@ def choose_run_id(directory: Path, place: Place, program: str) -> RunChoice:
     """
     new_id = new_run_id()
     if named := check_run_id(os.environ.get("RANKLOG_RUN_ID") or None):
-        number = _named + 1
-        return RunChoice(named if number == 1 else f"{named}-{number}", lambda: _use_name(number))
-    key = _ray_key() if in_ray_worker() else job_key(os.environ, place, _parent())
+        count = _named + 1
+        return RunChoice(named if count == 1 else f"{named}-{count}", lambda: _use_name(count))
+    own = _this_process()
+    in_ray = in_ray_worker()
+    key = _ray_key() if in_ray else job_key(os.environ, place, own.parent)
     if key is None:
         return RunChoice(new_id, lambda: None)
     digest = hashlib.sha256(mask_text(f"{key}|{program}").encode(errors="replace")).hexdigest()[:16]
     path = directory / FOLDER / f"{digest}.json"
     before = _load(path)
-    own = _this_process()
-    if key.startswith(_RAY):
-        restarted = before is not None and _outlives(before.opener)
-    else:
-        restarted = before is not None and _replaces(before, own, directory, batch="|batch|" in key)
+    restarted = before is not None and (
+        _await_end(before.opener) if in_ray else _replaces(before, own, directory, batch="|batch|" in key)
+    )
     run_id, opened = next_run(before, agreed_attempt(before, place.attempt, own, restarted=restarted), new_id)
     if run_id != new_id and not _can_resume(directory / run_id):
         run_id, opened = (
@@ -200,7 +199,7 @@ def choose_run_id(directory: Path, place: Place, program: str) -> RunChoice:
 def _ray_key() -> str | None:
     """Return a key of this training; None for a task or a trial. A launcher's variables are those of Ray's daemon."""
     training = training_id()
-    return None if training is None else f"{_RAY}{training}"
+    return None if training is None else f"ray|{training}"
 
 
 def _this_process() -> Opener:
@@ -225,7 +224,7 @@ def _replaces(before: OpenedRuns, own: Opener, directory: Path, *, batch: bool) 
     return not batch and (end is None or end.status != "FINISHED")
 
 
-def _outlives(last: Opener) -> bool:
+def _await_end(last: Opener) -> bool:
     """Wait until Ray has ended the worker of the attempt before; return whether it has."""
     end_s = time.monotonic() + _RAY_GONE_S
     while is_alive(last.host, last.pid, last.time_ns):
@@ -235,9 +234,9 @@ def _outlives(last: Opener) -> bool:
     return True
 
 
-def _use_name(number: int) -> None:
+def _use_name(count: int) -> None:
     global _named  # noqa: PLW0603 - counts per process
-    _named = number
+    _named = count
 
 
 def _remember(path: Path, opened: OpenedRuns) -> None:
