@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 from cluster import wait_until
 
 PROGRAMS = {
@@ -289,6 +290,16 @@ def _answers(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         return bool(connection.recv(1))
     return False
+
+
+def mounted(kind: str, folder: Path) -> Iterator[SharedDisk]:
+    """Make a file system for a fixture. In CI, a machine that lacks something for it fails the test."""
+    lacking = missing(kind)
+    if lacking and os.environ.get("CI", "").lower() != "true":
+        pytest.skip(f"{kind} needs {lacking}: scripts/setup-runtimes.sh installs the packages")
+    disk = {**KINDS, **ON_DEMAND}[kind](folder)
+    yield disk
+    disk.close()
 
 
 def wait_all(processes: Sequence[subprocess.Popen[str]]) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
-from shared_disks import Btrfs, Overlay, missing
+from shared_disks import SharedDisk, mounted
 
 from ranklog.cli.doctor.quota import quota_checks
 from ranklog.cli.doctor.storage import storage_checks
@@ -15,22 +14,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def btrfs(tmp_path) -> Iterator[Btrfs]:
-    yield from mounted("btrfs", Btrfs, tmp_path)
+def btrfs(tmp_path) -> Iterator[SharedDisk]:
+    yield from mounted("btrfs", tmp_path)
 
 
 @pytest.fixture
-def overlay(tmp_path) -> Iterator[Overlay]:
-    yield from mounted("overlay", Overlay, tmp_path)
-
-
-def mounted(kind, make, folder):
-    lacking = missing(kind)
-    if lacking and os.environ.get("CI", "").lower() != "true":
-        pytest.skip(f"{kind} needs {lacking}: scripts/setup-runtimes.sh installs the packages")
-    disk = make(folder)
-    yield disk
-    disk.close()
+def overlay(tmp_path) -> Iterator[SharedDisk]:
+    yield from mounted("overlay", tmp_path)
 
 
 def test_a_quota_is_found_by_writing_though_the_sizes_show_room(btrfs):

@@ -6,7 +6,6 @@ With one database for both jobs, the first try damaged it.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +19,7 @@ pytest.importorskip("mlflow")
 
 from launch import job_environment
 from mlflow import MlflowClient
-from shared_disks import Sshfs, missing, wait_all
+from shared_disks import SharedDisk, mounted, wait_all
 
 pytestmark = pytest.mark.slow
 
@@ -30,17 +29,12 @@ CLI = (sys.executable, "-m", "ranklog.cli")
 
 
 @pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshfs]:
-    """A folder that two nodes share. In CI, a machine that lacks something for it fails the test."""
-    lacking = missing("sshfs")
-    if lacking and os.environ.get("CI", "").lower() != "true":
-        pytest.skip(f"sshfs needs {lacking}: scripts/setup-runtimes.sh installs the packages")
-    made = Sshfs(tmp_path_factory.mktemp("sshfs"))
-    yield made
-    made.close()
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedDisk]:
+    """A folder that two nodes share."""
+    yield from mounted("sshfs", tmp_path_factory.mktemp("sshfs"))
 
 
-def start(disk: Sshfs, node: str, *words: object, **environ: str) -> subprocess.Popen[str]:
+def start(disk: SharedDisk, node: str, *words: object, **environ: str) -> subprocess.Popen[str]:
     """Start a program on a node."""
     env = job_environment(**environ)
     env.pop("MLFLOW_TRACKING_URI", None)
@@ -48,7 +42,7 @@ def start(disk: Sshfs, node: str, *words: object, **environ: str) -> subprocess.
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def train(disk: Sshfs, node: str, name: str, run: str, first: int = 0, uri: str = "") -> subprocess.Popen[str]:
+def train(disk: SharedDisk, node: str, name: str, run: str, first: int = 0, uri: str = "") -> subprocess.Popen[str]:
     return start(disk, node, sys.executable, JOB, disk.path / name, run, first, first + STEPS, uri)
 
 
@@ -63,7 +57,7 @@ def steps_of_runs(database: Path) -> dict[str, list[int]]:
     return found
 
 
-def test_two_jobs_at_once_keep_sound_databases_that_a_sync_gathers_into_one(disk: Sshfs, tmp_path: Path) -> None:
+def test_two_jobs_at_once_keep_sound_databases_that_a_sync_gathers_into_one(disk: SharedDisk, tmp_path: Path) -> None:
     wait_all([train(disk, "node-a", "pair", "one"), train(disk, "node-b", "pair", "two")])
     every = list(range(STEPS))
     databases = disk.server / "pair" / "mlflow"
@@ -75,14 +69,14 @@ def test_two_jobs_at_once_keep_sound_databases_that_a_sync_gathers_into_one(disk
     assert steps_of_runs(gathered) == {"one": every, "two": every}
 
 
-def test_a_run_that_continues_on_the_other_node_has_each_point_once(disk: Sshfs) -> None:
+def test_a_run_that_continues_on_the_other_node_has_each_point_once(disk: SharedDisk) -> None:
     for node, first in (("node-a", 0), ("node-b", STEPS)):
         wait_all([train(disk, node, "moves", "run", first)])
     database = disk.server / "moves" / "mlflow" / "runs" / "run.db"
     assert steps_of_runs(database) == {"run": list(range(2 * STEPS))}
 
 
-def test_the_users_own_sqlite_file_is_written_with_a_warning(disk: Sshfs) -> None:
+def test_the_users_own_sqlite_file_is_written_with_a_warning(disk: SharedDisk) -> None:
     MlflowClient(f"sqlite:///{disk.server}/mine.db")  # creates the tables, which takes long over sshfs
     uri = f"sqlite:///{disk.path}/mine.db"
     (output,) = wait_all([train(disk, "node-a", "own", "run", uri=uri)])
@@ -90,7 +84,7 @@ def test_the_users_own_sqlite_file_is_written_with_a_warning(disk: Sshfs) -> Non
     assert steps_of_runs(disk.server / "mine.db") == {"run": list(range(STEPS))}
 
 
-def test_the_doctor_says_that_each_run_gets_a_database(disk: Sshfs) -> None:
+def test_the_doctor_says_that_each_run_gets_a_database(disk: SharedDisk) -> None:
     (output,) = wait_all([start(disk, "node-a", *CLI, "doctor", "--json", disk.path / "new")])
     checks = {check["name"]: check for check in json.loads(output)["checks"]}
     assert "fuse.sshfs" in checks["run directory"]["text"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from cluster import wait_until
 from launch import job_environment
-from shared_disks import KINDS, ON_DEMAND, SharedDisk, missing, wait_all
+from shared_disks import KINDS, SharedDisk, mounted, wait_all
 
 from ranklog.journal.heads import read_heads
 
@@ -25,20 +25,14 @@ JOB = Path(__file__).with_name("shared_disk_job.py")
 RUN = "shared"
 AWAY_S = float(os.environ.get("RANKLOG_TEST_AWAY_S", "4"))
 """Seconds in which a disk that is away must not acknowledge. `benchmarks.soak.shared_disks` takes longer."""
-DISKS = {**KINDS, **ON_DEMAND}
 NAMES = [name] if (name := os.environ.get("RANKLOG_TEST_DISK")) else list(KINDS)
 CLI = (sys.executable, "-m", "ranklog.cli")
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def disk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedDisk]:
-    """A file system that two nodes share. In CI, a machine that lacks something for it fails the test."""
-    lacking = missing(request.param)
-    if lacking and os.environ.get("CI", "").lower() != "true":
-        pytest.skip(f"{request.param} needs {lacking}: scripts/setup-runtimes.sh installs the packages")
-    made = DISKS[request.param](tmp_path_factory.mktemp(request.param))
-    yield made
-    made.close()
+    """A file system that two nodes share."""
+    yield from mounted(request.param, tmp_path_factory.mktemp(request.param))
 
 
 class Cluster:
