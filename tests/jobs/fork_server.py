@@ -11,6 +11,7 @@ import atexit
 import functools
 import gc
 import importlib
+import itertools
 import json
 import os
 import select
@@ -22,11 +23,18 @@ import time
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PRELOADED = ("numpy", "torch", "torch.distributed")
 MESSAGE_BYTES = 1 << 17
 PATIENCE_S = 120.0
+
+
+class Started(NamedTuple):
+    """Process that a server started, with its number there, because the system uses a process id again."""
+
+    pid: int
+    number: int
 
 
 class Forked:
@@ -34,15 +42,15 @@ class Forked:
 
     Args:
         server: Server that knows the exit status.
-        pid: Process id.
+        process: The process.
         output: Read end of the pipe for stdout and stderr.
     """
 
-    def __init__(self, server: Server, pid: int, output: int) -> None:
+    def __init__(self, server: Server, process: Started, output: int) -> None:
         self._server = server
-        self._pid = pid
+        self._process = process
         try:
-            self._handle: int | None = os.pidfd_open(pid)
+            self._handle: int | None = os.pidfd_open(process.pid)
         except ProcessLookupError:  # it has ended already
             self._handle = None
         self._output = output
@@ -51,7 +59,7 @@ class Forked:
     @property
     def returncode(self) -> int | None:
         """Exit status, None while the process runs."""
-        return self._server.status(self._pid, 0.0)
+        return self._server.status(self._process, 0.0)
 
     def readline(self) -> str:
         """Wait for the next line of the output."""
@@ -69,12 +77,12 @@ class Forked:
         end_s = time.monotonic() + timeout
         while True:
             if not _is_readable(self._output, end_s):
-                raise subprocess.TimeoutExpired(str(self._pid), timeout)
+                raise subprocess.TimeoutExpired(str(self._process.pid), timeout)
             if not (part := os.read(self._output, 1 << 16)):
                 break
             self._read.append(part)
-        if self._server.status(self._pid, end_s - time.monotonic()) is None:
-            raise subprocess.TimeoutExpired(str(self._pid), timeout)
+        if self._server.status(self._process, end_s - time.monotonic()) is None:
+            raise subprocess.TimeoutExpired(str(self._process.pid), timeout)
         return b"".join(self._read).decode(errors="replace")
 
     def send_signal(self, number: int) -> None:
@@ -110,35 +118,35 @@ class Server:
     def start(self, *command: str, cwd: Path, env: Mapping[str, str]) -> Forked:
         """Run a script with arguments."""
         ours, theirs = os.pipe()
-        pid = self.fork(command, str(cwd), env, theirs)
+        process = self.fork(command, str(cwd), env, theirs)
         os.close(theirs)
-        return Forked(self, pid, ours)
+        return Forked(self, process, ours)
 
     def fork(
         self, command: Sequence[str], cwd: str, env: Mapping[str, str], output: int, unbuffered: bool = False
-    ) -> int:
-        """Run a script whose output goes to a descriptor; returns its process id."""
+    ) -> Started:
+        """Run a script whose output goes to a descriptor."""
         request = {"command": command, "cwd": cwd, "env": dict(env), "unbuffered": unbuffered}
         socket.send_fds(self._channel, [json.dumps(request).encode()], [output])
-        while (pid := self._receive()) is None:
+        while (process := self._receive()) is None:
             pass
-        return pid
+        return process
 
-    def status(self, pid: int, timeout_s: float) -> int | None:
+    def status(self, process: Started, timeout_s: float) -> int | None:
         """Return the exit status of a process, or None if it does not end in time."""
         end_s = time.monotonic() + timeout_s
-        while pid not in self._ended and _is_readable(self._channel.fileno(), end_s):
+        while process.number not in self._ended and _is_readable(self._channel.fileno(), end_s):
             self._receive()
-        return self._ended.get(pid)
+        return self._ended.get(process.number)
 
-    def _receive(self) -> int | None:
-        """Receive one message: return the id of a new process, or store an exit status."""
+    def _receive(self) -> Started | None:
+        """Receive one message: return a new process, or store an exit status."""
         self._channel.settimeout(PATIENCE_S)
         data = self._channel.recv(MESSAGE_BYTES)
         assert data, "the fork server has ended"
         told = json.loads(data)
         if "started" in told:
-            return int(told["started"])
+            return Started(told["started"], told["number"])
         self._ended[told["ended"]] = told["status"]
         return None
 
@@ -175,7 +183,8 @@ def serve(client: socket.socket) -> tuple[dict[str, Any], int]:
     Raises:
         SystemExit: The client has ended.
     """
-    running: set[int] = set()
+    running: dict[int, int] = {}
+    numbers = itertools.count()
 
     def tell(**message: int) -> None:
         client.send(json.dumps(message).encode())
@@ -184,8 +193,7 @@ def serve(client: socket.socket) -> tuple[dict[str, Any], int]:
         for pid in list(running):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
-                running.remove(pid)
-                tell(ended=pid, status=os.waitstatus_to_exitcode(status))
+                tell(ended=running.pop(pid), status=os.waitstatus_to_exitcode(status))
 
     signal.signal(signal.SIGCHLD, reap)
     while True:
@@ -199,8 +207,8 @@ def serve(client: socket.socket) -> tuple[dict[str, Any], int]:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
             return json.loads(data), descriptors[0]
         os.close(descriptors[0])
-        running.add(pid)
-        tell(started=pid)
+        running[pid] = next(numbers)
+        tell(started=pid, number=running[pid])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 
 

@@ -1,5 +1,6 @@
 """Scripts from the fork server run as with `python script`."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fork_server import server
+from fork_server import Server, channel, server
 
 pytestmark = pytest.mark.slow
 
@@ -87,3 +88,18 @@ def test_several_run_at_once_and_each_has_its_own_status(tmp_path: Path) -> None
     processes = [server().start(str(script), str(status), cwd=tmp_path, env={}) for status in range(8)]
     assert [process.communicate() for process in reversed(processes)] == [""] * 8
     assert [process.returncode for process in processes] == list(range(8))
+
+
+def test_a_process_with_the_id_of_an_earlier_one_has_its_own_status() -> None:
+    client, serving = channel()
+    with client, serving:
+        for message in (
+            {"started": 7, "number": 0},
+            {"ended": 0, "status": 3},
+            {"started": 7, "number": 1},
+            {"ended": 1, "status": 0},
+        ):
+            serving.send(json.dumps(message).encode())
+        asking = Server(client)
+        first, second = (asking.fork(("script.py",), "/", {}, output=1) for _ in range(2))
+        assert [asking.status(process, 60.0) for process in (first, second)] == [3, 0]

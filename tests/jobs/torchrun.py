@@ -8,23 +8,24 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fork_server import Server, channel, run, serve
+from fork_server import Server, Started, channel, run, serve
 
 
 class Rank:
     """Forked rank, with the part of `subprocess.Popen` that the agent needs."""
 
-    def __init__(self, server: Server, pid: int) -> None:
+    def __init__(self, server: Server, process: Started) -> None:
         self._server = server
-        self.pid = pid
+        self._process = process
+        self.pid = process.pid
 
     def poll(self) -> int | None:
         """Return the exit status, or None while the process runs."""
-        return self._server.status(self.pid, 0.0)
+        return self._server.status(self._process, 0.0)
 
     def wait(self, timeout: float) -> int:
         """Wait until the process has ended."""
-        if (status := self._server.status(self.pid, timeout)) is None:
+        if (status := self._server.status(self._process, timeout)) is None:
             raise subprocess.TimeoutExpired(str(self.pid), timeout)
         return status
 
