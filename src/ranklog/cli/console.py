@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -19,11 +17,6 @@ _COLOURS: dict[RunStatus, str] = {
     "RUNNING": "cyan",
     "UNKNOWN": "yellow",
 }
-
-
-def runs_directory() -> Path:
-    """Return the directory in which run ids are searched: RANKLOG_DIR, or ``mllogs``."""
-    return Path(os.environ.get("RANKLOG_DIR") or "mllogs")
 
 
 def out() -> Console:

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from ranklog.cli.console import print_error, runs_directory
+from ranklog.cli.console import print_error
 from ranklog.view.export import write_csv, write_jsonl, write_parquet
-from ranklog.view.find import find_run
+from ranklog.view.find import find_run, runs_directory
 from ranklog.view.ro_crate import write_crate
 
 

@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ranklog.cli.console import clean, out, print_error, runs_directory, status_text, table
+from ranklog.cli.console import clean, out, print_error, status_text, table
 from ranklog.cli.delivery_text import delivery_text, problem_texts
 from ranklog.journal.layout import find_runs
 from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
 from ranklog.view.deliveries import Delivery
+from ranklog.view.find import runs_directory
 from ranklog.view.summary import RunSummary, summarise
 from ranklog.view.units import age
 

@@ -12,13 +12,14 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ranklog.cli.console import clean, out, print_error, runs_directory, table
+from ranklog.cli.console import clean, out, print_error, table
 from ranklog.delivery.lock import DeliveryLock, LockedError
 from ranklog.journal.layout import find_runs
 from ranklog.journal.reader import read_run
 from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
 from ranklog.pipeline.reduction.merge import unmerged
+from ranklog.view.find import runs_directory
 from ranklog.view.query import RunView
 from ranklog.view.summary import ENDED, RunSummary
 from ranklog.view.units import age, count, size_text

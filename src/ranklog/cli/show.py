@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ranklog.cli.console import clean, out, runs_directory, status_text, table
+from ranklog.cli.console import clean, out, status_text, table
 from ranklog.cli.delivery_text import amount_text, problem_texts
 from ranklog.cli.run_text import code_text, ends_text, job_text, outlook_text, place_text, rank_rows
 from ranklog.journal.reader import Damage
@@ -18,7 +18,7 @@ from ranklog.model.as_json import to_json
 from ranklog.model.record import Event
 from ranklog.view.deliveries import Delivery
 from ranklog.view.efficiency import describe_run, efficiency, efficiency_text
-from ranklog.view.find import find_run
+from ranklog.view.find import find_run, runs_directory
 from ranklog.view.outlook import outlook
 from ranklog.view.query import MetricRow, RunView
 from ranklog.view.units import age, date, number, size_text

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ranklog.cli.console import clean, out, runs_directory, table
+from ranklog.cli.console import clean, out, table
 from ranklog.model.as_json import to_json
-from ranklog.view.find import find_run
+from ranklog.view.find import find_run, runs_directory
 from ranklog.view.units import count
 from ranklog.view.verify import Finding, verify_run
 

@@ -17,10 +17,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ranklog.cli.console import clean, out, runs_directory, status_text, table
+from ranklog.cli.console import clean, out, status_text, table
 from ranklog.cli.run_text import ends_text, outlook_text, place_text
 from ranklog.view.efficiency import efficiency, efficiency_text
-from ranklog.view.find import find_run
+from ranklog.view.find import find_run, runs_directory
 from ranklog.view.outlook import outlook
 from ranklog.view.query import MetricRow, RunView
 from ranklog.view.summary import ENDED

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from ranklog.journal.cursor import EXTRA_INDEX, Cursor, cursors_of, load_cursors
 from ranklog.journal.heads import read_heads
@@ -14,6 +15,8 @@ from ranklog.journal.reader import JournalReader
 from ranklog.journal.targets import is_for
 from ranklog.model.identity import Member, StoragePlace, members, place_of
 from ranklog.model.record import EVERY_BACKEND, Attempt, Entry
+from ranklog.view.index.columns import ATTEMPT, ORDINAL, TO
+from ranklog.view.index.tables import Tables
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +101,23 @@ class DeliveryCounter:
                 accepted = entry.ordinal < tally.cursor.next_ordinal
                 tally.accepted += accepted
                 tally.waiting += not accepted
+
+    def count_tables(self, tables: Tables) -> None:
+        """Count all entries of a run that was indexed."""
+        others = [(other.ordinal, getattr(other.record, "to", EVERY_BACKEND), other.attempt) for other in tables.others]
+        rows = [np.array(others, np.int64).reshape(-1, 3).T]
+        for group in tables.groups:
+            rows.append(np.stack([group.shared(column, tables.store) for column in (ORDINAL, TO, ATTEMPT)]))
+        ordinal, to, attempt = np.concatenate(rows, axis=1)
+        by_number = {o.attempt: o.record for o in tables.others if isinstance(o.record, Attempt)}
+        for tally in self._tallies:
+            mine = np.zeros(len(ordinal), np.bool_)
+            for number, head in by_number.items():
+                mask = EVERY_BACKEND if tally.member is None else tally.member.mask(head)
+                mine |= (attempt == number) & ((to & mask) != 0)
+            has = ordinal[mine] < tally.cursor.next_ordinal
+            tally.accepted += int(has.sum())
+            tally.waiting += int((~has).sum())
 
     def deliveries(self) -> tuple[Delivery, ...]:
         """Return the result."""

@@ -1,7 +1,7 @@
 """Efficiency of a run: time in the queue, lost steps, attempts, goodput. Pure.
 
-In: a `RunView`. Out: `Efficiency`, and one line of text. The useful time of an attempt is the time from its first
-metric to its last one that no later attempt superseded. Its whole time is the time from the start of its job (or
+In: the history of a run. Out: `Efficiency`, and one line of text. The useful time of an attempt is the time from its
+first metric to its last one that no later attempt superseded. Its whole time is the time from the start of its job (or
 process) to its last record. Goodput is useful time divided by whole time, over all attempts.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from ranklog.model.facts import JobFacts
+from ranklog.view.history import History
 from ranklog.view.query import Point, RunView
 from ranklog.view.units import count, duration
 
@@ -40,7 +41,7 @@ class Efficiency(msgspec.Struct, frozen=True, kw_only=True):
     goodput: float | None
 
 
-def efficiency(view: RunView) -> Efficiency:
+def efficiency(view: History) -> Efficiency:
     """Compute the efficiency of a run from its journal."""
     kept: dict[int, list[int]] = {}
     lost: dict[int, list[int]] = {}
@@ -89,7 +90,7 @@ def _job_start_ns(job: JobFacts | None) -> int | None:
     return job.started_ns if job is not None and job.facts.get("step", "") in _FIRST_STEPS else None
 
 
-def _queued_s(view: RunView) -> float | None:
+def _queued_s(view: History) -> float | None:
     waits = {
         (job.submitted_ns, job.started_ns - job.submitted_ns)
         for job in view.jobs.values()

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ranklog.journal.layout import find_runs, read_facts, segments
 from ranklog.model.errors import InvalidArgumentError, RunNotFoundError
 
 LATEST = "latest"
+DIR_VARIABLE = "RANKLOG_DIR"
+DEFAULT_DIR = "mllogs"
 _SHOWN = 5
+
+
+def runs_directory() -> Path:
+    """Return the directory in which run ids are searched: RANKLOG_DIR, or ``mllogs``."""
+    return Path(os.environ.get(DIR_VARIABLE) or DEFAULT_DIR)
 
 
 def find_run(name: str, directory: Path) -> Path:

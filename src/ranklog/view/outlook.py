@@ -1,7 +1,7 @@
 """Estimates how many epochs still fit before the job's time limit. Pure.
 
-In: a `RunView`. Out: `Outlook`. ranklog does not know what an epoch is. It assumes that the rarest metric is logged at
-the end of an epoch, as a validation loss is. The metric must have three points in this attempt.
+In: the history of a run. Out: `Outlook`. ranklog does not know what an epoch is. It assumes that the rarest metric is
+logged at the end of an epoch, as a validation loss is. The metric must have three points in this attempt.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import statistics
 
 import msgspec
 
-from ranklog.view.query import Point, RunView
+from ranklog.view.history import History
+from ranklog.view.query import Point
 
 _MIN_POINTS = 3
 _NEWEST_POINTS = 10
@@ -37,7 +38,7 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     fit: int | None = None
 
 
-def outlook(view: RunView) -> Outlook:
+def outlook(view: History) -> Outlook:
     """Estimate the outlook of a run."""
     attempt = view.attempts[-1].attempt if view.attempts else 0
     job = view.jobs.get(attempt)

@@ -15,10 +15,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ranklog.cli.console import clean, out, print_error, runs_directory
+from ranklog.cli.console import clean, out, print_error
 from ranklog.cli.doctor.check import Check, Level, TimedProbe, worst
 from ranklog.model.as_json import to_json, to_plain
 from ranklog.model.place import Place
+from ranklog.view.find import runs_directory
 from ranklog.view.units import count
 
 PROBE_S = 10.0

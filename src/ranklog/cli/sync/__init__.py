@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from ranklog.cli.console import clean, out, print_error, runs_directory, status_text, table
+from ranklog.cli.console import clean, out, print_error, status_text, table
 from ranklog.cli.delivery_text import amount_text, problem_texts
 from ranklog.cli.sync.destinations import Destination, parse_destinations
 from ranklog.cli.sync.outcome import Outcome, labels_of, merge_spills, outcome_of, targets_for
@@ -23,7 +23,7 @@ from ranklog.delivery.step import Finish
 from ranklog.journal.layout import find_runs
 from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
-from ranklog.view.find import find_run
+from ranklog.view.find import find_run, runs_directory
 from ranklog.view.summary import summarise
 
 

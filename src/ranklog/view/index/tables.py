@@ -1,0 +1,154 @@
+"""Everything that a journal says, by columns: groups of metrics, and all other records. Pure, but for its store.
+
+The rule for superseded points is `ranklog.journal.superseded`. It is asked only where a group begins in an attempt,
+because in between only the highest step can change, and that is one number per group.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ranklog.journal.superseded import Rewinds
+from ranklog.model.record import LAST_LINES, Attempt, Entry, File, Item, Metrics, Record
+from ranklog.view.index.groups import BLOCK_ROWS, Group
+from ranklog.view.index.store import BlockStore
+
+_MOST_VALUES = 1 << 20
+"""Values in memory beyond which also small groups move to blocks."""
+
+
+class Other(msgspec.Struct, frozen=True, array_like=True):
+    """A record that is not a metric.
+
+    Attributes:
+        ordinal: Its ordinal.
+        segment: Segment that it was read from.
+        offset: Byte offset of its frame in that segment.
+        attempt: Attempt that wrote it.
+        record: The record; files of an item come without their contents.
+    """
+
+    ordinal: int
+    segment: int
+    offset: int
+    attempt: int
+    record: Record
+
+
+class Rewind(msgspec.Struct, frozen=True, array_like=True):
+    """A metric went back: its rows below an ordinal, from a step on, are superseded."""
+
+    ordinal: int
+    step: int
+
+
+class Began(msgspec.Struct, frozen=True, array_like=True):
+    """Something that the rule for superseded points was told: a group logged a step in an attempt."""
+
+    group: int
+    step: int
+    attempt: int
+
+
+Key = tuple[str | None, tuple[str, ...]]
+
+
+class Tables:
+    """Columns of one run.
+
+    Args:
+        store: Where blocks are kept.
+
+    Attributes:
+        groups: Groups of metrics by number.
+        sources: Groups that have a metric, by its name.
+        others: Records that are not metrics, in order.
+        rewinds: Where each metric went back, by name.
+        began: What the rule for superseded points was told.
+        attempt: Attempt of the newest record.
+        records: Number of records.
+        last_ns: Time of the newest record of each attempt.
+    """
+
+    def __init__(self, store: BlockStore) -> None:
+        self.store = store
+        self.groups: list[Group] = []
+        self.sources: dict[str, list[int]] = {}
+        self.others: list[Other] = []
+        self.rewinds: dict[str, list[Rewind]] = {}
+        self.began: list[Began] = []
+        self.attempt = 0
+        self.records = 0
+        self.last_ns: dict[int, int] = {}
+        self._keys: dict[Key, Group] = {}
+        self._rule = Rewinds()
+        self._in_memory = 0
+
+    def take(self, entry: Entry, segment: int, offset: int) -> None:
+        """Add an entry of the journal, whose frame begins at an offset of a segment."""
+        record = entry.record
+        self.records = entry.ordinal + 1
+        if isinstance(record, Attempt) and record.attempt != self.attempt:
+            self._end_attempt()
+            self.attempt = record.attempt
+        self.last_ns[self.attempt] = max(self.last_ns.get(self.attempt, 0), record.time_ns)
+        if isinstance(record, Metrics):
+            self._add(record, entry.ordinal)
+            return
+        self.others.append(Other(entry.ordinal, segment, offset, self.attempt, _without_contents(record)))
+
+    def _add(self, record: Metrics, ordinal: int) -> None:
+        key = (record.op, tuple(record.values))
+        group = self._keys.get(key)
+        if group is None:
+            group = self.add_group(*key)
+        if group.attempt != self.attempt:
+            self._begin(group, record.step, ordinal)
+        group.add(record, ordinal, self.attempt)
+        self._in_memory += len(group.names)
+        if group.tail_rows >= BLOCK_ROWS:
+            self._in_memory -= group.flush(self.store)
+        elif self._in_memory > _MOST_VALUES:
+            self._in_memory -= sum(each.flush(self.store) for each in self.groups)
+
+    def add_group(self, op: str | None, names: tuple[str, ...]) -> Group:
+        """Add a group without rows."""
+        group = Group(len(self.groups), op, names)
+        self.groups.append(group)
+        self._keys[op, names] = group
+        for name in names:
+            self.sources.setdefault(name, []).append(group.number)
+        return group
+
+    def _begin(self, group: Group, step: int, ordinal: int) -> None:
+        """Tell the rule of the first step of a group in an attempt."""
+        for name in self._tell(Began(group.number, step, self.attempt)):
+            self.rewinds.setdefault(name, []).append(Rewind(ordinal, step))
+
+    def _end_attempt(self) -> None:
+        """Tell the rule how far each group came."""
+        for group in self.groups:
+            if group.highest_step is not None and group.attempt is not None:
+                self._tell(Began(group.number, group.highest_step, group.attempt))
+
+    def _tell(self, began: Began) -> list[str]:
+        self.began.append(began)
+        return self._rule.add(self.groups[began.group].names, step=began.step, attempt=began.attempt)
+
+    def restore(self, began: list[Began]) -> None:
+        """Bring the rule to where it was, after the groups were added."""
+        for each in began:
+            self._tell(each)
+        self._in_memory = sum(len(group.tail_values) for group in self.groups)
+
+    def all_rows_count(self, name: str) -> bool:
+        """Whether no row of a metric was replaced: one group, with increasing steps."""
+        numbers = self.sources[name]
+        return len(numbers) == 1 and self.groups[numbers[0]].increasing
+
+
+def _without_contents(record: Record) -> Record:
+    if not isinstance(record, Item) or record.name.startswith(LAST_LINES):
+        return record
+    files = tuple(File(file.path, file.size, file.sha256) for file in record.files)
+    return msgspec.structs.replace(record, files=files)

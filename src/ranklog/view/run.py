@@ -1,0 +1,254 @@
+"""A run to look at: everything in its journal, read once and kept up to date: `Run`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, TypeVar
+
+from ranklog.journal.reader import Damage
+from ranklog.model.errors import InvalidArgumentError
+from ranklog.model.facts import JobFacts, RankFacts
+from ranklog.model.record import LAST_LINES, Attempt, End, Event, Item, Params, Record, RunFacts
+from ranklog.model.spec import Scalar
+from ranklog.view.deliveries import Delivery, DeliveryCounter
+from ranklog.view.efficiency import Efficiency, efficiency
+from ranklog.view.history import TableHistory
+from ranklog.view.index.columns import DamagedBlockError
+from ranklog.view.index.run_index import RunIndex
+from ranklog.view.index.tables import Tables
+from ranklog.view.metrics.frame import Frame
+from ranklog.view.metrics.selection import Selection, expand, select, select_new
+from ranklog.view.metrics.table import MetricSummary, summarise_metrics
+from ranklog.view.outlook import Outlook, outlook
+from ranklog.view.summary import ENDED, RunStatus, silent_s, status_of
+
+_POLL_S = 0.5
+Answer = TypeVar("Answer")
+
+
+class Run:
+    """A run, as its journal was at the last `refresh`. Get one from `ranklog.open_run`.
+
+    Nothing is written in the run directory. What was read is kept in a cache on this node, so that opening a run again
+    reads only what is new. A run may be closed, or used as a context manager; that saves the cache.
+
+    Args:
+        run_dir: The run directory.
+
+    Raises:
+        RunNotFoundError: the directory is not a run.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._index = RunIndex(run_dir)
+        self.refresh()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} of {self.facts.experiment!r}: {self.status}, {len(self._tables.sources)} metrics>"
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Save what was read and give the cache to other processes. The run can be used no more."""
+        self._index.close()
+
+    def refresh(self) -> bool:
+        """Read what was appended since; return whether there was anything."""
+        before = self._tables.records
+        self._index.refresh()
+        return self._tables.records != before
+
+    @property
+    def id(self) -> str:
+        """Its run id."""
+        return self.facts.run_id
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return self._index.run_dir
+
+    @property
+    def facts(self) -> RunFacts:
+        """Facts that never change: experiment, time of creation, command, …."""
+        return self._index.facts
+
+    @property
+    def notice(self) -> str:
+        """Why nothing is kept in the cache; empty if it is."""
+        return self._index.notice
+
+    @property
+    def _tables(self) -> Tables:
+        return self._index.tables
+
+    @property
+    def status(self) -> RunStatus:
+        """Status of the run: that of its end, or else what its process and its journal tell."""
+        return status_of(self.attempts, self.end, self.deliveries, silent_s(self.directory))
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Attempts in order."""
+        found: list[Attempt] = []
+        for other in self._tables.others:
+            if isinstance(other.record, Attempt) and (not found or other.record != found[-1]):
+                found.append(other.record)
+        return found
+
+    @property
+    def end(self) -> End | None:
+        """Record that ended the last attempt; None if there is none."""
+        last = next((o.record for o in reversed(self._tables.others) if isinstance(o.record, (End, Attempt))), None)
+        return last if isinstance(last, End) else None
+
+    @property
+    def ranks(self) -> dict[int, RankFacts]:
+        """Facts of the ranks of the last attempt, by rank."""
+        records = self._of_attempt(self._tables.attempt)
+        return {record.rank: record for record in records if isinstance(record, RankFacts)}
+
+    def _of_attempt(self, attempt: int) -> Iterator[Record]:
+        return (other.record for other in self._tables.others if other.attempt == attempt)
+
+    @property
+    def jobs(self) -> dict[int, JobFacts]:
+        """Facts about the job of each attempt, by attempt number."""
+        return {o.attempt: o.record for o in self._tables.others if isinstance(o.record, JobFacts)}
+
+    @property
+    def params(self) -> dict[str, Scalar]:
+        """Hyper-parameters. A later value of a name replaces the earlier one."""
+        found: dict[str, Scalar] = {}
+        for other in self._tables.others:
+            if isinstance(other.record, Params):
+                found.update(other.record.values)
+        return found
+
+    @property
+    def events(self) -> list[Event]:
+        """Events of the run, in order."""
+        return [other.record for other in self._tables.others if isinstance(other.record, Event)]
+
+    @property
+    def last_words(self) -> dict[int, str]:
+        """Last output of processes that ended badly, by rank."""
+        items = (other.record for other in self._tables.others if isinstance(other.record, Item))
+        return {
+            item.rank: item.files[0].data.decode(errors="replace")
+            for item in items
+            if item.name.startswith(LAST_LINES) and item.files and item.files[0].data is not None
+        }
+
+    @property
+    def deliveries(self) -> tuple[Delivery, ...]:
+        """State of each backend."""
+        counter = DeliveryCounter(self.directory, self.attempts)
+        counter.count_tables(self._tables)
+        return counter.deliveries()
+
+    @property
+    def damage(self) -> list[Damage]:
+        """Parts of the journal that cannot be read."""
+        return self._index.damage
+
+    def outlook(self) -> Outlook:
+        """Estimate how much still fits before the job's time limit."""
+        return outlook(TableHistory(self._tables, self.attempts, self.jobs))
+
+    def efficiency(self) -> Efficiency:
+        """Return what the run cost: time in the queue, lost steps, goodput."""
+        return efficiency(TableHistory(self._tables, self.attempts, self.jobs))
+
+    def names(self, pattern: str = "*") -> list[MetricSummary]:
+        """Return one row per metric, by name.
+
+        Args:
+            pattern: Names to return; ``*`` and ``?`` stand for any characters.
+        """
+        return self._again(lambda: summarise_metrics(self._tables, pattern))
+
+    def metrics(
+        self,
+        *names: str,
+        start: float | datetime | None = None,
+        end: float | datetime | None = None,
+        x: str = "step",
+        points: int | None = None,
+        smooth: float = 0.0,
+        ranks: Sequence[int] | Literal["all"] | None = None,
+        attempts: Literal["newest", "all"] = "newest",
+    ) -> Frame:
+        """Return values of metrics, one row per value, by metric and position on the axis.
+
+        Args:
+            names: Names of metrics. Default: all.
+            start: First position on the axis. Default: the beginning. A ``datetime`` if ``x="time"``.
+            end: Last position on the axis. Default: the end.
+            x: The axis: ``"step"``; ``"time"`` in seconds since the epoch; ``"relative"``, seconds since the first
+                attempt began; ``"running"``, the same without pauses between attempts; or the name of a metric, whose
+                value at the same step is the position, or its last one before. Values without a position are left out.
+            points: Return at most twice as many rows per metric. Among them are the first, the last, the least and the
+                greatest value of the range, and those of each bucket. `Frame.buckets` counts NaN and infinities.
+                Default: every value.
+            smooth: Weight of an exponential moving mean over the values that count, from 0 (none) to below 1. It is
+                taken before ``points``, so the value at a step does not depend on them.
+            ranks: Ranks whose own series are wanted, or ``"all"``, for metrics logged with ``reduce="per_rank"`` or on
+                several workers. Names are then those without ``/rank_003``.
+            attempts: ``"newest"`` for the values that count; ``"all"`` for those too that a later record replaced.
+
+        Raises:
+            KeyError: a metric does not exist; names the three nearest ones.
+            InvalidArgumentError: another argument has a value that is not allowed.
+        """
+        if attempts not in {"newest", "all"}:
+            raise InvalidArgumentError(f"attempts={attempts!r} is not allowed: 'newest' or 'all'")
+        wanted = Selection(_position(start), _position(end), x, points, smooth, superseded=attempts == "all")
+        known = sorted(self._tables.sources)
+        wanted.check(known)
+        series = expand(names, known, ranks)
+        return self._again(lambda: select(self._tables, series, wanted, self.attempts))
+
+    def follow(self, timeout: float | None = None) -> Iterator[Frame]:
+        """Yield what is logged from now on, until the run ends.
+
+        Args:
+            timeout: Stop also when nothing came for so many seconds. Default: wait for the end of the run.
+        """
+        seen = {group.number: group.rows for group in self._tables.groups}
+        last = time.monotonic()
+        while True:
+            ended = self.status in ENDED
+            self.refresh()
+            frame = select_new(self._tables, seen)
+            if len(frame):
+                last = time.monotonic()
+                seen = {group.number: group.rows for group in self._tables.groups}
+                yield frame
+            elif ended or (timeout is not None and time.monotonic() - last >= timeout):
+                return
+            else:
+                time.sleep(_POLL_S)
+
+    def _again(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask, and ask again with a new index if the cache turns out to be damaged."""
+        try:
+            return ask()
+        except DamagedBlockError:
+            self._index.rebuild()
+            self._index.refresh()
+            return ask()
+
+
+def _position(moment: float | datetime | None) -> float | None:
+    return moment.timestamp() if isinstance(moment, datetime) else moment
