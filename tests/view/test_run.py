@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from journals import NAMES, attempts, folder, write
+from naive_view import NaiveView
 
 import ranklog
 from ranklog.model.errors import InvalidArgumentError, RunNotFoundError
 from ranklog.model.record import Coverage, End, Event, MetricInfo, Metrics, Params
 from ranklog.view.metrics.frame import COLUMNS
-from ranklog.view.query import RunView
 from ranklog.view.run import Run
 
 
@@ -36,7 +36,7 @@ def test_every_journaled_value_comes_back_bit_for_bit(journal):
         patch.setenv("RANKLOG_CACHE_DIR", str(tmp / "cache"))
         for attempt, rows in journal:
             write(tmp / "run", attempt, rows)
-        view = RunView(tmp / "run")
+        view = NaiveView(tmp / "run")
         with Run(tmp / "run") as run:
             frame = run.metrics().numpy()
             every = run.metrics(attempts="all").numpy()
@@ -64,7 +64,7 @@ def test_estimates_and_deliveries_are_those_of_the_whole_journal(journal):
         patch.setenv("RANKLOG_CACHE_DIR", str(tmp / "cache"))
         for attempt, rows in journal:
             write(tmp / "run", attempt, rows)
-        view = RunView(tmp / "run")
+        view = NaiveView(tmp / "run")
         with Run(tmp / "run") as run:
             assert (run.efficiency(), run.outlook()) == (efficiency(view), outlook(view))
             assert run.deliveries == view.summary.deliveries

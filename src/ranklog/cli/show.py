@@ -19,8 +19,9 @@ from ranklog.model.record import Event
 from ranklog.view.deliveries import Delivery
 from ranklog.view.efficiency import describe_run, efficiency, efficiency_text
 from ranklog.view.find import find_run, runs_directory
+from ranklog.view.metrics.table import MetricSummary
 from ranklog.view.outlook import outlook
-from ranklog.view.query import MetricRow, RunView
+from ranklog.view.query import RunView
 from ranklog.view.units import age, date, number, size_text
 
 _NUMBER = re.compile(r"-\d+$")
@@ -44,7 +45,7 @@ def show(
 
     Exit status: 0; 2 if the run does not exist.
     """
-    view = RunView(find_run(run, runs_directory()))
+    view = RunView(find_run(run, runs_directory()), cached=True)
     if as_json:
         typer.echo(to_json(_as_json(view), indent=1))
         return
@@ -185,7 +186,7 @@ def _damage(damage: Damage) -> tuple[str, str, str]:
     return f"segment {damage.segment}", str(damage.offset), damage.reason + lost
 
 
-def _print_metrics(console: Console, rows: list[MetricRow]) -> None:
+def _print_metrics(console: Console, rows: list[MetricSummary]) -> None:
     numbers = ("LAST", "STEP", "MIN", "MAX", "POINTS")
     reduced = any(row.op or row.coverage for row in rows)
     listing = table("METRIC", *numbers, *(("REDUCED", "COVERAGE") if reduced else ()), right=numbers)

@@ -21,8 +21,9 @@ from ranklog.cli.console import clean, out, status_text, table
 from ranklog.cli.run_text import ends_text, outlook_text, place_text
 from ranklog.view.efficiency import efficiency, efficiency_text
 from ranklog.view.find import find_run, runs_directory
+from ranklog.view.metrics.table import MetricSummary
 from ranklog.view.outlook import outlook
-from ranklog.view.query import MetricRow, RunView
+from ranklog.view.query import RunView
 from ranklog.view.summary import ENDED
 from ranklog.view.units import age, number
 
@@ -101,7 +102,7 @@ def _job_lines(view: RunView) -> list[Text]:
     return lines
 
 
-def _metrics(rows: list[MetricRow]) -> Table:
+def _metrics(rows: list[MetricSummary]) -> Table:
     listing = table("METRIC", "LAST", "STEP", "MIN", "MAX", "COVERAGE", right=("LAST", "STEP", "MIN", "MAX"))
     for row in rows:
         style = "" if row.coverage is None or row.coverage.full else "yellow"

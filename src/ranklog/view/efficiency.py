@@ -10,8 +10,8 @@ from __future__ import annotations
 import msgspec
 
 from ranklog.model.facts import JobFacts
-from ranklog.view.history import History
-from ranklog.view.query import Point, RunView
+from ranklog.view.history import History, Point
+from ranklog.view.query import RunView
 from ranklog.view.units import count, duration
 
 _FIRST_STEPS = ("", "0")

@@ -11,8 +11,7 @@ import statistics
 
 import msgspec
 
-from ranklog.view.history import History
-from ranklog.view.query import Point
+from ranklog.view.history import History, Point
 
 _MIN_POINTS = 3
 _NEWEST_POINTS = 10

@@ -12,11 +12,11 @@ from typing import Literal, TypeVar
 from ranklog.journal.reader import Damage
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.facts import JobFacts, RankFacts
-from ranklog.model.record import LAST_LINES, Attempt, End, Event, Item, Params, Record, RunFacts
+from ranklog.model.record import Attempt, Event, RunFacts
 from ranklog.model.spec import Scalar
 from ranklog.view.deliveries import Delivery, DeliveryCounter
 from ranklog.view.efficiency import Efficiency, efficiency
-from ranklog.view.history import TableHistory
+from ranklog.view.history import History
 from ranklog.view.index.columns import DamagedBlockError
 from ranklog.view.index.run_index import RunIndex
 from ranklog.view.index.tables import Tables
@@ -24,6 +24,7 @@ from ranklog.view.metrics.frame import Frame
 from ranklog.view.metrics.selection import Selection, expand, select, select_new
 from ranklog.view.metrics.table import MetricSummary, summarise_metrics
 from ranklog.view.outlook import Outlook, outlook
+from ranklog.view.records import RunRecords
 from ranklog.view.summary import ENDED, RunStatus, silent_s, status_of
 
 _POLL_S = 0.5
@@ -93,62 +94,43 @@ class Run:
         return self._index.tables
 
     @property
+    def _records(self) -> RunRecords:
+        return RunRecords(self._tables)
+
+    @property
     def status(self) -> RunStatus:
         """Status of the run: that of its end, or else what its process and its journal tell."""
-        return status_of(self.attempts, self.end, self.deliveries, silent_s(self.directory))
+        return status_of(self.attempts, self._records.end, self.deliveries, silent_s(self.directory))
 
     @property
     def attempts(self) -> list[Attempt]:
         """Attempts in order."""
-        found: list[Attempt] = []
-        for other in self._tables.others:
-            if isinstance(other.record, Attempt) and (not found or other.record != found[-1]):
-                found.append(other.record)
-        return found
-
-    @property
-    def end(self) -> End | None:
-        """Record that ended the last attempt; None if there is none."""
-        last = next((o.record for o in reversed(self._tables.others) if isinstance(o.record, (End, Attempt))), None)
-        return last if isinstance(last, End) else None
+        return self._records.attempts
 
     @property
     def ranks(self) -> dict[int, RankFacts]:
         """Facts of the ranks of the last attempt, by rank."""
-        records = self._of_attempt(self._tables.attempt)
-        return {record.rank: record for record in records if isinstance(record, RankFacts)}
-
-    def _of_attempt(self, attempt: int) -> Iterator[Record]:
-        return (other.record for other in self._tables.others if other.attempt == attempt)
+        return self._records.ranks
 
     @property
     def jobs(self) -> dict[int, JobFacts]:
         """Facts about the job of each attempt, by attempt number."""
-        return {o.attempt: o.record for o in self._tables.others if isinstance(o.record, JobFacts)}
+        return self._records.jobs
 
     @property
     def params(self) -> dict[str, Scalar]:
         """Hyper-parameters. A later value of a name replaces the earlier one."""
-        found: dict[str, Scalar] = {}
-        for other in self._tables.others:
-            if isinstance(other.record, Params):
-                found.update(other.record.values)
-        return found
+        return self._records.params
 
     @property
     def events(self) -> list[Event]:
         """Events of the run, in order."""
-        return [other.record for other in self._tables.others if isinstance(other.record, Event)]
+        return self._records.events
 
     @property
     def last_words(self) -> dict[int, str]:
         """Last output of processes that ended badly, by rank."""
-        items = (other.record for other in self._tables.others if isinstance(other.record, Item))
-        return {
-            item.rank: item.files[0].data.decode(errors="replace")
-            for item in items
-            if item.name.startswith(LAST_LINES) and item.files and item.files[0].data is not None
-        }
+        return self._records.last_words
 
     @property
     def deliveries(self) -> tuple[Delivery, ...]:
@@ -164,11 +146,11 @@ class Run:
 
     def outlook(self) -> Outlook:
         """Estimate how much still fits before the job's time limit."""
-        return outlook(TableHistory(self._tables, self.attempts, self.jobs))
+        return outlook(History(self._tables))
 
     def efficiency(self) -> Efficiency:
         """Return what the run cost: time in the queue, lost steps, goodput."""
-        return efficiency(TableHistory(self._tables, self.attempts, self.jobs))
+        return efficiency(History(self._tables))
 
     def names(self, pattern: str = "*") -> list[MetricSummary]:
         """Return one row per metric, by name.

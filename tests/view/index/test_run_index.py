@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from journals import NAMES, attempts, folder, write
+from naive_view import NaiveView
 from test_downsample import assert_shows
 
 from ranklog.model.record import Metrics
+from ranklog.view.history import Point
 from ranklog.view.index import groups, run_index, series, tables
 from ranklog.view.index.run_index import RunIndex
 from ranklog.view.index.series import rows_of, sample_pyramid
-from ranklog.view.query import Point, RunView
 
 
 def points(index: RunIndex, name: str) -> tuple[list[tuple], list[tuple]]:
@@ -44,7 +45,7 @@ def plain(point: Point) -> tuple:
 
 
 def expected(run_dir: Path, name: str) -> tuple[list[tuple], list[tuple]]:
-    view = RunView(run_dir)
+    view = NaiveView(run_dir)
     return [*map(plain, view.series(name))], sorted(map(plain, view.superseded(name)))
 
 

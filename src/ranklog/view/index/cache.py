@@ -73,6 +73,7 @@ class CacheLock:
     """
 
     def __init__(self, directory: Path) -> None:
+        self._fd = -1
         self._fd = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.held = False
         try:
@@ -87,6 +88,9 @@ class CacheLock:
             with suppress(OSError):
                 os.close(self._fd)
         self._fd, self.held = -1, False
+
+    def __del__(self) -> None:
+        self.release()
 
 
 def evict(root: Path, limit: int) -> int:

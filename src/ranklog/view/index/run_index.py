@@ -35,6 +35,7 @@ class RunIndex:
     Args:
         run_dir: The run directory. Nothing is written there.
         root: Directory of the cache. Default: `cache_root`.
+        cached: Whether to use the cache.
 
     Attributes:
         facts: Facts of the run.
@@ -45,7 +46,7 @@ class RunIndex:
         RunNotFoundError: the directory is not a run.
     """
 
-    def __init__(self, run_dir: Path, root: Path | None = None) -> None:
+    def __init__(self, run_dir: Path, root: Path | None = None, *, cached: bool = True) -> None:
         self.run_dir = run_dir
         self.facts = read_facts(run_dir)
         self.notice = ""
@@ -58,15 +59,18 @@ class RunIndex:
         self.tables: Tables
         self._reader: JournalReader
         self._seen: Source
-        root = cache_root() if root is None else root
+        if cached:
+            self._open_cache(cache_root() if root is None else root)
+        self._start(self._load())
+
+    def _open_cache(self, root: Path) -> None:
         try:
-            self._directory = index_dir(run_dir, root)
+            self._directory = index_dir(self.run_dir, root)
             self._lock = CacheLock(self._directory)
-            if self._lock.held:
+            if self._lock.held and not (self._directory / STATE).exists():
                 evict(root, cache_limit())
         except OSError as error:
             self.notice = f"the index is kept in memory: {error}"
-        self._start(self._load())
 
     @property
     def damage(self) -> list[Damage]:
@@ -116,10 +120,14 @@ class RunIndex:
         self.facts = read_facts(self.run_dir)
         self._start(None)
 
-    def close(self) -> None:
-        """Save the state and give the cache to others."""
+    def save(self) -> None:
+        """Save what was read since the last time, if the reading is not in the middle of something."""
         if self._entries is None and self._unsaved:
             self._save()
+
+    def close(self) -> None:
+        """Save the state and give the cache to others."""
+        self.save()
         self.tables.store.close()
         if self._lock is not None:
             self._lock.release()

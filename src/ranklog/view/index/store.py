@@ -28,12 +28,12 @@ class BlockStore:
     """
 
     def __init__(self, path: Path | None = None, *, size: int = 0, writable: bool = False) -> None:
+        self._fd = -1
         self.size = size
         self.refused: OSError | None = None
         self._on_disk = size
         self._memory = bytearray()
         self._writable = writable and path is not None
-        self._fd = -1
         if path is not None:
             self._fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         if self._writable:
@@ -80,6 +80,9 @@ class BlockStore:
             with suppress(OSError):
                 os.close(self._fd)
             self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:
