@@ -98,6 +98,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("RANKLOG_CACHE_DIR", str(tmp_path / "ranklog-cache"))
     monkeypatch.chdir(tmp_path)
 
 

@@ -20,6 +20,7 @@ from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
 from ranklog.pipeline.reduction.merge import unmerged
 from ranklog.view.find import runs_directory
+from ranklog.view.index.cache import cache_root, evict
 from ranklog.view.query import RunView
 from ranklog.view.summary import ENDED, RunSummary
 from ranklog.view.units import age, count, size_text
@@ -58,6 +59,9 @@ def prune(
         float, typer.Option(metavar="DAYS", help="Only runs whose last record is older than this.", min=0)
     ] = 30,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Delete no runs, only what commands keep in the cache to read them faster.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON array with one object per run. Deletes only with --yes.")
     ] = False,
@@ -71,6 +75,9 @@ def prune(
 
     Exit status: 0; 1 if a run could not be deleted; 2 if the directory does not exist.
     """
+    if cache:
+        typer.echo(f"deleted {size_text(evict(cache_root(), 0))} of {cache_root()}")
+        return
     root = directory or runs_directory()
     if not root.is_dir():
         raise RunNotFoundError(f"{root} is not a directory: name a directory with runs, or set RANKLOG_DIR")

@@ -19,6 +19,7 @@ from ranklog.model.record import Event
 from ranklog.view.deliveries import Delivery
 from ranklog.view.efficiency import describe_run, efficiency, efficiency_text
 from ranklog.view.find import find_run, runs_directory
+from ranklog.view.index.run_index import RunIndex
 from ranklog.view.metrics.table import MetricSummary
 from ranklog.view.outlook import outlook
 from ranklog.view.query import RunView
@@ -45,7 +46,8 @@ def show(
 
     Exit status: 0; 2 if the run does not exist.
     """
-    view = RunView(find_run(run, runs_directory()), cached=True)
+    run_dir = find_run(run, runs_directory())
+    view = RunView(run_dir, index=RunIndex(run_dir))
     if as_json:
         typer.echo(to_json(_as_json(view), indent=1))
         return

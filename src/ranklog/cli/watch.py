@@ -1,6 +1,6 @@
 """``ranklog watch``: follow one run during training, on a terminal screen or as one line per change.
 
-Reads the whole journal at each update, then pauses at least ten times as long as that took. So a large run on a slow
+Reads what was appended at each update, then pauses at least ten times as long as that took. So a large run on a slow
 disk is not read all the time.
 """
 
@@ -21,6 +21,7 @@ from ranklog.cli.console import clean, out, status_text, table
 from ranklog.cli.run_text import ends_text, outlook_text, place_text
 from ranklog.view.efficiency import efficiency, efficiency_text
 from ranklog.view.find import find_run, runs_directory
+from ranklog.view.index.run_index import RunIndex
 from ranklog.view.metrics.table import MetricSummary
 from ranklog.view.outlook import outlook
 from ranklog.view.query import RunView
@@ -55,9 +56,10 @@ def watch(
 
 def _updates(run_dir: Path, every_s: float) -> Iterator[RunView]:
     """Read the run again and again, until it ends."""
+    index = RunIndex(run_dir)
     while True:
         began_s = time.monotonic()
-        view = RunView(run_dir)
+        view = RunView(run_dir, index=index)
         yield view
         if view.summary.status in ENDED:
             return

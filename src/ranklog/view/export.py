@@ -17,6 +17,7 @@ from ranklog.journal.layout import read_facts
 from ranklog.journal.reader import JournalReader
 from ranklog.model.as_json import to_json, to_plain
 from ranklog.model.errors import MissingExtraError
+from ranklog.view.index.run_index import RunIndex
 from ranklog.view.query import RunView
 
 COLUMNS = ("name", "step", "value", "time_ns", "attempt", "op", "answered", "world_size", "contributed", "superseded")
@@ -59,7 +60,7 @@ def write_parquet(run_dir: Path, path: Path) -> None:
 
 def metric_rows(run_dir: Path) -> Iterator[Row]:
     """Yield the rows of the long table, with the fields of `COLUMNS`, by name and step."""
-    view = RunView(run_dir)
+    view = RunView(run_dir, index=RunIndex(run_dir))
     for name in view.names:
         points = [(point.step, 1, point) for point in view.superseded(name)]
         points += [(point.step, 0, point) for point in view.series(name)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ranklog.view.run import Run
+    from ranklog.view.run import Run, Runs
 
 
 def open_run(run: str | os.PathLike[str] = "latest", directory: str | os.PathLike[str] | None = None) -> Run:
@@ -44,7 +44,7 @@ def open_run(run: str | os.PathLike[str] = "latest", directory: str | os.PathLik
     return Run(find_run(os.fspath(run), _directory(directory)))
 
 
-def open_runs(directory: str | os.PathLike[str] | None = None) -> list[Run]:
+def open_runs(directory: str | os.PathLike[str] | None = None) -> Runs:
     """Open every run in a directory to read it, oldest first. Directories that are not runs are left out.
 
     Ranks: any process, also one outside the job. Nothing is written in the run directories.
@@ -57,12 +57,12 @@ def open_runs(directory: str | os.PathLike[str] | None = None) -> list[Run]:
     """
     from ranklog.journal.layout import find_runs
     from ranklog.model.errors import RunNotFoundError
-    from ranklog.view.run import Run
+    from ranklog.view.run import Run, Runs
 
     root = _directory(directory)
     if not root.is_dir():
         raise RunNotFoundError(f"{root} is not a directory: name a directory with runs, or set RANKLOG_DIR")
-    return sorted((Run(run_dir) for run_dir in find_runs(root)), key=lambda run: run.facts.created_ns)
+    return Runs(sorted((Run(run_dir) for run_dir in find_runs(root)), key=lambda run: run.facts.created_ns))
 
 
 def _directory(directory: str | os.PathLike[str] | None) -> Path:

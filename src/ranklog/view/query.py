@@ -24,7 +24,7 @@ class RunView(History):
 
     Args:
         run_dir: The run directory.
-        cached: Whether to read from the cache of indexes, and to save there what was read.
+        index: Index of the run, which is brought up to date and saved. Default: a new one in memory.
 
     Attributes:
         run_dir: The run directory.
@@ -41,9 +41,9 @@ class RunView(History):
         RunNotFoundError: the directory is not a run.
     """
 
-    def __init__(self, run_dir: Path, *, cached: bool = False) -> None:
+    def __init__(self, run_dir: Path, *, index: RunIndex | None = None) -> None:
         self.run_dir = run_dir
-        index = RunIndex(run_dir, cached=cached)
+        index = RunIndex(run_dir, cached=False) if index is None else index
         index.refresh()
         super().__init__(index.tables)
         records = RunRecords(index.tables)

@@ -76,7 +76,7 @@ class RunRecords:
 
     @property
     def params(self) -> dict[str, Scalar]:
-        """Hyper-parameters. A later value of a name replaces the earlier one."""
+        """Hyperparameters. A later value of a name replaces the earlier one."""
         found: dict[str, Scalar] = {}
         for record in self._all():
             if isinstance(record, Params):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ranklog.journal.reader import Damage
 from ranklog.model.errors import InvalidArgumentError
@@ -20,12 +20,17 @@ from ranklog.view.history import History
 from ranklog.view.index.columns import DamagedBlockError
 from ranklog.view.index.run_index import RunIndex
 from ranklog.view.index.tables import Tables
+from ranklog.view.metrics.drawing import draw
 from ranklog.view.metrics.frame import Frame
 from ranklog.view.metrics.selection import Selection, expand, select, select_new
 from ranklog.view.metrics.table import MetricSummary, summarise_metrics
+from ranklog.view.notebook import CURVE_POINTS, MOST_METRICS, Curve, RunLine, run_html, runs_html
 from ranklog.view.outlook import Outlook, outlook
 from ranklog.view.records import RunRecords
 from ranklog.view.summary import ENDED, RunStatus, silent_s, status_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _POLL_S = 0.5
 Answer = TypeVar("Answer")
@@ -50,6 +55,18 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of {self.facts.experiment!r}: {self.status}, {len(self._tables.sources)} metrics>"
+
+    def _repr_html_(self) -> str:
+        shown = self.names()[:MOST_METRICS]
+        curves = [self._curve(metric.name) for metric in shown]
+        return run_html(self._line(), shown, curves)
+
+    def _curve(self, name: str) -> Curve:
+        found = self.metrics(name, points=CURVE_POINTS).numpy()
+        return Curve(found["step"], found["value"])
+
+    def _line(self) -> RunLine:
+        return RunLine(self.id, self.facts.experiment, self.status, len(self.attempts), len(self._tables.sources))
 
     def __enter__(self) -> Run:
         return self
@@ -119,7 +136,7 @@ class Run:
 
     @property
     def params(self) -> dict[str, Scalar]:
-        """Hyper-parameters. A later value of a name replaces the earlier one."""
+        """Hyperparameters. A later value of a name replaces the earlier one."""
         return self._records.params
 
     @property
@@ -201,6 +218,26 @@ class Run:
         series = expand(names, known, ranks)
         return self._again(lambda: select(self._tables, series, wanted, self.attempts))
 
+    def plot(
+        self, *names: str, x: str = "step", smooth: float = 0.0, points: int = 2000, ax: Axes | None = None
+    ) -> Axes:
+        """Draw metrics with matplotlib. Raw values stay visible behind smoothed ones.
+
+        Args:
+            names: Names of metrics. Default: all.
+            x: The axis, as in `metrics`.
+            smooth: Weight of the smoothing, as in `metrics`.
+            points: Draw at most twice as many points per metric.
+            ax: Axes to draw on. Default: new ones.
+
+        Raises:
+            KeyError: a metric does not exist.
+            InvalidArgumentError: another argument has a value that is not allowed.
+            MissingExtraError: matplotlib is not installed.
+        """
+        smoothed = self.metrics(*names, x=x, smooth=smooth, points=points) if smooth else None
+        return draw(self.metrics(*names, x=x, points=points), smoothed, x, ax)
+
     def follow(self, timeout: float | None = None) -> Iterator[Frame]:
         """Yield what is logged from now on, until the run ends.
 
@@ -230,6 +267,13 @@ class Run:
             self._index.rebuild()
             self._index.refresh()
             return ask()
+
+
+class Runs(list[Run]):
+    """Runs in a list; in a notebook, a table."""
+
+    def _repr_html_(self) -> str:
+        return runs_html([run._line() for run in self])
 
 
 def _position(moment: float | datetime | None) -> float | None:
