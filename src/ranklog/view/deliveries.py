@@ -107,7 +107,7 @@ class DeliveryCounter:
         others = [(other.ordinal, getattr(other.record, "to", EVERY_BACKEND), other.attempt) for other in tables.others]
         rows = [np.array(others, np.int64).reshape(-1, 3).T]
         for group in tables.groups:
-            rows.append(np.stack([group.shared(column, tables.store) for column in (ORDINAL, TO, ATTEMPT)]))
+            rows.append(np.stack([group.shared(column, tables.reader) for column in (ORDINAL, TO, ATTEMPT)]))
         ordinal, to, attempt = np.concatenate(rows, axis=1)
         by_number = {o.attempt: o.record for o in tables.others if isinstance(o.record, Attempt)}
         for tally in self._tallies:

@@ -87,7 +87,7 @@ def killed(run_dir: Path, root: Path, call: int) -> bool:
     if (pid := os.fork()) == 0:
         status = 1
         try:
-            run_index.SAVE_RECORDS = 20
+            run_index.SAVE_RECORDS, run_index.SAVE_PAUSE_FACTOR = 20, 0.0
             kill_at(call)
             index = RunIndex(run_dir, root)
             index.refresh()

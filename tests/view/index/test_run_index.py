@@ -72,6 +72,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "BLOCK_ROWS", groups.PYRAMID_ROWS)
     monkeypatch.setattr(series, "PYRAMID_FROM_ROWS", groups.PYRAMID_ROWS)
     monkeypatch.setattr(run_index, "SAVE_RECORDS", 50)
+    monkeypatch.setattr(run_index, "SAVE_PAUSE_FACTOR", 0.0)
 
 
 def long_run(run_dir: Path, rows: int) -> np.ndarray:

@@ -10,7 +10,9 @@ Every column has a CRC-32C in a table at the end of the block, so damage of the 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from ranklog.view.index.extremes import Extremes, extremes_of
 
+Key = TypeVar("Key")
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -27,6 +30,8 @@ ORDINAL, STEP, TIME, ATTEMPT, TO, ANSWERED, WORLD_SIZE, CONTRIBUTED = range(len(
 PYRAMID_ROWS = 64
 _PYRAMID_BYTES = 2 * 8 + 5
 _CRC = np.dtype("<u4")
+_KEPT = 1 << 21
+"""Numbers of shared columns, and of checksums, that are kept in memory."""
 
 
 class DamagedBlockError(Exception):
@@ -98,44 +103,101 @@ def _encode_pyramid(column: Floats) -> bytes:
     return b"".join([*wide, *(part.astype(np.uint8).tobytes() for part in small)])
 
 
-def read_shared(block: Block, column: int, read: Read) -> Ints:
-    """Return a shared column of a block.
+class Newest(Generic[Key]):
+    """The arrays that were kept last.
 
-    Raises:
-        DamagedBlockError: it is not what was written.
+    Args:
+        most: Number of elements to keep.
     """
-    place = block.shared[column]
-    if not place.stored:
-        return place.first + place.stride * np.arange(block.rows, dtype=np.int64)
-    data = _read_part(block, place.first // (8 * block.rows), place.first, 8 * block.rows, read)
-    return np.frombuffer(data, "<i8").astype(np.int64, copy=False)
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[Key, Ints] = OrderedDict()
+        self._size = 0
+
+    def get(self, key: Key) -> Ints | None:
+        """Return an array, if it is kept."""
+        return self._kept.get(key)
+
+    def keep(self, key: Key, array: Ints) -> Ints:
+        """Keep an array and return it; forget the oldest ones if there are too many elements."""
+        self._kept[key] = array
+        self._size += len(array)
+        while self._size > self._most and len(self._kept) > 1:
+            self._size -= len(self._kept.popitem(last=False)[1])
+        return array
 
 
-def read_values(block: Block, metric: int, read: Read) -> Floats:
-    """Return the values of one metric of a block.
+class BlockReader:
+    """Reads columns of blocks, and keeps shared ones and checksums that were read last.
 
-    Raises:
-        DamagedBlockError: they are not what was written.
+    Args:
+        read: Reads bytes of the store.
     """
-    stored, start, width = _place(block)
-    data = _read_part(block, stored + 2 * metric, start + width * metric, 8 * block.rows, read)
-    return np.frombuffer(data, "<f8").astype(np.float64, copy=False)
 
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._checksums: Newest[int] = Newest(_KEPT)
+        self._shared: Newest[tuple[int, int]] = Newest(_KEPT)
 
-def read_pyramid(block: Block, metric: int, read: Read) -> Extremes:
-    """Return the extremes of one metric per `PYRAMID_ROWS` rows; places are rows of the block.
+    def shared(self, block: Block, column: int) -> Ints:
+        """Return a shared column of a block. It must not be changed.
 
-    Raises:
-        DamagedBlockError: they are not what was written.
-    """
-    stored, start, width = _place(block)
-    entries = -(-block.rows // PYRAMID_ROWS)
-    offset = start + width * metric + 8 * block.rows
-    data = _read_part(block, stored + 2 * metric + 1, offset, _PYRAMID_BYTES * entries, read)
-    wide = np.frombuffer(data, "<f8", 2 * entries).astype(np.float64, copy=False).reshape(2, entries)
-    small = np.frombuffer(data, np.uint8, offset=16 * entries).astype(np.int64).reshape(5, entries)
-    starts = np.arange(entries) * PYRAMID_ROWS
-    return Extremes(wide[0], wide[1], small[0] + starts, small[1] + starts, small[2], small[3], small[4])
+        Raises:
+            DamagedBlockError: it is not what was written.
+        """
+        place = block.shared[column]
+        if not place.stored:
+            return place.first + place.stride * np.arange(block.rows, dtype=np.int64)
+        key = (block.offset, column)
+        found = self._shared.get(key)
+        if found is None:
+            data = self._part(block, place.first // (8 * block.rows), place.first, 8 * block.rows)
+            found = self._shared.keep(key, np.frombuffer(data, "<i8").astype(np.int64, copy=False))
+        return found
+
+    def values(self, block: Block, metric: int) -> Floats:
+        """Return the values of one metric of a block.
+
+        Raises:
+            DamagedBlockError: they are not what was written.
+        """
+        stored, start, width = _place(block)
+        data = self._part(block, stored + 2 * metric, start + width * metric, 8 * block.rows)
+        return np.frombuffer(data, "<f8").astype(np.float64, copy=False)
+
+    def pyramid(self, block: Block, metric: int) -> Extremes:
+        """Return the extremes of one metric per `PYRAMID_ROWS` rows; places are rows of the block.
+
+        Raises:
+            DamagedBlockError: they are not what was written.
+        """
+        stored, start, width = _place(block)
+        entries = -(-block.rows // PYRAMID_ROWS)
+        offset = start + width * metric + 8 * block.rows
+        data = self._part(block, stored + 2 * metric + 1, offset, _PYRAMID_BYTES * entries)
+        wide = np.frombuffer(data, "<f8", 2 * entries).astype(np.float64, copy=False).reshape(2, entries)
+        small = np.frombuffer(data, np.uint8, offset=16 * entries).astype(np.int64).reshape(5, entries)
+        starts = np.arange(entries) * PYRAMID_ROWS
+        return Extremes(wide[0], wide[1], small[0] + starts, small[1] + starts, small[2], small[3], small[4])
+
+    def _part(self, block: Block, part: int, offset: int, size: int) -> bytes:
+        data = self._read(block.offset + offset, size)
+        checksums = self._checksums_of(block)
+        if len(data) != size or part >= len(checksums) or crc32c(data) != checksums[part]:
+            raise DamagedBlockError(f"part {part} of the block at byte {block.offset} is damaged")
+        return data
+
+    def _checksums_of(self, block: Block) -> Ints:
+        found = self._checksums.get(block.offset)
+        if found is None:
+            stored, start, width = _place(block)
+            metrics = (block.size - start - _CRC.itemsize * stored) // (width + 2 * _CRC.itemsize)
+            size = _CRC.itemsize * (stored + 2 * metrics)
+            table = self._read(block.offset + block.size - size, size)
+            numbers = np.frombuffer(table[: len(table) // 4 * 4], _CRC).astype(np.int64)
+            found = self._checksums.keep(block.offset, numbers)
+        return found
 
 
 def _place(block: Block) -> tuple[int, int, int]:
@@ -143,17 +205,6 @@ def _place(block: Block) -> tuple[int, int, int]:
     stored = sum(place.stored for place in block.shared)
     pyramid = _PYRAMID_BYTES * -(-block.rows // PYRAMID_ROWS)
     return stored, 8 * block.rows * stored, 8 * block.rows + pyramid
-
-
-def _read_part(block: Block, part: int, offset: int, size: int, read: Read) -> bytes:
-    data = read(block.offset + offset, size)
-    stored, start, width = _place(block)
-    metrics = (block.size - start - _CRC.itemsize * stored) // (width + 2 * _CRC.itemsize)
-    table = block.offset + start + width * metrics
-    crc = read(table + _CRC.itemsize * part, _CRC.itemsize)
-    if len(data) != size or len(crc) != _CRC.itemsize or crc32c(data) != int(np.frombuffer(crc, _CRC)[0]):
-        raise DamagedBlockError(f"part {part} of the block at byte {block.offset} is damaged")
-    return data
 
 
 def join_shared(parts: Sequence[Ints]) -> Ints:

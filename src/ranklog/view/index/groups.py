@@ -16,19 +16,17 @@ from ranklog.view.index.columns import (
     PYRAMID_ROWS,
     SHARED,
     Block,
+    BlockReader,
     Floats,
     Ints,
     encode_block,
     join_shared,
     join_values,
-    read_pyramid,
-    read_shared,
-    read_values,
 )
 from ranklog.view.index.extremes import Extremes, extremes_of, join_extremes
 from ranklog.view.index.store import BlockStore
 
-BLOCK_ROWS = 16 * PYRAMID_ROWS
+BLOCK_ROWS = 256 * PYRAMID_ROWS
 _NO_COVERAGE = Coverage(0, 0, 0)
 
 
@@ -51,6 +49,7 @@ class Group:
         self.number = number
         self.op = op
         self.names = names
+        self._metric = {name: number for number, name in enumerate(names)}
         self.blocks: list[Block] = []
         self.block_rows = 0
         self.highest_step: int | None = None
@@ -83,7 +82,7 @@ class Group:
             self.increasing = False
 
     def flush(self, store: BlockStore) -> int:
-        """Move rows from memory to a block, a multiple of `PYRAMID_ROWS`; return the number of values moved."""
+        """Move rows from memory to a block, a multiple of `PYRAMID_ROWS`; return the number of bytes moved."""
         rows = self.tail_rows - self.tail_rows % PYRAMID_ROWS
         if not rows:
             return 0
@@ -93,7 +92,28 @@ class Group:
         self.block_rows += rows
         self.tail_shared = self.tail_shared[rows * len(SHARED) :]
         self.tail_values = self.tail_values[rows * len(self.names) :]
-        return rows * len(self.names)
+        return 8 * rows * (len(SHARED) + len(self.names))
+
+    @property
+    def tail_bytes(self) -> int:
+        """Number of bytes of the rows that are in no block."""
+        return 8 * (len(self.tail_shared) + len(self.tail_values))
+
+    def encode_tail(self) -> tuple[Block, bytes] | None:
+        """Return the rows that are in no block as a block of their own; None if there are none."""
+        return encode_block(self.number, 0, self._tail_shared(), self._tail()) if self.tail_rows else None
+
+    def decode_tail(self, block: Block, data: bytes) -> None:
+        """Take rows from the block that `encode_tail` made.
+
+        Raises:
+            DamagedBlockError: it is not what was made.
+        """
+        reader = BlockReader(lambda offset, size: data[offset : offset + size])
+        shared = np.stack([reader.shared(block, column) for column in range(len(SHARED))], axis=1)
+        values = np.stack([reader.values(block, metric) for metric in range(len(self.names))], axis=1)
+        self.tail_shared.frombytes(shared.tobytes())
+        self.tail_values.frombytes(values.tobytes())
 
     def _tail_shared(self) -> Ints:
         return np.array(self.tail_shared, np.int64).reshape(-1, len(SHARED)).T
@@ -101,22 +121,22 @@ class Group:
     def _tail(self) -> Floats:
         return np.array(self.tail_values, np.float64).reshape(-1, len(self.names)).T
 
-    def shared(self, column: int, store: BlockStore, *, every: int = 1) -> Ints:
+    def shared(self, column: int, reader: BlockReader, *, every: int = 1) -> Ints:
         """Return a shared column, or only each row whose number is a multiple of ``every``.
 
         Args:
             column: Its number in `SHARED`.
-            store: Where the blocks are.
+            reader: Reads the blocks.
             every: A divisor of `PYRAMID_ROWS`.
         """
-        parts = [read_shared(block, column, store.read)[::every] for block in self.blocks]
+        parts = [reader.shared(block, column)[::every] for block in self.blocks]
         return join_shared([*parts, self._tail_shared()[column, ::every]])
 
-    def values(self, name: str, store: BlockStore, start: int = 0, end: int | None = None) -> Floats:
+    def values(self, name: str, reader: BlockReader, start: int = 0, end: int | None = None) -> Floats:
         """Return the values of a metric from row ``start`` to ``end``."""
-        metric, end = self.names.index(name), self.rows if end is None else end
+        metric, end = self._metric[name], self.rows if end is None else end
         parts = [
-            read_values(block, metric, store.read)[max(0, start - first) : end - first]
+            reader.values(block, metric)[max(0, start - first) : end - first]
             for first, block in self._placed()
             if first < end and first + block.rows > start
         ]
@@ -124,15 +144,15 @@ class Group:
             parts.append(self._tail()[metric, max(0, start - self.block_rows) : end - self.block_rows])
         return join_values(parts)
 
-    def gather(self, column: int, rows: Ints, store: BlockStore) -> Ints:
+    def gather(self, column: int, rows: Ints, reader: BlockReader) -> Ints:
         """Return a shared column at some rows, given in increasing order."""
-        parts = [read_shared(block, column, store.read)[at] for block, at in self._holding(rows)]
+        parts = [reader.shared(block, column)[at] for block, at in self._holding(rows)]
         return join_shared([*parts, self._tail_shared()[column, rows[rows >= self.block_rows] - self.block_rows]])
 
-    def gather_values(self, name: str, rows: Ints, store: BlockStore) -> Floats:
+    def gather_values(self, name: str, rows: Ints, reader: BlockReader) -> Floats:
         """Return the values of a metric at some rows, given in increasing order."""
-        metric = self.names.index(name)
-        parts = [read_values(block, metric, store.read)[at] for block, at in self._holding(rows)]
+        metric = self._metric[name]
+        parts = [reader.values(block, metric)[at] for block, at in self._holding(rows)]
         return join_values([*parts, self._tail()[metric, rows[rows >= self.block_rows] - self.block_rows]])
 
     def _holding(self, rows: Ints) -> Iterator[tuple[Block, Ints]]:
@@ -142,10 +162,10 @@ class Group:
             if start < end:
                 yield block, rows[start:end] - first
 
-    def extremes(self, name: str, store: BlockStore) -> Extremes:
+    def extremes(self, name: str, reader: BlockReader) -> Extremes:
         """Return the extremes of a metric per `PYRAMID_ROWS` rows; places are rows of the group."""
-        metric = self.names.index(name)
-        parts = [(first, read_pyramid(block, metric, store.read)) for first, block in self._placed()]
+        metric = self._metric[name]
+        parts = [(first, reader.pyramid(block, metric)) for first, block in self._placed()]
         if self.tail_rows:
             tail = self._tail()[metric]
             parts.append((self.block_rows, extremes_of(tail, np.arange(0, len(tail), PYRAMID_ROWS))))

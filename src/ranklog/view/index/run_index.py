@@ -19,12 +19,15 @@ from ranklog.journal.layout import create_private, read_facts, segment_name, seg
 from ranklog.journal.reader import Damage, JournalReader
 from ranklog.model.record import Entry
 from ranklog.view.index.cache import STATE, CacheLock, cache_limit, cache_root, evict, index_dir
+from ranklog.view.index.columns import DamagedBlockError
 from ranklog.view.index.state import Source, State, decode_state, encode_state, state_of, tables_of
 from ranklog.view.index.store import BlockStore
 from ranklog.view.index.tables import Tables
 
 SAVE_RECORDS = 16_384
 """Records after which the state is saved again."""
+SAVE_PAUSE_FACTOR = 20.0
+"""Pause between two saves, as a multiple of what the last one took."""
 _FRAME_BYTES = 24
 _CLOCK_RECORDS = 256
 
@@ -55,6 +58,7 @@ class RunIndex:
         self._old_damage: tuple[Damage, ...] = ()
         self._last_frame = Position()
         self._unsaved = 0
+        self._save_at = 0.0
         self._entries: Iterator[Entry] | None = None
         self.tables: Tables
         self._reader: JournalReader
@@ -101,7 +105,7 @@ class RunIndex:
         self._entries = self._reader.poll() if self._entries is None else self._entries
         for number, entry in enumerate(self._entries, 1):
             position = self._reader.position
-            if self._unsaved >= SAVE_RECORDS and position != self._last_frame:
+            if position != self._last_frame and self._is_due():
                 self._save()
             self._last_frame = position
             self.tables.take(entry, position.segment, position.offset)
@@ -110,9 +114,12 @@ class RunIndex:
                 return False
         self._entries = None
         self._seen = self._source()
-        if self._unsaved >= SAVE_RECORDS:
+        if self._is_due():
             self._save()
         return True
+
+    def _is_due(self) -> bool:
+        return self._unsaved >= SAVE_RECORDS and time.monotonic() >= self._save_at
 
     def rebuild(self) -> None:
         """Forget what was read, and begin again."""
@@ -137,7 +144,7 @@ class RunIndex:
         self._unsaved = 0
         if loaded is not None:
             state, store = loaded
-            with suppress(ValueError, IndexError):
+            with suppress(DamagedBlockError, ValueError, IndexError):
                 self.tables = tables_of(state, store)
                 self._blocks = state.blocks
                 self._old_damage = state.damage
@@ -185,6 +192,7 @@ class RunIndex:
         self._unsaved = 0
         if self._directory is None or self._lock is None or not self._lock.held:
             return
+        began = time.monotonic()
         state = state_of(
             self.tables,
             source=self._source(),
@@ -197,6 +205,8 @@ class RunIndex:
             write_private(self._directory / STATE, encode_state(state))
         except OSError as error:
             self._leave_cache(error)
+        ended = time.monotonic()
+        self._save_at = ended + SAVE_PAUSE_FACTOR * (ended - began)
 
     def _leave_cache(self, error: OSError) -> None:
         self.notice = f"the index is kept in memory: {error}"

@@ -82,8 +82,8 @@ def rows_of(tables: Tables, name: str, *, superseded: bool = False) -> Rows:
     rows = Rows._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
     if tables.all_rows_count(name):
         return rows
-    ordinal = np.concatenate([group.shared(ORDINAL, tables.store) for group in groups])
-    to = np.concatenate([group.shared(TO, tables.store) for group in groups])
+    ordinal = np.concatenate([group.shared(ORDINAL, tables.reader) for group in groups])
+    to = np.concatenate([group.shared(TO, tables.reader) for group in groups])
     order = np.argsort(ordinal, kind="stable")
     rows = rows.take(order)
     gone = superseded_rows(
@@ -101,9 +101,9 @@ def rows_of(tables: Tables, name: str, *, superseded: bool = False) -> Rows:
 
 def _rows(tables: Tables, group: Group, name: str) -> Rows:
     step, time_ns, attempt, answered, world_size, contributed = (
-        group.shared(column, tables.store) for column in _COLUMNS
+        group.shared(column, tables.reader) for column in _COLUMNS
     )
-    value, source = group.values(name, tables.store), np.full(group.rows, group.number, np.int64)
+    value, source = group.values(name, tables.reader), np.full(group.rows, group.number, np.int64)
     gone = np.zeros(group.rows, np.bool_)
     return Rows(step, time_ns, value, attempt, source, answered, world_size, contributed, gone)
 
@@ -121,24 +121,36 @@ def sample_pyramid(
     group = tables.groups[tables.sources[name][0]]
     if not tables.all_rows_count(name) or group.rows < PYRAMID_FROM_ROWS:
         return None
-    steps = group.shared(STEP, tables.store, every=PYRAMID_ROWS)
+    steps = group.shared(STEP, tables.reader, every=PYRAMID_ROWS)
     first = 0 if start is None else _first_row(group, tables, steps, start, "left")
     last = group.rows if end is None else _first_row(group, tables, steps, end, "right")
     if last - first < PYRAMID_FROM_ROWS:
         return None
     entries = slice(first // PYRAMID_ROWS, -(-last // PYRAMID_ROWS))
-    parts = Extremes._make(column[entries] for column in group.extremes(name, tables.store))
+    parts = Extremes._make(column[entries] for column in group.extremes(name, tables.reader))
     begins = np.arange(entries.start, entries.stop) * PYRAMID_ROWS
     _cut(parts, 0, first, int(begins[1]), group, tables, name)
     _cut(parts, -1, int(begins[-1]), last, group, tables, name)
     begins[0] = first
     x = steps[entries]
-    x[0] = group.gather(STEP, begins[:1], tables.store)[0]
+    x[0] = group.gather(STEP, begins[:1], tables.reader)[0]
     infinite = Infinite(*(_first_of(value, parts, begins, last, group, tables, name) for value in (np.inf, -np.inf)))
     wide = bucket_starts(x, bucket_count(points, infinite))
     found = merge_extremes(parts, wide)
     chosen = chosen_rows(found, (first, last - 1), infinite, points)
-    return rows_at(tables, group, name, chosen), Buckets(x[wide], found)
+    return _known_rows(tables, group, name, chosen, found), Buckets(x[wide], found)
+
+
+def _known_rows(tables: Tables, group: Group, name: str, rows: Ints, found: Extremes) -> Rows:
+    """Return rows without reading the values that the extremes have."""
+    places, at = np.unique(np.concatenate((found.low_at, found.high_at)), return_index=True)
+    known = np.concatenate((found.low, found.high))[at]
+    place = np.minimum(np.searchsorted(places, rows), len(places) - 1)
+    value = known[place]
+    # A bucket without a finite value names its first row.
+    unknown = (places[place] != rows) | np.isnan(value)
+    value[unknown] = group.gather_values(name, rows[unknown], tables.reader)
+    return rows_at(tables, group, name, rows, value)
 
 
 def _first_row(group: Group, tables: Tables, steps: Ints, step: float, side: Literal["left", "right"]) -> int:
@@ -147,12 +159,12 @@ def _first_row(group: Group, tables: Tables, steps: Ints, step: float, side: Lit
     if entry == 0:
         return 0
     near = np.arange((entry - 1) * PYRAMID_ROWS, min(entry * PYRAMID_ROWS, group.rows))
-    return int(near[0] + np.searchsorted(group.gather(STEP, near, tables.store), step, side))
+    return int(near[0] + np.searchsorted(group.gather(STEP, near, tables.reader), step, side))
 
 
 def _cut(parts: Extremes, entry: int, first: int, last: int, group: Group, tables: Tables, name: str) -> None:
     """Put the extremes of some rows in the place of an entry, of which only these are in the range."""
-    found = extremes_of(group.values(name, tables.store, first, last), np.array([0]))
+    found = extremes_of(group.values(name, tables.reader, first, last), np.array([0]))
     found = found._replace(low_at=found.low_at + first, high_at=found.high_at + first)
     for column, part in zip(parts, found, strict=True):
         column[entry] = part[0]
@@ -164,15 +176,24 @@ def _first_of(value: float, parts: Extremes, begins: Ints, last: int, group: Gro
     if not len(holding):
         return holding
     first = int(begins[holding[0]])
-    values = group.values(name, tables.store, first, min(first + PYRAMID_ROWS, last))
+    values = group.values(name, tables.reader, first, min(first + PYRAMID_ROWS, last))
     return first + np.flatnonzero(values == value)[:1]
 
 
-def rows_at(tables: Tables, group: Group, name: str, rows: Ints) -> Rows:
-    """Return some rows of a group, given in increasing order, with the values of one of its metrics."""
+def rows_at(tables: Tables, group: Group, name: str, rows: Ints, value: Floats | None = None) -> Rows:
+    """Return some rows of a group, given in increasing order, with the values of one of its metrics.
+
+    Args:
+        tables: Tables of the run.
+        group: The group.
+        name: Name of the metric.
+        rows: The rows.
+        value: Their values, if they are known.
+    """
     step, time_ns, attempt, answered, world_size, contributed = (
-        group.gather(column, rows, tables.store) for column in _COLUMNS
+        group.gather(column, rows, tables.reader) for column in _COLUMNS
     )
-    value, source = group.gather_values(name, rows, tables.store), np.full(len(rows), group.number, np.int64)
+    value = group.gather_values(name, rows, tables.reader) if value is None else value
+    source = np.full(len(rows), group.number, np.int64)
     gone = np.zeros(len(rows), np.bool_)
     return Rows(step, time_ns, value, attempt, source, answered, world_size, contributed, gone)

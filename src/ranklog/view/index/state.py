@@ -22,7 +22,7 @@ _MAGIC = b"RLX1"
 
 
 class GroupState(msgspec.Struct, frozen=True, array_like=True):
-    """A group of metrics; the tails are its rows that are in no block."""
+    """A group of metrics; the tail has its rows that are in no block."""
 
     op: str | None
     names: tuple[str, ...]
@@ -30,8 +30,7 @@ class GroupState(msgspec.Struct, frozen=True, array_like=True):
     highest_step: int | None
     attempt: int | None
     increasing: bool
-    tail_shared: bytes
-    tail_values: bytes
+    tail: tuple[Block, bytes] | None
 
 
 class Source(msgspec.Struct, frozen=True, array_like=True):
@@ -113,8 +112,7 @@ def state_of(tables: Tables, *, source: Source, position: Position, damage: tupl
             highest_step=group.highest_step,
             attempt=group.attempt,
             increasing=group.increasing,
-            tail_shared=group.tail_shared.tobytes(),
-            tail_values=group.tail_values.tobytes(),
+            tail=group.encode_tail(),
         )
         for group in tables.groups
     )
@@ -139,7 +137,7 @@ def tables_of(state: State, store: BlockStore) -> Tables:
     """Return the tables of a state.
 
     Raises:
-        ValueError: it contradicts itself.
+        DamagedBlockError: it contradicts itself.
     """
     tables = Tables(store)
     for saved in state.groups:
@@ -147,8 +145,8 @@ def tables_of(state: State, store: BlockStore) -> Tables:
         group.blocks = list(saved.blocks)
         group.block_rows = sum(block.rows for block in saved.blocks)
         group.highest_step, group.attempt, group.increasing = saved.highest_step, saved.attempt, saved.increasing
-        group.tail_shared.frombytes(saved.tail_shared)
-        group.tail_values.frombytes(saved.tail_values)
+        if saved.tail is not None:
+            group.decode_tail(*saved.tail)
     tables.others = list(state.others)
     tables.rewinds = dict(state.rewinds)
     tables.attempt, tables.records, tables.last_ns = state.attempt, state.records, dict(state.last_ns)

@@ -10,11 +10,12 @@ import msgspec
 
 from ranklog.journal.superseded import Rewinds
 from ranklog.model.record import LAST_LINES, Attempt, Entry, File, Item, Metrics, Record
+from ranklog.view.index.columns import SHARED, BlockReader
 from ranklog.view.index.groups import BLOCK_ROWS, Group
 from ranklog.view.index.store import BlockStore
 
-_MOST_VALUES = 1 << 20
-"""Values in memory beyond which also small groups move to blocks."""
+_MOST_BYTES = 1 << 25
+"""Bytes of rows in memory beyond which the largest groups move to blocks."""
 
 
 class Other(msgspec.Struct, frozen=True, array_like=True):
@@ -60,6 +61,7 @@ class Tables:
         store: Where blocks are kept.
 
     Attributes:
+        reader: Reads blocks of the store.
         groups: Groups of metrics by number.
         sources: Groups that have a metric, by its name.
         others: Records that are not metrics, in order.
@@ -72,6 +74,7 @@ class Tables:
 
     def __init__(self, store: BlockStore) -> None:
         self.store = store
+        self.reader = BlockReader(store.read)
         self.groups: list[Group] = []
         self.sources: dict[str, list[int]] = {}
         self.others: list[Other] = []
@@ -105,11 +108,18 @@ class Tables:
         if group.attempt != self.attempt:
             self._begin(group, record.step, ordinal)
         group.add(record, ordinal, self.attempt)
-        self._in_memory += len(group.names)
+        self._in_memory += 8 * (len(SHARED) + len(group.names))
         if group.tail_rows >= BLOCK_ROWS:
             self._in_memory -= group.flush(self.store)
-        elif self._in_memory > _MOST_VALUES:
-            self._in_memory -= sum(each.flush(self.store) for each in self.groups)
+        elif self._in_memory > _MOST_BYTES:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Move the largest groups to blocks, until half of the room is free."""
+        for group in sorted(self.groups, key=lambda each: -each.tail_bytes):
+            if self._in_memory <= _MOST_BYTES // 2:
+                return
+            self._in_memory -= group.flush(self.store)
 
     def add_group(self, op: str | None, names: tuple[str, ...]) -> Group:
         """Add a group without rows."""
@@ -139,7 +149,7 @@ class Tables:
         """Bring the rule to where it was, after the groups were added."""
         for each in began:
             self._tell(each)
-        self._in_memory = sum(len(group.tail_values) for group in self.groups)
+        self._in_memory = sum(group.tail_bytes for group in self.groups)
 
     def all_rows_count(self, name: str) -> bool:
         """Whether no row of a metric was replaced: one group, with increasing steps."""

@@ -56,8 +56,8 @@ def _summarise(tables: Tables, name: str, info: MetricInfo | None) -> MetricSumm
     if tables.all_rows_count(name):
         group = tables.groups[tables.sources[name][0]]
         points, superseded, last = group.rows, 0, rows_at(tables, group, name, np.array([group.rows - 1]))
-        covered = [group.shared(column, tables.store) for column in (ANSWERED, WORLD_SIZE, CONTRIBUTED)]
-        low, high = _bounds_of(group.extremes(name, tables.store))
+        covered = [group.shared(column, tables.reader) for column in (ANSWERED, WORLD_SIZE, CONTRIBUTED)]
+        low, high = _bounds_of(group.extremes(name, tables.reader))
     else:
         rows = rows_of(tables, name, superseded=True)
         last = rows.take(~rows.superseded)
