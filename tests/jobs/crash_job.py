@@ -4,8 +4,6 @@ import os
 import signal
 import sys
 
-import torch.distributed as dist
-
 from ranklog import JournalLogger
 
 
@@ -40,6 +38,8 @@ def sigterm(logger: JournalLogger) -> None:
 
 
 def ranks(logger: JournalLogger) -> None:
+    import torch.distributed as dist
+
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     with logger.start_logging():

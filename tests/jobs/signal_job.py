@@ -12,8 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch.distributed as dist
-
 from ranklog import JournalLogger
 from ranklog.view.query import RunView
 
@@ -43,6 +41,8 @@ def plain(savedir: str) -> None:
 
 def collective(savedir: str) -> None:
     """Rank 0 waits in an all_reduce of its own group for a rank that does not come."""
+    import torch.distributed as dist
+
     dist.init_process_group("gloo")
     log_some(open_logger(savedir))
     if dist.get_rank() == 0:

@@ -12,7 +12,6 @@ from typing import Any
 
 import mpi4py
 import numpy as np
-import pytest
 
 LEVEL, TRIAL = sys.argv[1:3]
 mpi4py.rc.thread_level = LEVEL
@@ -166,6 +165,8 @@ def silent_rank() -> None:
 
 
 def idle_training_thread() -> None:
+    import pytest
+
     with ThreadPoolExecutor(1) as reducer, pytest.raises(WorldError, match="it has not logged anything"):
         reducer.submit(MpiStrategy().connect, channel="job", timeout_s=0.2).result()
 
