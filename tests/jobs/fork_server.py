@@ -1,6 +1,7 @@
 """Server that forks Python scripts from a process which has imported torch, and its client.
 
-Importing torch costs 1.5 s of CPU time, more than most scripts of tests need. A forked script runs as with
+Importing torch costs 1.5 s of CPU time, more than most scripts of tests need. A script that trains pays the same again,
+because the first optimizer or `DistributedDataParallel` imports ``torch._dynamo``. A forked script runs as with
 ``python script``: it gets its own arguments, environment, directory and output, and its interpreter ends normally.
 Each process that runs tests has one server, which ends together with it.
 """
@@ -25,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PRELOADED = ("numpy", "torch", "torch.distributed")
+PRELOADED = ("numpy", "torch", "torch.distributed", "torch._dynamo")
 MESSAGE_BYTES = 1 << 17
 PATIENCE_S = 120.0
 
