@@ -32,8 +32,9 @@ $(IMAGES): $(READY) containers/constraints.txt $(addprefix scripts/,setup-contai
 demo: $(READY)  ## Train on real data over two ranks, then read the result back from the backends
 	$(BIN)/python examples/demo.py
 
+# One worker more than CI has cores: tests that wait for Slurm, servers and time limits need no core meanwhile.
 test: $(JOINED) $(IMAGES) lint types contracts  ## Install what is missing and run every check and test
-	$(BIN)/python -m pytest -n 2 --durations=30
+	$(BIN)/python -m pytest -n 3 --durations=30
 
 check: $(READY) lint types contracts  ## The fast loop: lint, types, contracts, unit tests
 	$(BIN)/python -m pytest -q -m "not slow" -n 2
