@@ -24,7 +24,7 @@ import time
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 PRELOADED = ("numpy", "torch", "torch.distributed", "torch._dynamo")
 MESSAGE_BYTES = 1 << 17
@@ -56,6 +56,11 @@ class Forked:
             self._handle = None
         self._output = output
         self._read: list[bytes] = []
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
 
     @property
     def returncode(self) -> int | None:
@@ -116,10 +121,10 @@ class Server:
         self._channel = channel
         self._ended: dict[int, int] = {}
 
-    def start(self, *command: str, cwd: Path, env: Mapping[str, str]) -> Forked:
-        """Run a script with arguments."""
+    def start(self, *command: str, cwd: Path, env: Mapping[str, str], output: IO[bytes] | None = None) -> Forked:
+        """Run a script with arguments, whose output goes to a file if one is given."""
         ours, theirs = os.pipe()
-        process = self.fork(command, str(cwd), env, theirs)
+        process = self.fork(command, str(cwd), env, theirs if output is None else output.fileno())
         os.close(theirs)
         return Forked(self, process, ours)
 

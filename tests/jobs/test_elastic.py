@@ -1,15 +1,16 @@
 """Restarts by torchrun's agents: one run, right means and full coverage in each attempt."""
 
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
+from fork_server import Forked
+from fork_server import server as fork_server
+from launch import AGENT, job_environment
 
 from ranklog.journal.layout import find_runs
 from ranklog.model.record import Attempt, Metrics
@@ -29,20 +30,18 @@ class Job:
         self.folder = folder
         with socket.create_server(("127.0.0.1", 0)) as server:
             self.port = server.getsockname()[1]
-        self.agents: dict[str, subprocess.Popen[bytes]] = {}
+        self.agents: dict[str, Forked] = {}
 
     def start(self, agent: str, *options: str, **environ: str) -> None:
         with (self.folder / f"{agent}.txt").open("ab") as output:
-            self.agents[agent] = subprocess.Popen(
-                [
-                    sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "1", "--max-restarts", "3",
-                    "--monitor-interval", "0.1", *options, str(JOB),
-                ],
-                env={
-                    **os.environ, "FOLDER": str(self.folder), "AGENT": agent, "OMP_NUM_THREADS": "1",
-                    "GLOO_SOCKET_IFNAME": "lo", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", **environ,
-                },
-                stdout=output, stderr=output, start_new_session=True,
+            self.agents[agent] = fork_server().start(
+                str(AGENT), "--nproc-per-node", "1", "--max-restarts", "3", "--monitor-interval", "0.1",
+                *options, str(JOB),
+                cwd=self.folder,
+                env=job_environment(
+                    FOLDER=str(self.folder), AGENT=agent, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1", **environ
+                ),
+                output=output,
             )  # fmt: skip
 
     def start_c10d(self, agent: str, nodes: str, **environ: str) -> None:
@@ -55,15 +54,18 @@ class Job:
         """Have all workers end, and wait for their agents."""
         (self.folder / "enough").touch()
         for name, agent in self.agents.items():
-            assert agent.wait(LIMIT_S) == 0, (self.folder / f"{name}.txt").read_text()
+            agent.communicate(LIMIT_S)
+            assert agent.returncode == 0, (self.folder / f"{name}.txt").read_text()
 
     def kill(self, agent: str) -> None:
         """Kill an agent and its workers, as the loss of a node does."""
         process = self.agents.pop(agent)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for pid in [process.pid, *map(int, children)]:
-            os.kill(pid, signal.SIGKILL)
-        process.wait(LIMIT_S)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):  # some end by themselves without their agent
+                worker.kill()
+        process.communicate(LIMIT_S)
 
     def await_value(self, attempt: int, value: float, coverage: str) -> None:
         """Wait for a value of an attempt, and check all of that attempt."""
@@ -97,7 +99,7 @@ def job(tmp_path: Path) -> Iterator[Job]:
     job = Job(tmp_path)
     yield job
     for agent in list(job.agents):
-        if job.agents[agent].poll() is None:
+        if job.agents[agent].returncode is None:
             job.kill(agent)
 
 
