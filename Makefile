@@ -33,7 +33,8 @@ demo: $(READY)  ## Train on real data over two ranks, then read the result back 
 	$(BIN)/python examples/demo.py
 
 # One worker more than CI has cores: tests that wait for Slurm, servers and time limits need no core meanwhile.
-test: $(JOINED) $(IMAGES) lint types contracts  ## Install what is missing and run every check and test
+test:  ## Install what is missing and run every check and test
+	$(MAKE) -j 2 --output-sync $(JOINED) $(IMAGES) lint types contracts
 	$(BIN)/python -m pytest -n 3 --durations=30
 
 check: $(READY) lint types contracts  ## The fast loop: lint, types, contracts, unit tests

@@ -29,12 +29,7 @@ trap 'rm -rf "$work"' EXIT
 need() {
     # $1: the missing program; $2: its Debian package.
     echo "Installing $2 for Horovod"
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        fail "$1 is missing; have it installed (Debian, Ubuntu: apt-get install $2)"
-    fi
-    { DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$2" ||
-        { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$2"; }; } >"$work/apt.log" 2>&1 ||
-        { tail -n 20 "$work/apt.log" >&2; fail "$1 is missing, and apt-get install $2 failed"; }
+    "$(dirname "$0")/apt-install.sh" "$2" || fail "$1 is missing; have it installed (Debian, Ubuntu: apt-get install $2)"
 }
 
 build() {

@@ -9,11 +9,12 @@ pip install -q -e '.[runtimes]'
 # DeepSpeed needs torch during its build. Its operators are compiled at first use.
 "$venv/bin/python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("deepspeed") is None)' ||
     DS_BUILD_OPS=0 pip install -q --no-build-isolation 'deepspeed>=0.19.8'
-echo "Compiling DeepSpeed's operator for communication on the CPU (a minute or two the first time)"
+echo "Compiling DeepSpeed's operator for communication on the CPU in the background (a minute or two the first time)"
 # Location expected by the tests. A stale lock of an interrupted compilation would block forever.
 rm -f "$venv"/torch_extensions/*/lock
 PATH="$(cd "$venv/bin" && pwd):$PATH" TORCH_EXTENSIONS_DIR="$(cd "$venv" && pwd)/torch_extensions" DS_ACCELERATOR=cpu \
-    "$venv/bin/python" -c 'from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder as Op; Op().load(verbose=False)' >/dev/null
+    "$venv/bin/python" -c 'from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder as Op; Op().load(verbose=False)' >/dev/null &
+compiling=$!
 scripts/build-horovod.sh "$venv"
 scripts/install-mpis.sh "$venv"
 # itwinai's trainer runs with its own loggers and with ranklog's. It is installed in a separate folder, without its pinned
@@ -44,4 +45,5 @@ for program in sshfs sshd mkfs.btrfs; do
 done
 # Draws provenance graphs.
 command -v dot >/dev/null || scripts/apt-install.sh graphviz || true
+wait "$compiling"
 touch "$venv/.runtimes"
