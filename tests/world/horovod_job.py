@@ -90,9 +90,10 @@ def left_open() -> None:
 
 def without_server() -> None:
     """As under mpirun, in a program that has not imported mpi4py."""
-    os.environ.pop(SERVER_HOST)
-    refused("start the job with horovodrun --gloo, or import mpi4py.MPI", "a")
+    host = os.environ.pop(SERVER_HOST)
+    refused("start the job with horovodrun --gloo, or import mpi4py.MPI", "without server")
     user_trains(5)
+    os.environ[SERVER_HOST] = host
 
 
 def exit_early() -> None:

@@ -1,6 +1,6 @@
-"""One rank of an MPI job: ``python mpi_job.py LEVEL TRIAL [ARGUMENT]``; prints a line when the trial held.
+"""One rank of an MPI job: ``python mpi_job.py LEVEL TRIALS [ARGUMENT]``; prints a line for each trial that held.
 
-LEVEL is what MPI is initialised with: multiple, serialized or funneled.
+LEVEL is what MPI is initialised with: multiple, serialized or funneled. Commas separate the trials.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import mpi4py
 import numpy as np
 
-LEVEL, TRIAL = sys.argv[1:3]
+LEVEL, TRIALS = sys.argv[1:3]
 mpi4py.rc.thread_level = LEVEL
 
 from mpi4py import MPI  # noqa: E402 - initialises MPI
@@ -226,5 +226,6 @@ def log() -> None:
 
 
 if __name__ == "__main__":
-    globals()[TRIAL]()
-    print(f"rank {RANK}: {TRIAL} ok", flush=True)
+    for trial in TRIALS.split(","):
+        globals()[trial]()
+        print(f"rank {RANK}: {trial} ok", flush=True)

@@ -2,10 +2,13 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from cluster import wait_until
+from launch import Finished
 from mpi_end_job import ACKNOWLEDGED, LOGGED, RUN_ID
 from mpis import EACH, Mpi, finish
 
@@ -27,11 +30,32 @@ pytestmark = [
 on_each_mpi = pytest.mark.parametrize("mpi", EACH, ids=lambda mpi: mpi.name)
 
 
-def holds(mpi: Mpi, ranks: int, trial: str, *arguments: str) -> None:
-    done = mpi.run(ranks, JOB, "multiple", trial, *arguments)
-    assert done.code == 0, done.output
-    for rank in range(ranks):
-        assert f"rank {rank}: {trial} ok" in done.output, done.output
+class Launched(msgspec.Struct, frozen=True):
+    """A job whose ranks checked their world and then logged to a folder."""
+
+    done: Finished
+    savedir: Path
+
+    def assert_held(self, ranks: int, trial: str) -> None:
+        """The job has ended well, and a trial held on each rank."""
+        assert self.done.code == 0, self.done.output
+        for rank in range(ranks):
+            assert f"rank {rank}: {trial} ok" in self.done.output, self.done.output
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Mpi, int], Launched]:
+    """Runs one job per library and number of ranks."""
+    known: dict[tuple[str, int], Launched] = {}
+
+    def once(mpi: Mpi, ranks: int) -> Launched:
+        if (mpi.name, ranks) not in known:
+            savedir = tmp_path_factory.mktemp(mpi.name)
+            done = mpi.run(ranks, JOB, "multiple", "promises,log", str(savedir))
+            known[mpi.name, ranks] = Launched(done, savedir)
+        return known[mpi.name, ranks]
+
+    return once
 
 
 class Ended:
@@ -68,14 +92,15 @@ class Ended:
 
 
 @on_each_mpi
-def test_the_place_and_the_world_are_those_of_mpi(mpi: Mpi, ranks: int) -> None:
-    holds(mpi, ranks, "promises")
+def test_the_place_and_the_world_are_those_of_mpi(mpi: Mpi, ranks: int, launch: Callable[[Mpi, int], Launched]) -> None:
+    launch(mpi, ranks).assert_held(ranks, "promises")
 
 
 @on_each_mpi
-def test_the_mean_over_all_ranks_is_journaled(mpi: Mpi, ranks: int, tmp_path: Path) -> None:
-    holds(mpi, ranks, "log", str(tmp_path))
-    means = [record for record in captured(tmp_path / "runs" / "trained") if isinstance(record, Metrics)]
+def test_the_mean_over_all_ranks_is_journaled(mpi: Mpi, ranks: int, launch: Callable[[Mpi, int], Launched]) -> None:
+    launched = launch(mpi, ranks)
+    launched.assert_held(ranks, "log")
+    means = [record for record in captured(launched.savedir / "runs" / "trained") if isinstance(record, Metrics)]
     assert {record.step: record.values["loss"] for record in means} == {
         step: step + (ranks - 1) / 2 for step in range(20)
     }

@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def of_two_ranks(folder: Path) -> str:
     """Output of one job of two ranks. The trial that calls ``hvd.join()`` is last: operations after it did not end."""
-    return run_job(2, "promises,late,log", str(folder))
+    return run_job(2, "promises,late,without_server,log", str(folder))
 
 
 def test_horovod_keeps_the_promises_with_two_ranks(of_two_ranks: str) -> None:
@@ -91,8 +91,8 @@ def test_a_logger_that_rank_0_alone_has_left_open_lets_the_job_end(tmp_path: Pat
     run_job(2, "left_open", str(tmp_path))
 
 
-def test_without_horovods_own_launcher_the_error_says_what_to_do() -> None:
-    run_job(2, "without_server")
+def test_without_horovods_own_launcher_the_error_says_what_to_do(of_two_ranks: str) -> None:
+    assert_held(of_two_ranks, 2, "without_server")
 
 
 def test_a_rank_that_ends_early_is_an_error_in_time_on_the_others() -> None:
