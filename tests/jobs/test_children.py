@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from children_job import HANDLERS
+from fork_server import server as fork_server
 from launch import job_environment, torchrun
 
 from ranklog.journal.layout import find_runs
@@ -149,7 +150,6 @@ LOADING = """
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
-    os.setpgid(0, 0)
     leave, number = [], signal.Signals[sys.argv[1]]
     if len(sys.argv) > 2:
         from ranklog import JournalLogger
@@ -174,9 +174,8 @@ def test_workers_of_a_data_loader_live_on_when_a_scheduler_signals_every_process
     script = tmp_path / "train.py"
     script.write_text(textwrap.dedent(LOADING))
     for arguments in ([number], [number, str(tmp_path)]):
-        done = subprocess.run(
-            [sys.executable, str(script), *arguments],
-            env=job_environment(), capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 99, done.stderr
+        # The server puts it into a process group of its own, which gets the signal.
+        process = fork_server().start(str(script), *arguments, cwd=tmp_path, env=job_environment())
+        output = process.communicate()
+        assert process.returncode == 99, output
     assert RunView(tmp_path / "runs" / "loading").summary.status == "KILLED"

@@ -2,11 +2,12 @@
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from fork_server import Forked
+from fork_server import server as fork_server
 from launch import job_environment
 
 from ranklog.testing import captured, series
@@ -23,30 +24,30 @@ pytestmark = [
 ]
 
 
-def start(logger: str, savedir: Path) -> subprocess.Popen[str]:
-    job = Path(__file__).with_name("lightning_job.py")
-    process = subprocess.Popen(
-        [sys.executable, str(job), str(savedir), logger],
-        env=job_environment(PYTHONPATH=str(LIGHTNING)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
+JOB = Path(__file__).with_name("lightning_job.py")
+
+
+def start(logger: str, savedir: Path) -> Forked:
+    env = job_environment(PYTHONPATH=str(LIGHTNING))
+    process = fork_server().start(str(JOB), str(savedir), logger, cwd=savedir, env=env)
+    while line := process.readline():
         if line == "ready\n":
             return process
-    raise AssertionError(f"the training ended with status {process.wait()}")
+    raise AssertionError(f"the training ended: {process.communicate()}")
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+def ended(process: Forked) -> tuple[int | None, list[str]]:
+    """The status of the process, and the marks that it said in the end."""
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=120)
-    return process.returncode, output
+    lines = process.communicate().splitlines()
+    return process.returncode, [line for line in lines if line.startswith(("on_exception", "after fit"))]
 
 
 def test_lightning_ends_at_sigterm_as_without_a_logger_and_everything_logged_is_in_the_journal(tmp_path: Path) -> None:
     without, logging = start("without", tmp_path), start("with", tmp_path)
     try:
         expected = ended(without)
-        assert expected == (0, "on_exception SIGTERMException\nafter fit\n")
+        assert expected == (0, ["on_exception SIGTERMException", "after fit"])
         assert ended(logging) == expected
     finally:
         for process in (without, logging):

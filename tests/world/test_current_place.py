@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from launch import torchrun
 from launch_fixtures import SLURM_STEP, TORCHRUN
 
 from ranklog.model.errors import LaunchError, RanklogWarning
@@ -193,9 +194,6 @@ def test_under_a_real_torchrun_every_process_finds_its_place_and_rank_zero_print
     launched_with: Launch, tmp_path: Path
 ) -> None:
     launched_with({})
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*torchrun, str(script)], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["[(0, 2, 0, 2), (1, 2, 1, 2)]"]
+    done = torchrun(2, SCRIPT, cwd=tmp_path)
+    assert done.code == 0, done.output
+    assert [line for line in done.output.splitlines() if line.startswith("[")] == ["[(0, 2, 0, 2), (1, 2, 1, 2)]"]

@@ -4,7 +4,6 @@ import itertools
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cluster import wait_until
+from fork_server import server as fork_server
 from hypothesis import given
 from hypothesis import strategies as st
-from launch import Ranks
+from launch import Ranks, job_environment
 
 from ranklog.abc import Strategy, World
 from ranklog.model.errors import WorldError
@@ -253,19 +253,12 @@ def test_a_forked_child_may_close_its_parents_world_and_ends(tmp_path: Path) -> 
     pytest.importorskip("torch.distributed")
     script = tmp_path / "fork.py"
     script.write_text(FORK)
-    process = subprocess.Popen(
-        [sys.executable, str(script)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
-        start_new_session=True,
-    )
+    process = fork_server().start(str(script), cwd=tmp_path, env=job_environment())
     try:
-        text, _ = process.communicate(timeout=60)
+        text = process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        pytest.fail(f"the child hangs: {process.communicate()[0]}")
+        os.killpg(process.pid, signal.SIGKILL)  # of the child too
+        pytest.fail(f"the child hangs: {process.communicate()}")
     assert text.splitlines()[-2:] == ["child goes on", "parent ends with 0"]
 
 
