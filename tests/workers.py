@@ -14,8 +14,15 @@ from xdist.scheduler import LoadScopeScheduling
 SHARED = ("tests/cluster/", "tests/containers/")
 # Tests that start many processes. Each one goes to the next free worker.
 LONG = ("tests/jobs/", "tests/world/", "tests/faults/", "tests/soak/", "tests/reduce/")
-# Files whose tests share a training or a run. One worker runs each file.
-WHOLE = ("tests/jobs/test_runtimes.py", "tests/soak/test_odd_content.py", "tests/world/test_horovod.py")
+# Files whose tests share an MLflow server. One worker runs all of them.
+ONE_SERVER = tuple(f"tests/delivery/test_{name}.py" for name in ("bad_server", "mlflow", "mlflow_trouble"))
+# Files whose tests share a training, a job or a run. One worker runs each file.
+WHOLE = (
+    "tests/jobs/test_runtimes.py",
+    "tests/soak/test_odd_content.py",
+    "tests/world/test_each_mpi.py",
+    "tests/world/test_horovod.py",
+)
 
 
 def position(node_id: str) -> int:
@@ -26,7 +33,7 @@ def position(node_id: str) -> int:
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
-    """Scheduler whose units are the shared tests, single long tests, and files of short tests, in collected order."""
+    """Scheduler whose units are tests that share something, single long tests, and files, in collected order."""
 
     def __init__(self, config: pytest.Config, log: Producer | None = None) -> None:
         super().__init__(config, log)
@@ -35,6 +42,8 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith(SHARED):
             return "shared"
+        if nodeid.startswith(ONE_SERVER):
+            return "one MLflow server"
         if nodeid.startswith(LONG) and not nodeid.startswith(WHOLE):
             return nodeid
         return nodeid.partition("::")[0]

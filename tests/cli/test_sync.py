@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mlflow_database import place_database
 
 pytest.importorskip("mlflow")
 pytest.importorskip("tensorboard")
@@ -66,6 +67,7 @@ def steps(count: int) -> list[tuple[int, float]]:
 
 @pytest.fixture
 def savedir(tmp_path: Path) -> Path:
+    place_database(tmp_path / "logs" / "mlflow" / "mlflow.db")
     return tmp_path / "logs"
 
 
@@ -155,7 +157,8 @@ def test_each_of_several_destinations_gets_everything(savedir: Path, tmp_path: P
     with logger.start_logging():
         for step in range(20):
             logger.log(float(step), "loss", step=step)
-    to = ["--to", f"mlflow=sqlite:///{tmp_path}/other.db", "--to", f"tensorboard={tmp_path}/other"]
+    database = place_database(tmp_path / "other.db")
+    to = ["--to", f"mlflow=sqlite:///{database}", "--to", f"tensorboard={tmp_path}/other"]
     done = sync(savedir, *to, "--json")
     out, err = done.communicate(timeout=120)
     assert done.returncode == 0, err

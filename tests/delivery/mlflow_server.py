@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlflow_database import place_database
+
 
 @contextmanager
 def serve(home: Path, port: int | None = None, host: str = "127.0.0.1") -> Iterator[int]:
@@ -25,8 +27,9 @@ def serve(home: Path, port: int | None = None, host: str = "127.0.0.1") -> Itera
             probe.bind((host, 0))
             port = int(probe.getsockname()[1])
     home.mkdir(exist_ok=True)
+    database = place_database(home / "mlflow.db")
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "a")]
+    command += ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(home / "a")]
     # The job runner would start eight more processes that import MLflow. Tracking does not need them.
     env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (home / "log").open("wb") as log:

@@ -16,7 +16,6 @@ pytest.importorskip("mlflow")
 
 from faulty_proxy import Fault, Handler, Proxy, die_after_delivery, drop, hang, refuse, too_large
 from mlflow import MlflowClient
-from mlflow_server import serve
 
 from ranklog import MLFlowLogger
 from ranklog.delivery.lock import LockedError
@@ -31,15 +30,9 @@ STEPS = 300
 RUNS = 4
 
 
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with serve(tmp_path_factory.mktemp("mlflow")) as port:
-        yield port
-
-
 @pytest.fixture
-def proxy(upstream: int) -> Iterator[Proxy]:
-    proxy = Proxy(upstream)
+def proxy(mlflow_port: int) -> Iterator[Proxy]:
+    proxy = Proxy(mlflow_port)
     yield proxy
     proxy.stop()
 
@@ -106,7 +99,7 @@ def test_training_ends_in_time_and_sync_makes_the_run_complete_once_the_server_i
 
 
 def test_a_server_that_only_a_proxy_of_the_environment_reaches_is_reached(
-    proxy: Proxy, upstream: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    proxy: Proxy, mlflow_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", proxy.url)
     logger = MLFlowLogger(tmp_path, experiment_name=tmp_path.name, tracking_uri="http://mlflow.invalid")
@@ -114,7 +107,7 @@ def test_a_server_that_only_a_proxy_of_the_environment_reaches_is_reached(
         logger.log(1.0, "loss", step=0)
         run_dir = logger.run_dir
     monkeypatch.delenv("http_proxy")
-    client = MlflowClient(tracking_uri=f"http://127.0.0.1:{upstream}")
+    client = MlflowClient(tracking_uri=f"http://127.0.0.1:{mlflow_port}")
     history = client.get_metric_history(cursor(run_dir).known["run_id"], "loss")
     assert [(metric.step, metric.value) for metric in history] == [(0, 1.0)]
 

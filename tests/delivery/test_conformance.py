@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from custom_backend import install
 from items import T0_NS, Run, metrics, png
+from mlflow_database import place_database
 from otlp_receiver import shared
 from wandb_reader import OfflineRun, offline_files
 
@@ -162,8 +163,8 @@ READ: dict[str, Callable[[Case, str], Series]] = {
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One embedded database for all runs of MLflow, which needs seconds to make one."""
-    return tmp_path_factory.mktemp("mlflow")
+    """One embedded database for all runs of MLflow."""
+    return place_database(tmp_path_factory.mktemp("mlflow") / "mlflow.db").parent
 
 
 @pytest.fixture(params=READ)

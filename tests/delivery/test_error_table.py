@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from mlflow_database import place_database
 
 from ranklog.backends.shared.trouble import Trouble, trouble_of
 from ranklog.model.errors import InvalidArgumentError, MissingExtraError
@@ -152,7 +153,7 @@ def test_a_database(tmp_path: Path) -> None:
 
 def test_mlflows_own_database(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = mlflow.MlflowClient(f"sqlite:///{place_database(tmp_path / 'mlflow.db')}")
     run = client.create_run(client.create_experiment("e", artifact_location=tmp_path.as_uri()))
     assert trouble_of(raised(lambda: client.log_metric(run.info.run_id, "a\nb", 1.0))) == "record"
     holder = sqlite3.connect(tmp_path / "mlflow.db")

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from mlflow_database import place_database
 
 from ranklog import MLFlowLogger
 from ranklog.delivery.pump import Pump
@@ -255,6 +256,11 @@ class TestOlderVersions:
 @pytest.mark.slow
 class TestMlflow:
     """With MLflow's own database as the server."""
+
+    @pytest.fixture(autouse=True)
+    def _databases(self, tmp_path: Path) -> None:
+        for name in "ab":
+            place_database(tmp_path / f"{name}.db")
 
     @staticmethod
     def steps(tmp_path: Path, name: str) -> list[int]:

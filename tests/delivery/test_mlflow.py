@@ -9,6 +9,7 @@ from types import ModuleType
 
 import msgspec
 import pytest
+from mlflow_database import place_database
 
 pytest.importorskip("mlflow")
 pytest.importorskip("torch")
@@ -19,7 +20,6 @@ import torch
 from items import T0_NS, Run, metrics, png
 from mlflow import MlflowClient
 from mlflow.entities import Metric
-from mlflow_server import serve
 
 from ranklog import MLFlowLogger
 from ranklog.abc import Refused
@@ -33,8 +33,8 @@ from ranklog.model.spec import BackendSpec, Scalar
 
 @pytest.fixture(scope="module")
 def savedir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One embedded database for the module: MLflow needs seconds to make one."""
-    return tmp_path_factory.mktemp("mllogs") / "mlflow"
+    """One embedded database for the module."""
+    return place_database(tmp_path_factory.mktemp("mllogs") / "mlflow" / "mlflow.db").parent
 
 
 @pytest.fixture(autouse=True)
@@ -465,18 +465,13 @@ def _no_connection(*_: object, **__: object) -> None:
     raise ConnectionError
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """A real MLflow server on the loopback interface."""
-    with serve(tmp_path / "server") as port:
-        yield f"http://127.0.0.1:{port}"
-
-
 @pytest.mark.slow
 def test_a_server_receives_all_kinds_once(
-    server: str, tmp_path: Path, saved_model: tuple[torch.nn.Module, dict[str, bytes]]
+    mlflow_port: int, tmp_path: Path, saved_model: tuple[torch.nn.Module, dict[str, bytes]]
 ) -> None:
-    opened = Opened(make_run(tmp_path, tmp_path / "unused", "remote", tracking_uri=server))
+    server = f"http://127.0.0.1:{mlflow_port}"
+    own = {"tracking_uri": server, "experiment_name": "remote"}
+    opened = Opened(make_run(tmp_path, tmp_path / "unused", "remote", **own))
     run = opened.run
     assert opened.known["url"] == f"{server}/#/experiments/{opened.known['experiment_id']}/runs/{opened.id}"
     opened.log(

@@ -19,6 +19,7 @@ import msgspec
 import pytest
 from items import T0_NS, Run, metrics, png
 from mlflow.entities import LoggedModel
+from mlflow_database import place_database
 from test_mlflow import Opened, make_run
 
 from ranklog.backends.mlflow.backend import MlflowBackend
@@ -30,7 +31,7 @@ from ranklog.model.spec import BackendSpec
 
 @pytest.fixture(scope="module")
 def savedir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("mllogs") / "mlflow"
+    return place_database(tmp_path_factory.mktemp("mllogs") / "mlflow" / "mlflow.db").parent
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+from mlflow_database import place_database
 
 pytest.importorskip("mlflow")
 
@@ -23,7 +24,7 @@ NAN = math.nan
 
 @pytest.fixture(scope="module")
 def savedir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("mllogs") / "mlflow"
+    return place_database(tmp_path_factory.mktemp("mllogs") / "mlflow" / "mlflow.db").parent
 
 
 @pytest.fixture(autouse=True)

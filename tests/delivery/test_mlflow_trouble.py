@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow_database import place_database
 
 pytest.importorskip("mlflow")
 
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def savedir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("mllogs") / "mlflow"
+    return place_database(tmp_path_factory.mktemp("mllogs") / "mlflow" / "mlflow.db").parent
 
 
 @pytest.fixture(autouse=True)
@@ -148,9 +149,9 @@ def test_a_run_id_that_never_was_is_a_wrong_argument(tmp_path: Path, savedir: Pa
 
 def make_database(tmp_path: Path, version: str, gone: str = "") -> Path:
     """A database whose schema has another version than that of the MLflow here."""
-    made = Opened(make_run(tmp_path, tmp_path / "own", "made"))
+    database = place_database(tmp_path / "own" / "mlflow.db")
+    made = Opened(make_run(tmp_path, database.parent, "made"))
     made.backend.close(status="FINISHED", timeout_s=5)
-    database = tmp_path / "own" / "mlflow.db"
     with sqlite3.connect(database) as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
         if gone:
@@ -200,15 +201,9 @@ def test_a_server_that_refuses_its_host_name_is_told_with_the_option_that_helps(
 PAGE = b"<html><body>Welcome to our network. Log in to go on.</body></html>"
 
 
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with serve(tmp_path_factory.mktemp("mlflow")) as port:
-        yield port
-
-
 @pytest.fixture
-def proxy(upstream: int) -> Iterator[Proxy]:
-    proxy = Proxy(upstream)
+def proxy(mlflow_port: int) -> Iterator[Proxy]:
+    proxy = Proxy(mlflow_port)
     yield proxy
     proxy.stop()
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from items import Run, metrics
+from mlflow_database import place_database
 
 from ranklog.abc import RunContext
 from ranklog.backends.shared.delivery_log import LOG
@@ -444,7 +445,10 @@ def deliver_for_real(run: Run) -> tuple[Cursor, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_odd_contents_block_no_backend(tmp_path: Path, name: str) -> None:
-    run = Run(tmp_path / "run", BackendSpec(backend=name, options={"savedir": str(tmp_path / "s"), **OPTIONS[name]}))
+    savedir = tmp_path / "s"
+    if name == "mlflow":
+        place_database(savedir / "mlflow.db")
+    run = Run(tmp_path / "run", BackendSpec(backend=name, options={"savedir": str(savedir), **OPTIONS[name]}))
     odd = contents_that_no_encoder_made(run)
     run.add(metrics(0, {"loss": 0.5}), *odd, metrics(1, {"loss": 0.25}), End("FINISHED", 0))
     cursor, console = deliver_for_real(run)
@@ -458,6 +462,7 @@ def test_odd_contents_block_no_backend(tmp_path: Path, name: str) -> None:
 def test_an_image_of_180_megapixels_does_not_block_mlflow(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     image = pytest.importorskip("PIL.Image")
+    place_database(tmp_path / "mlflow.db")
     content = io.BytesIO()
     image.new("1", (18_000, 10_000)).save(content, format="PNG")
     run = Run(tmp_path / "run", BackendSpec(backend="mlflow", options={"savedir": str(tmp_path), **OPTIONS["mlflow"]}))

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+from mlflow_database import place_database
 
 pytest.importorskip("mlflow")
 pytest.importorskip("tensorboard")
@@ -55,6 +56,7 @@ def deliver(run_dir: Path) -> None:
 @pytest.fixture(scope="module", params=["after each attempt", "at the end"])
 def run_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     savedir = tmp_path_factory.mktemp("rewound")
+    place_database(savedir / "m.db")
     for number in range(len(SPANS)):
         run = attempt(savedir, number)
         if request.param == "after each attempt":

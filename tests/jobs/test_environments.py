@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from launch import job_environment
+from mlflow_database import place_database
 
 from ranklog.journal.layout import find_runs
 from ranklog.view.query import RunView
@@ -62,12 +63,12 @@ def test_what_ranklog_writes_is_private_whatever_the_umask(umask: str, tmp_path:
 
 
 def test_neither_a_home_nor_a_writable_one_is_needed(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
+    for folder in "ab":
+        place_database(tmp_path / folder / "logs" / "mlflow" / "mlflow.db")
     train(tmp_path / "a" / "logs", HOME=None)
     # Root may write to a directory that forbids it: a file in place of the home refuses everybody.
     refusing = tmp_path / "home"
     refusing.touch()
-    (tmp_path / "b").mkdir()
     train(tmp_path / "b" / "logs", HOME=str(refusing))
     assert refusing.read_bytes() == b""
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from launch import torchrun
 from mlflow import MlflowClient
+from mlflow_database import place_database
 
 from ranklog.journal.layout import find_runs
 from ranklog.view.query import RunView
@@ -45,10 +46,11 @@ def logged(uri: str) -> Iterator[Logged]:
 def trained(package: str, tmp_path: Path) -> Logged:
     folder = tmp_path / package
     folder.mkdir()
+    database = place_database(folder / "mlflow.db")
     job = Path(__file__).with_name("itwinai_job.py")
     done = torchrun(2, job, package, "sqlite:///mlflow.db", cwd=folder, PYTHONPATH=str(ITWINAI))
     assert done.code == 0, done.output
-    (found,) = logged(f"sqlite:///{folder}/mlflow.db")
+    (found,) = logged(f"sqlite:///{database}")
     return found
 
 

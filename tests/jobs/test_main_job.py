@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from launch import job_environment, torchrun
+from mlflow_database import place_database
 
 from ranklog.journal import layout, store
 from ranklog.model.record import Coverage, End, Event, Item, Metrics
@@ -250,6 +251,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_a_trainer_killed_after_flush_loses_nothing_and_its_run_is_closed_as_killed(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(KILLED)
+    place_database(tmp_path / "logs" / "mlflow" / "mlflow.db")
     trainer = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, env=job_environment(), timeout=60, check=False)
     assert trainer.returncode == -signal.SIGKILL
     run = only_run(tmp_path)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow_database import place_database
 
 pytest.importorskip("mlflow")
 pytest.importorskip("tensorboard")
@@ -49,6 +50,7 @@ def test_a_name_that_leads_out_of_the_run_is_refused_where_it_would_name_a_file(
 @pytest.mark.slow
 def test_names_and_texts_of_every_kind_reach_every_backend_and_no_other_place(tmp_path: Path) -> None:
     savedir = tmp_path / "deep" / "er" / "logs"
+    place_database(savedir / "mlflow" / "mlflow.db")
     logger = LoggersCollection(
         [
             MLFlowLogger(savedir, forward="later"),
@@ -93,7 +95,7 @@ def test_names_and_texts_of_every_kind_reach_every_backend_and_no_other_place(tm
 def test_a_hundred_thousand_names_are_kept_apart(tmp_path: Path) -> None:
     logger = JournalLogger(tmp_path)
     values = {f"layer/{number}/norm": float(number) for number in range(100_000)}
-    with logger.start_logging():
+    with logger.start_logging(exit_timeout=120):
         run_dir = logger.run_dir
         logger.log_metrics(values, step=0)
         logger.log_metrics(values, step=1, reduce="mean")

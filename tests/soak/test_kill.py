@@ -12,12 +12,14 @@ from benchmarks.soak.kill_forwarder import kill_forwarders
 from benchmarks.soak.kills import kill
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "delivery"))
+from mlflow_database import place_database
 from mlflow_server import serve
 
 pytestmark = pytest.mark.slow
 
 
 def test_two_hundred_kills_of_rank_0_lose_nothing_that_was_acknowledged_and_show_nothing_twice(tmp_path: Path) -> None:
+    place_database(tmp_path / "mlflow" / "mlflow.db")
     found = kill(200, seed=7, savedir=tmp_path)
     assert found.attempts > 100, "most came as far as their first record"
     assert found.acknowledged > 1000

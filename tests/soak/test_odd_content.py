@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow_database import place_database
 from otlp_receiver import shared
 
 from benchmarks.soak.odd_content import OPTIONS, SENTINEL, OddRun, deliver, fill
@@ -69,6 +70,8 @@ def test_each_backend_shows_a_record_or_sets_it_aside_with_a_reason_and_goes_on(
     backend: str, odd_run: Path, tmp_path: Path
 ) -> None:
     options = OPTIONS.get(backend, {"endpoint": shared().endpoint})
+    if backend == "mlflow":
+        place_database(tmp_path / backend / "mlflow.db")
     delivered = deliver(odd_run, backend, tmp_path / backend, options)
     assert delivered.error is None
     assert [reason for reason in delivered.set_aside if not re.search(REFUSES.get(backend, "$^"), reason)] == []
