@@ -318,6 +318,17 @@ def test_importing_ranklog_loads_no_framework_and_no_backend() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_importing_ranklog_loads_no_slow_module_that_only_some_calls_need() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import ranklog\n"
+        "slow = {'importlib.metadata', 'email', 'zipfile', 'tempfile', 'subprocess', 'asyncio', 'logging'}\n"
+        "bad = slow & (set(sys.modules) - before)\n"
+        "sys.exit(f'loaded: {bad}' if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_backend_that_is_away_is_one_warning_and_the_command_that_delivers_later(tmp_path: Path) -> None:
     script = """
 from ranklog import *

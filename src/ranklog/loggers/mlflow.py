@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -91,7 +90,7 @@ def _check_scheme(uri: str) -> None:
     kind = parts.scheme.partition("+")[0]
     if (kind in _SERVERS and parts.hostname) or (kind in _DATABASES and "://" in uri) or kind in _OTHERS:
         return
-    if kind not in (*_SERVERS, *_DATABASES) and kind in {each.name for each in entry_points(group=_PLUGINS)}:
+    if kind not in (*_SERVERS, *_DATABASES) and _is_plugin(kind):
         return
     given = mask_text(uri)
     cure = "give http://<server>, https://<server>, sqlite:///<path>, the address of another database, or databricks"
@@ -114,3 +113,10 @@ def _without_secrets(tracking_uri: str | None) -> tuple[str | None, dict[str, st
     _check_scheme(url.url)
     found = {"MLFLOW_TRACKING_USERNAME": url.user, "MLFLOW_TRACKING_PASSWORD": url.password}
     return uri, {name: value for name, value in found.items() if value is not None}
+
+
+def _is_plugin(scheme: str) -> bool:
+    """Whether an installed package adds a store for these URIs to MLflow."""
+    from importlib.metadata import entry_points  # here, because its import takes a tenth of that of ranklog
+
+    return scheme in {each.name for each in entry_points(group=_PLUGINS)}
