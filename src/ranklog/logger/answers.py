@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ranklog.model.errors import RanklogError
 from ranklog.model.spec import JOURNAL
-from ranklog.pipeline.waiting import Reply
 
 if TYPE_CHECKING:
     from ranklog.model.identity import Member
@@ -22,6 +21,7 @@ LAST_LOOK_S = 0.5
 def wait_delivered(session: Session, deadline: float) -> bool:
     """Wait until every backend has what is journaled now; whether that came before ``deadline`` (monotonic)."""
     from ranklog.journal.cursor import backends_of, cursors_of
+    from ranklog.pipeline.waiting import Reply
 
     target = session.parts.ordinal
     if target is None:
