@@ -19,6 +19,7 @@ from ranklog.world.single import SeveredWorld
 CLOSE_GRACE_S = 2.0
 TRY_S = 1.0
 PAUSE_S = 0.05
+_NO_GROUP = "no process group was initialised (torch.distributed.init_process_group)"
 
 
 class Connecting:
@@ -78,6 +79,8 @@ class Connecting:
         deadline: float | None = None
         close_deadline: float | None = None
         limit: float | None
+        group_deadline = time.monotonic() + first_timeout_s
+        warned = False
         while True:
             now = time.monotonic()
             if self._closing() and close_deadline is None:
@@ -92,7 +95,10 @@ class Connecting:
                     reason = str(error)
             else:
                 limit = close_deadline
-                reason = "no process group was initialised (torch.distributed.init_process_group)"
+                reason = _NO_GROUP
+                if not warned and now >= group_deadline and self._pending():
+                    warned = True
+                    self._warn(reason, "Values for other ranks wait until there is one.")
             if PROCESS_ENDING.is_set() or self._abandoned():
                 return SeveredWorld(self._place, reason)
             if limit is not None and time.monotonic() >= limit:
@@ -102,8 +108,12 @@ class Connecting:
             self._pause(PAUSE_S)
 
     def _warn_alone(self, reason: str) -> None:
-        self._health.warn(
-            "reduce",
-            f"{self._place}: ranks cannot be reached: {reason}. Rank 0 continues alone, and coverage is marked. "
+        self._warn(
+            reason,
+            "Rank 0 continues alone, and coverage is marked. "
             "Open the logger on every rank, or set log_on_workers and reduce for one rank.",
         )
+
+    def _warn(self, reason: str, consequence: str) -> None:
+        about = "group" if reason == _NO_GROUP else ""  # is reported before the end, and only once
+        self._health.warn("reduce", f"{self._place}: ranks cannot be reached: {reason}. {consequence}", about=about)

@@ -26,6 +26,8 @@ from ranklog.world.place.detect import detect_place
 from ranklog.world.place.reconcile import add_node_facts, with_given_rank
 from ranklog.world.torch.hierarchy import HIERARCHY_FROM_RANKS
 from ranklog.world.torch.meeting import Meeting, new_nonce
+from ranklog.world.torch.opening import Opening
+from ranklog.world.torch.roll import Roll
 from ranklog.world.torch.worlds import GenerationOfRanks, open_world, opening_errors
 
 MESH_TIMEOUT_S = 20.0
@@ -139,21 +141,51 @@ def connect_over(
     Raises:
         WorldError: not all ranks joined in time.
     """
+    caller = (channel, place.rank)
+    opening = _openings.get(caller)
+    if opening is None or opening.has_failed:
+        opening = _openings[caller] = _begin(find_store, caller, place, timeout_s, stop, hierarchy_from)
+    with opening_errors(place):
+        # Once the ranks have met, all are on their way, so the caller's remaining time no longer matters.
+        world = opening.wait(timeout_s, max(timeout_s, MESH_TIMEOUT_S), stop)
+    _openings.pop(caller, None)
+    return world
+
+
+def _begin(
+    find_store: Callable[[], Any],
+    caller: tuple[str, int],
+    place: Place,
+    timeout_s: float,
+    stop: threading.Event | None,
+    hierarchy_from: int,
+) -> Opening[GenerationOfRanks]:
+    """Start to meet the other ranks and to connect with them."""
+    channel, _ = caller
     dist = sys.modules["torch.distributed"]
     end_s = time.monotonic() + timeout_s
-    caller = (channel, place.rank)
     nonce = _nonces.setdefault(caller, new_nonce())
-    with opening_errors(place):
+    meetings: list[Meeting] = []
+
+    def meet() -> Roll:
         meeting = Meeting(dist.PrefixStore(f"ranklog/{channel}", find_store()), place, nonce)
         roll = meeting.meet(end_s - time.monotonic(), stop)
         # If the groups cannot be built, the next try needs a roll, and so keys, of its own.
         _nonces.pop(caller, None)
-        # All ranks are on their way now, so the caller's remaining time no longer matters.
-        return open_world(meeting, roll, timeout_s=max(timeout_s, MESH_TIMEOUT_S), hierarchy_from=hierarchy_from)
+        meetings.append(meeting)
+        return roll
+
+    def connect(roll: Roll) -> GenerationOfRanks:
+        limit_s = max(timeout_s, MESH_TIMEOUT_S)
+        return open_world(meetings[0], roll, timeout_s=limit_s, hierarchy_from=hierarchy_from)
+
+    return Opening(meet, connect)
 
 
 _nonces: dict[tuple[str, int], str] = {}
 """With which nonce a rank of this process tries to meet the others, by channel and rank: the same until they met."""
+_openings: dict[tuple[str, int], Opening[GenerationOfRanks]] = {}
+"""Tries that have no result yet, by channel and rank."""
 
 
 def _clone_of_default_store(dist: ModuleType) -> Any:

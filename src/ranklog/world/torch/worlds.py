@@ -22,7 +22,8 @@ from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
 from ranklog.world.torch.gloo import GlooGroup
 from ranklog.world.torch.hierarchy import layout
-from ranklog.world.torch.meeting import Meeting
+from ranklog.world.torch.meeting import ANSWER_S, Meeting
+from ranklog.world.torch.opening import Opening
 from ranklog.world.torch.roll import Roll
 
 _pairs = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
@@ -41,6 +42,7 @@ class GenerationOfRanks(ABC):
         self._meeting = meeting
         self._roll = roll
         self._hierarchy_from = hierarchy_from
+        self._next: Opening[GenerationOfRanks] | None = None
 
     @property
     def place(self) -> Place:
@@ -60,9 +62,15 @@ class GenerationOfRanks(ABC):
     def regroup(self, *, timeout_s: float, stop: threading.Event | None = None) -> GenerationOfRanks:
         """Leave this generation and open the next one with the ranks that call."""
         self.close()
+        meeting, hierarchy_from = self._meeting, self._hierarchy_from
+        if self._next is None or self._next.has_failed:
+            self._next = Opening(
+                lambda: meeting.meet(timeout_s, stop),
+                lambda roll: open_world(meeting, roll, timeout_s=timeout_s, hierarchy_from=hierarchy_from),
+            )
         with opening_errors(self.place):
-            roll = self._meeting.meet(timeout_s, stop)
-            return open_world(self._meeting, roll, timeout_s=timeout_s, hierarchy_from=self._hierarchy_from)
+            # Rank 0 calls the roll at its time limit, and the ranks need time to answer.
+            return self._next.wait(timeout_s + ANSWER_S, timeout_s, stop)
 
     def rank_waits_to_join(self) -> bool:
         """On rank 0: whether a rank outside of this generation wants to join the next one."""
