@@ -1,6 +1,6 @@
-"""The tests of shared file systems on one that takes too long for every run, and with a long outage.
+"""Tests of shared file systems on one that takes too long for CI, with a long outage and many pairs of MLflow jobs.
 
-python -m benchmarks.soak.shared_disks glusterfs [--away 20]
+python -m benchmarks.soak.shared_disks {nfs,glusterfs} [--away 20] [--pairs 20]
 
 Needs root and the programs of the file system; see tests/filesystems/shared_disks.py.
 """
@@ -12,13 +12,15 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from xml.etree import ElementTree
 
 import msgspec
 
-TESTS = "tests/filesystems/test_shared_disks.py"
+FOLDER = "tests/filesystems"
+TESTS = (f"{FOLDER}/test_shared_disks.py", f"{FOLDER}/test_mlflow_on_shared_disks.py")
 RESULTS = Path(__file__).with_name("results")
 
 
@@ -28,35 +30,42 @@ class Outcome(msgspec.Struct, frozen=True):
     Attributes:
         file_system: Its name.
         away_s: Seconds of the outage.
-        cases: Outcome of each case.
+        cases: Number of each outcome of each case.
         wall_s: Duration.
     """
 
     file_system: str
     away_s: float
-    cases: dict[str, str]
+    cases: dict[str, dict[str, int]]
     wall_s: float
 
 
-def outcomes(report: Path) -> dict[str, str]:
-    """Read the outcome of each case from a report of pytest."""
-    found = {}
+def outcomes(report: Path) -> dict[str, dict[str, int]]:
+    """Count the outcomes of each case in a report of pytest."""
+    found: dict[str, Counter[str]] = {}
     for case in ElementTree.parse(report).getroot().iter("testcase"):
         state = {child.tag for child in case} & {"failure", "error", "skipped"}
-        found[case.attrib["name"].partition("[")[0].removeprefix("test_")] = state.pop() if state else "passed"
-    return found
+        name = case.attrib["name"].partition("[")[0].removeprefix("test_")
+        found.setdefault(name, Counter())[state.pop() if state else "passed"] += 1
+    return {name: dict(counts) for name, counts in found.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file_system")
     parser.add_argument("--away", type=float, default=20.0)
+    parser.add_argument("--pairs", type=int, default=20)
     arguments = parser.parse_args()
     began_s = time.monotonic()
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        environ = {"RANKLOG_TEST_DISK": arguments.file_system, "RANKLOG_TEST_AWAY_S": str(arguments.away), "CI": "true"}
-        command = [sys.executable, "-m", "pytest", "-q", TESTS, f"--junitxml={report}"]
+        environ = {
+            "RANKLOG_TEST_DISK": arguments.file_system,
+            "RANKLOG_TEST_AWAY_S": str(arguments.away),
+            "RANKLOG_TEST_ROUNDS": str(arguments.pairs),
+            "CI": "true",
+        }
+        command = [sys.executable, "-m", "pytest", "-q", *TESTS, f"--junitxml={report}"]
         subprocess.run(command, env={**os.environ, **environ}, check=False)
         cases = outcomes(report)
     result = Outcome(arguments.file_system, arguments.away, cases, time.monotonic() - began_s)

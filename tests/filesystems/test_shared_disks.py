@@ -168,7 +168,7 @@ def test_a_run_of_one_node_is_complete_for_the_other(cluster: Cluster) -> None:
 def test_files_of_a_rank_on_the_other_node_arrive(cluster: Cluster) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
+        group = {"MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2", **cluster.disk.ranks}
     ranks = [
         cluster.start(
             node, *cluster.job("process"),
