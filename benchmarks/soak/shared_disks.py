@@ -1,8 +1,9 @@
 """Tests of shared file systems on one that takes too long for CI, with a long outage and many pairs of MLflow jobs.
 
-python -m benchmarks.soak.shared_disks {nfs,glusterfs} [--away 20] [--pairs 20]
+python -m benchmarks.soak.shared_disks {nfs,glusterfs} [--away 20] [--pairs 20] [--only losses]
 
-Needs root and the programs of the file system; see tests/filesystems/shared_disks.py.
+Needs root and the programs of the file system; see tests/filesystems/shared_disks.py. The result replaces those of the
+same cases in earlier runs.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import argparse
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,25 +19,26 @@ from xml.etree import ElementTree
 
 import msgspec
 
-FOLDER = "tests/filesystems"
-TESTS = (f"{FOLDER}/test_shared_disks.py", f"{FOLDER}/test_mlflow_on_shared_disks.py")
+TESTS = {
+    "cases": "tests/filesystems/test_shared_disks.py",
+    "mlflow": "tests/filesystems/test_mlflow_on_shared_disks.py",
+    "losses": "benchmarks/soak/test_losses_on_nfs.py",
+}
 RESULTS = Path(__file__).with_name("results")
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct):
     """Results of one file system.
 
     Attributes:
         file_system: Its name.
         away_s: Seconds of the outage.
         cases: Number of each outcome of each case.
-        wall_s: Duration.
     """
 
     file_system: str
     away_s: float
     cases: dict[str, dict[str, int]]
-    wall_s: float
 
 
 def outcomes(report: Path) -> dict[str, dict[str, int]]:
@@ -55,8 +56,9 @@ def main() -> None:
     parser.add_argument("file_system")
     parser.add_argument("--away", type=float, default=20.0)
     parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--only", choices=TESTS, action="append")
     arguments = parser.parse_args()
-    began_s = time.monotonic()
+    tests = [TESTS[name] for name in arguments.only or TESTS if name != "losses" or arguments.file_system == "nfs"]
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         environ = {
@@ -65,12 +67,15 @@ def main() -> None:
             "RANKLOG_TEST_ROUNDS": str(arguments.pairs),
             "CI": "true",
         }
-        command = [sys.executable, "-m", "pytest", "-q", *TESTS, f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "-q", *tests, f"--junitxml={report}"]
         subprocess.run(command, env={**os.environ, **environ}, check=False)
         cases = outcomes(report)
-    result = Outcome(arguments.file_system, arguments.away, cases, time.monotonic() - began_s)
-    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"shared_disks-{arguments.file_system}.json"
+    result = Outcome(arguments.file_system, arguments.away, {})
+    if path.exists():
+        result.cases = msgspec.json.decode(path.read_bytes(), type=Outcome).cases
+    result.cases |= cases
+    RESULTS.mkdir(exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     print(path.read_text())
 
