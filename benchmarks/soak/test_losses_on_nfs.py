@@ -16,7 +16,7 @@ import pytest
 from cluster import wait_until
 from nfs_disk import Nfs
 from shared_disks import mounted, wait_all
-from two_nodes import RUN, Cluster
+from two_nodes import RUN, Cluster, assert_intact
 
 from ranklog.delivery.lock import LEASE_S, LOCK
 from ranklog.journal.heads import read_heads
@@ -26,10 +26,11 @@ NODES = ("node-a", "node-b")
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nfs]:
-    """An NFS mount on two nodes."""
-    for disk in mounted("nfs", tmp_path_factory.mktemp("nfs")):
+    """An NFS mount on two nodes. At the end, both nodes find every run intact."""
+    with mounted("nfs", tmp_path_factory.mktemp("nfs")) as disk:
         assert isinstance(disk, Nfs)
         yield disk
+        assert_intact(disk)
 
 
 @pytest.fixture
@@ -63,8 +64,6 @@ def test_a_node_without_power_is_replaced_by_the_other_one(cluster: Cluster, dis
     wait_all([cluster.start("node-b", "touch", "-d", f"@{time.time() - LEASE_S - 1}", lock)])
     wait_all([cluster.sync("node-b")])
     assert cluster.delivered() == list(range(20))
-    disk.guests["node-a"].power_on()
-    cluster.assert_clean()
 
 
 def test_a_server_that_is_killed_and_started_again_costs_nothing_that_was_acknowledged(
@@ -80,7 +79,6 @@ def test_a_server_that_is_killed_and_started_again_costs_nothing_that_was_acknow
     wait_all([cluster.sync("node-b")])
     assert sorted(set(cluster.delivered())) == list(range(12))
     assert len(cluster.delivered()) == training.logged
-    cluster.assert_clean()
 
 
 def test_files_of_a_rank_arrive_though_its_node_remembers_that_the_run_was_not_there(cluster: Cluster) -> None:
@@ -89,7 +87,6 @@ def test_files_of_a_rank_arrive_though_its_node_remembers_that_the_run_was_not_t
         assert ended(cluster.start("node-b", "ls", cluster.savedir / "runs" / RUN))[0] != 0
     wait_all(cluster.start_ranks())
     assert cluster.stored_files() == cluster.files_of_ranks()
-    cluster.assert_clean()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -115,4 +112,3 @@ def test_a_run_that_moves_between_nodes_and_is_killed_again_and_again_has_each_s
     assert len(delivered) == len(set(delivered))
     assert stored <= set(delivered)
     assert [head.attempt.attempt for head in read_heads(cluster.run_dir)] == list(range(8))
-    cluster.assert_clean()

@@ -109,6 +109,7 @@ class Btrfs(SharedDisk):
     """A subvolume with a quota, of which `statvfs` knows nothing. It goes away when others use the quota up."""
 
     kind = "btrfs"
+    views = ("node-a",)
 
     def _mount(self) -> tuple[dict[str, Path], Path]:
         image = self.folder / "image"
@@ -133,6 +134,7 @@ class Overlay(SharedDisk):
     """The file system of a container. It goes away when the disk below it is full."""
 
     kind = "overlay"
+    views = ("node-a",)
 
     def _mount(self) -> tuple[dict[str, Path], Path]:
         memory = self._mounted(self.folder / "memory", "mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs")

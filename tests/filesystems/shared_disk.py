@@ -33,6 +33,7 @@ class SharedDisk(ABC):
         path: Where the programs on both nodes see it.
         mounts: Mount point of each node, by name of the node.
         server: Where its content is seen without caches.
+        views: Nodes whose mounts have their own caches.
         ranks: Environment variables by which ranks on the nodes meet.
     """
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,14 +37,15 @@ def missing(kind: str) -> str:
     return ", ".join(lacking)
 
 
+@contextmanager
 def mounted(kind: str, folder: Path) -> Iterator[SharedDisk]:
-    """Make a file system for a fixture. In CI, a machine that lacks something for it fails the test."""
+    """Make a file system for a test. In CI, a machine that lacks something for it fails the test."""
     lacking = missing(kind)
     if lacking and os.environ.get("CI", "").lower() != "true":
         pytest.skip(f"{kind} needs {lacking}: scripts/setup-runtimes.sh installs the packages")
     disk = {**KINDS, **ON_DEMAND}[kind](folder)
-    yield disk
-    disk.close()
+    with closing(disk):
+        yield disk
 
 
 def wait_all(processes: Sequence[subprocess.Popen[str]]) -> list[str]:

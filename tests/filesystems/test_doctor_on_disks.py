@@ -15,12 +15,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def btrfs(tmp_path) -> Iterator[SharedDisk]:
-    yield from mounted("btrfs", tmp_path)
+    with mounted("btrfs", tmp_path) as disk:
+        yield disk
 
 
 @pytest.fixture
 def overlay(tmp_path) -> Iterator[SharedDisk]:
-    yield from mounted("overlay", tmp_path)
+    with mounted("overlay", tmp_path) as disk:
+        yield disk
 
 
 def test_a_quota_is_found_by_writing_though_the_sizes_show_room(btrfs):

@@ -35,7 +35,8 @@ CLI = (sys.executable, "-m", "ranklog.cli")
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedDisk]:
     """A folder that two nodes share."""
-    yield from mounted(NAME, tmp_path_factory.mktemp(NAME))
+    with mounted(NAME, tmp_path_factory.mktemp(NAME)) as disk:
+        yield disk
 
 
 def start(disk: SharedDisk, node: str, *words: object, **environ: str) -> subprocess.Popen[str]:

@@ -11,11 +11,21 @@ import sys
 from pathlib import Path
 
 from launch import job_environment
-from shared_disks import SharedDisk, wait_all
+from shared_disk import SharedDisk, run
+from shared_disks import wait_all
 
 JOB = Path(__file__).with_name("shared_disk_job.py")
 RUN = "shared"
 CLI = (sys.executable, "-m", "ranklog.cli")
+VERIFY = Path(__file__).with_name("verify_runs_job.py")
+
+
+def assert_intact(disk: SharedDisk) -> None:
+    """Check every run of a disk, on each node that has caches of its own."""
+    runs = [disk.path / found.relative_to(disk.server) for found in disk.server.glob("*/runs/*/")]
+    assert runs
+    for node in disk.views:
+        run(*disk.on(node, sys.executable, VERIFY, *runs))
 
 
 class Cluster:
@@ -91,11 +101,6 @@ class Cluster:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
         return [int(row["step"]) for row in rows if row["name"] == "loss" and row["value"]]
-
-    def assert_clean(self) -> None:
-        """`ranklog verify` finds nothing, on either node."""
-        for node in ("node-a", "node-b"):
-            wait_all([self.start(node, *CLI, "verify", self.savedir / "runs" / RUN)])
 
     def close(self) -> None:
         """End what still runs."""
