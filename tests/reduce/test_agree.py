@@ -1,6 +1,7 @@
 """Keys become ready under fixed rules when ranks hold different ones."""
 
 import itertools
+import tracemalloc
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -164,3 +165,13 @@ def test_ranks_of_one_program_at_any_speed_reduce_every_key_whole(
     program, got = interleave(size, cuts, program)
     everyone = frozenset(range(size))
     assert got == {key: [everyone] for key in program}
+
+
+def test_a_world_that_has_only_reduced_equal_rows_needs_a_byte_per_pair_of_ranks_at_most() -> None:
+    size = 2048
+    tracemalloc.start()
+    try:
+        Memory.fresh(size).after_fused()
+        assert tracemalloc.get_traced_memory()[1] < 1.2 * size**2
+    finally:
+        tracemalloc.stop()

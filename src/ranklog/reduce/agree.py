@@ -98,9 +98,10 @@ class Memory(msgspec.Struct, frozen=True):
     @classmethod
     def fresh(cls, size: int) -> Memory:
         """Return the memory of ``size`` ranks that have agreed on nothing yet."""
+        # Equal numbers are views of one, because 16,384 ranks would need 2 GiB each on every rank.
         return cls(
             np.eye(size, dtype=np.bool_),
-            np.full((size, size), -1, dtype=np.int64),
+            np.broadcast_to(np.int64(-1), (size, size)),
             np.zeros(size, dtype=np.bool_),
             {},
             {},
@@ -116,7 +117,8 @@ class Memory(msgspec.Struct, frozen=True):
         if members is None or len(members) == len(self.idle):
             if self.shared.all() and not self.idle.any():
                 return self
-            return Memory(np.ones_like(self.shared), self.passed, np.zeros_like(self.idle), self.partial, self.forgot)
+            everyone, idle = np.broadcast_to(np.bool_(True), self.shared.shape), np.zeros_like(self.idle)
+            return Memory(everyone, self.passed, idle, self.partial, self.forgot)
         shared, idle, partial, forgot = self.shared.copy(), self.idle.copy(), dict(self.partial), dict(self.forgot)
         shared[np.ix_(members, members)] = True
         idle[list(members)] = False

@@ -23,7 +23,9 @@ from ranklog.world.shutdown import PROCESS_ENDING
 from ranklog.world.torch.roll import Roll, decode_roll, draw_up
 
 ANSWER_S = 5.0
-"""Time that a listed rank has to answer, before rank 0 leaves it out of a later generation."""
+"""Time that a listed rank of a small world has to answer, before rank 0 leaves it out of a later generation."""
+ANSWER_PER_RANK_S = 1.5e-3
+"""Additional time per rank of the world, because one store answers all requests: 11 s at 16,384 ranks (simulated)."""
 _FIRST_POLL_S = 0.005
 _LAST_POLL_S = 0.1
 _NAMED_RANKS = 8
@@ -71,7 +73,7 @@ class Meeting:
         end_s = time.monotonic() + timeout_s
         self._announce()
         # Rank 0 calls the roll of a later generation when its time is over, so the answers need time after that.
-        poll = _Poll(end_s + (ANSWER_S if self.generation else 0.0), stop)
+        poll = _Poll(end_s + (answer_s(self._place.world_size) if self.generation else 0.0), stop)
         roll = self._call_roll(end_s, poll) if self._place.is_main else self._await_roll(poll)
         self._spent.update(roll.nonces)
         self.generation = roll.generation + 1
@@ -134,7 +136,7 @@ class Meeting:
                     all_needed=first or not (late or dropped),
                 )
                 if drawn is not None and drawn != roll:
-                    answer_end_s = time.monotonic() + ANSWER_S
+                    answer_end_s = time.monotonic() + answer_s(self._place.world_size)
                     self._store.set(f"roll/{drawn.token}", drawn.encode())
                     self._store.set("token", drawn.token)
                     roll = drawn
@@ -210,6 +212,11 @@ class Meeting:
             return WorldError(f"not all of {size} ranks joined in time")
         named = ", ".join(map(str, missing[:_NAMED_RANKS]))
         return WorldError(f"{len(missing)} of {size} ranks did not join: rank {named}")
+
+
+def answer_s(world_size: int) -> float:
+    """Return the time that a listed rank has to answer."""
+    return ANSWER_S + world_size * ANSWER_PER_RANK_S
 
 
 def new_nonce() -> str:
