@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import example, given, settings
@@ -18,11 +18,13 @@ from ranklog.model.record import Event, Metrics, Record
 from ranklog.pipeline.reduction.healing import Healing
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.round import Rounds
+from ranklog.reduce.spill.format import SpillItem, SpillRows
 from ranklog.reduce.spill.merge import Spills
 from ranklog.world.fake_regrouping import RegroupingFakeRank, RegroupingFakeWorld
 
 LIMIT_S = 0.1
 HANG_S = 20.0
+OWN_1 = "own/rank_001"
 
 
 class Faults:
@@ -31,6 +33,7 @@ class Faults:
     def __init__(self, before: dict[int, Callable[[], None]], after: dict[int, Callable[[], None]]) -> None:
         self.before, self.after = before, after
         self.calls = 0
+        self.refused = 0  # how often the rank cannot join the next generation
 
 
 def fail() -> None:
@@ -74,6 +77,10 @@ class Faulty:
         self._world.close()
 
     def regroup(self, *, timeout_s: float, stop: threading.Event | None = None) -> Faulty:
+        if self._faults.refused:
+            self._faults.refused -= 1
+            self._world.close()
+            raise WorldError("the network failed again")
         return Faulty(self._world.regroup(timeout_s=timeout_s, stop=stop), self._faults)
 
     def rank_waits_to_join(self) -> bool:
@@ -235,16 +242,22 @@ def test_wherever_a_call_fails_all_values_are_there_once_without_any_spill_file(
 
 
 class Acts:
-    """Makes acts of a schedule: a rank fails, stops until the others went on without it, or dies."""
+    """Makes acts of a schedule: a rank fails, stops until the others went on, cannot join for a while, or dies."""
 
     def __init__(self) -> None:
         self.job: Job | None = None
 
     def act(self, kind: str, rank: int) -> Callable[[], None]:
-        return {"fail": fail, "stop": lambda: self._stop(rank), "die": self._die}[kind]
+        acts = {"fail": lambda _: fail(), "stop": self._stop, "away": self._go_away, "die": self._die}
+        return lambda: acts[kind](rank)
 
-    def _die(self) -> None:
+    def _die(self, rank: int) -> None:
         raise Died
+
+    def _go_away(self, rank: int) -> None:
+        assert self.job is not None
+        self.job.faults[rank].refused = 2
+        fail()
 
     def _stop(self, rank: int) -> None:
         job = self.job
@@ -269,7 +282,7 @@ def digits(value: float, size: int) -> list[int]:
 
 SCHEDULES = st.dictionaries(
     st.tuples(st.integers(0, 2), st.integers(2, 24), st.sampled_from(["before", "after"])),
-    st.sampled_from(["fail", "fail", "stop", "stop", "die"]),
+    st.sampled_from(["fail", "fail", "stop", "stop", "away", "away", "die"]),
     min_size=1,
     max_size=5,
 )
@@ -296,24 +309,65 @@ def test_the_same_where_rank_0_soon_forgets_what_it_reduced_without_a_rank(
         check_schedule(schedule, size)
 
 
-def check_schedule(schedule: dict[tuple[int, int, str], str], size: int) -> None:
+def kept_steps(items: Sequence[SpillItem]) -> set[int]:
+    """Steps at which a file has the rank's own value."""
+    return {row.step for item in items if isinstance(item, SpillRows) for row in item.rows if "who" in row.names}
+
+
+def check_schedule(schedule: dict[tuple[int, int, str], str], size: int, steps: int = 4) -> Job:
     acts = Acts()
     faults = [Faults({}, {}) for _ in range(size)]
     for (rank, at, when), kind in schedule.items():
         if rank < size:
             getattr(faults[rank], when)[at] = acts.act(kind, rank)
     acts.job = job = Job(size, dict(enumerate(faults)))
-    job.run(script_of(4))
+    job.run(script_of(steps))
     final = job.final("who")
     shown = {r.step: digits(r.values["who"], size) for r in job.journal if isinstance(r, Metrics) and "who" in r.values}
-    for step in range(4):
+    for step in range(steps):
         if len(job.dead) == size:
             break
         value, answered, contributed = final[step]
         counted = digits(value, size)
         for rank in range(size):
-            assert counted[rank] == 1 or (rank in job.dead and counted[rank] == 0), (step, rank, counted)
+            may_lack = rank in job.dead and (rank == 0 or step not in kept_steps(job.kept[rank].items))
+            assert counted[rank] == 1 or (may_lack and counted[rank] == 0), (step, rank, counted)
             assert counted[rank] >= shown.get(step, [0] * size)[rank], "a value that was there is gone"
         assert contributed == sum(counted) <= answered <= size
     for rank in set(range(size)) - job.dead:
-        assert sorted(job.own(rank)) == [0.0, 1.0, 2.0, 3.0], rank
+        assert sorted(job.own(rank)) == list(range(steps)), rank
+    return job
+
+
+def test_what_a_rank_kept_while_it_was_out_is_shown_as_soon_as_it_is_back() -> None:
+    steps = 6
+    out = Faults({}, {})
+    job = Job(3, {1: out})
+    shown = threading.Event()
+
+    def go_away() -> None:
+        out.refused = 3
+        fail()
+
+    def script(rank: int, buffer: Buffer, rounds: Rounds, step: Callable[[], None]) -> None:
+        for number in range(steps):
+            if number == 2:
+                out.before[out.calls + 2] = go_away
+            log_step(rank, buffer, number)
+            step()
+        end_s = time.monotonic() + HANG_S
+        while not shown.is_set() and time.monotonic() < end_s:
+            step()
+            if rank == 0 and live() == dict.fromkeys(range(steps), everyone(3)) and own() == list(range(steps)):
+                shown.set()
+
+    def live() -> dict[int, float]:
+        return {r.step: r.values["who"] for r in job.journal if isinstance(r, Metrics) and "who" in r.values}
+
+    def own() -> list[float]:
+        return [r.values[OWN_1] for r in job.journal if isinstance(r, Metrics) and OWN_1 in r.values]
+
+    job.run(script)
+    assert any(isinstance(item, SpillRows) and not item.in_doubt for item in job.kept[1].items), "it was not cut off"
+    assert shown.is_set(), (live(), own(), job.events("generation"))
+    assert job.merged() == [], "and merging the file adds nothing"

@@ -126,5 +126,8 @@ class SpillStore(Protocol):
             packet: Encoded values, opaque to the store.
         """
 
+    def sync(self) -> bool:
+        """Ask the disk to keep all packets; returns whether it did. Does not raise."""
+
     def end(self) -> None:
         """Close the file; nothing more will be written."""

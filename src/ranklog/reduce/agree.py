@@ -51,6 +51,10 @@ class RowReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     states: bytes = b""
     bins: bytes = b""
 
+    def held_keys(self) -> list[Key]:
+        """Return the key of each name."""
+        return [(name, self.op, self.to, self.step) for name in self.names]
+
 
 class Report(msgspec.Struct, frozen=True, array_like=True):
     """One rank's message in a gathered round.

@@ -10,10 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
+import numpy as np
 
 from ranklog.reduce.agree import Ready, Report, RowReport
 from ranklog.reduce.buffer import Buffer, Row, stack
-from ranklog.reduce.ops import QUANTILES, empty_states
+from ranklog.reduce.ops import FIELDS, QUANTILES, empty_states
+from ranklog.reduce.sketch import decode_bins
 
 GATHER_ROWS = 4096
 _GATHER_ROWS_ALL_RANKS = 16384
@@ -91,6 +93,15 @@ def taken_from(rank: int, ready: Sequence[Ready]) -> dict[int, list[str]]:
             if holder == rank:
                 taken.setdefault(index, []).extend(group.names)
     return taken
+
+
+def take(row: RowReport, positions: Sequence[int]) -> RowReport:
+    """Return a row of only the names at these positions."""
+    if len(positions) == len(row.names):
+        return row
+    states = np.frombuffer(row.states).reshape(FIELDS, -1)[:, positions].tobytes()
+    bins = decode_bins(row.bins, len(row.names)).take(np.array(positions)).encode() if row.bins else b""
+    return msgspec.structs.replace(row, names=[row.names[i] for i in positions], states=states, bins=bins)
 
 
 def split(rows: Sequence[Row], taken: Mapping[int, Sequence[str]]) -> tuple[list[Row], list[Row]]:

@@ -6,11 +6,10 @@ ranks hold the same rows, they take the fused path; otherwise the gathered path.
 
 The first error ends a generation of ranks. If the world can regroup, the rounds are `broken` until `join` takes this
 rank into the next generation. Until then rank 0 may `continue_alone`, and other ranks keep their values by `cut_off`.
-In other worlds the rounds have `failed` for good, and each rank continues alone (`ranklog.reduce.spill.breakdown`).
+In other worlds the rounds have `failed` for good, and each rank continues alone (`ranklog.reduce.spill`).
 
-`step` never raises. It waits for the other ranks for at most about its time limit. Once all are here, the calls of the
-round may take as long again. Only the reducer thread calls `step`, `join`, `continue_alone` and `cut_off`; any thread
-may call the other methods.
+`step` never raises. It waits for the other ranks for at most about its time limit; then the calls of the round may take
+as long again. Only the reducer thread calls `step`, `join`, `continue_alone` and `cut_off`; any thread the rest.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class Rounds:
         self._spill = SpillBuffer(rank, size, store)
         self._alone = self._breakdown(self._desk.outgoing, self._desk.output)
         self._rendezvous = secrets.token_hex(4) if rank == 0 else ""
-        self._generation = 0
+        self._generation = world.generation if isinstance(world, RegroupingWorld) else 0
         self._connected = self._behind = False
         self._carrying = False
         self._closing = False
@@ -176,15 +175,15 @@ class Rounds:
         desk = self._desk
         self.broken = reason
         if desk.rank == 0:
-            received = [receiver.received for receiver in desk.receivers]
-            desk.ledger.leave(self._exchange.members, received)
+            desk.ledger.leave(self._exchange.members, [receiver.received for receiver in desk.receivers])
             self._alone.keep(reason, rendezvous=self._rendezvous, doubt=desk.ledger.last_round(desk.buffer))
 
     def join(self, world: RegroupingWorld, timeout_s: float) -> None:
         """Take part in a new generation, after `broken`; raises `WorldError` if its members cannot be reached."""
         reason, self.broken = self.broken, "the ranks of a new generation did not meet"
         self.world = self._calls = world
-        self._connect(Deadline(world, timeout_s))
+        with self._alone.held.returning():
+            self._connect(Deadline(world, timeout_s))
         self._begin(world.generation, reason or "")
 
     def continue_alone(self) -> None:
@@ -197,7 +196,7 @@ class Rounds:
         """On another rank, after `broken`: keep values in the spill file until `join`; returns whether that works."""
         if not self.failed and self.broken and self._connected:
             doubt = self._desk.ledger.last_round(self._desk.buffer)
-            if self._alone.keep(self.broken, rendezvous=self._rendezvous, doubt=doubt):
+            if self._alone.cut_off(self.broken, rendezvous=self._rendezvous, doubt=doubt):
                 self._desk.ledger.settled()
                 self.failed = self.broken
         return self.failed is not None
@@ -275,7 +274,7 @@ class Rounds:
         desk, world = self._desk, self.world
         members = world.members if isinstance(world, RegroupingWorld) else range(desk.size)
         memory = self._exchange.memory
-        number, serial = self.number + 1, desk.outgoing.queue.next_serial
+        number, serial = self.number + 1, self._alone.held.next_serial
         own = desk.ledger.terms(members, number, memory) if desk.rank == 0 else None
         me = Handshake.of(desk.rank, run_id=self.run_id, rendezvous=self._rendezvous, serial=serial, terms=own)
         received = shake_hands(calls, me)
@@ -286,6 +285,7 @@ class Rounds:
         if desk.rank == 0:
             desk.resume({each.rank: each.serial for each in received[1:]})
         else:
+            self._alone.held.put_back(desk.ledger)
             memory = desk.settle(terms)
             self._behind = self._behind or desk.missed_rounds(terms)
         self.number = terms.number

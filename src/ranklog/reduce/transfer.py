@@ -106,6 +106,16 @@ class SendQueue:
             self._done = self._in_chunk = self.bytes_waiting = 0
         return taken
 
+    def put_back(self, records: Sequence[OutgoingRecord]) -> None:
+        """Queue records again that were taken back, before all others. No record was taken back since."""
+        if not records:
+            return
+        frames = [_LENGTH.pack(len(each.record)) + each.record for each in records]
+        with self._lock:
+            self._frames.extendleft(reversed(frames))
+            self._serial = records[0].serial
+            self.bytes_waiting += sum(map(len, frames))
+
     @property
     def next_serial(self) -> int:
         """Number of the first record that is not known to have arrived."""

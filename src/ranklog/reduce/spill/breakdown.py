@@ -19,6 +19,7 @@ from ranklog.reduce.merger import Merger
 from ranklog.reduce.output import Outgoing, RoundOutput
 from ranklog.reduce.records import reduced_of
 from ranklog.reduce.spill.buffer import SpillBuffer
+from ranklog.reduce.spill.held import HeldValues
 from ranklog.reduce.transfer import Receiver
 
 
@@ -33,6 +34,9 @@ class Breakdown:
         spill: Keeps what can no longer be sent.
         merger: On rank 0, knows the values that were written without all ranks.
         receivers: On rank 0, one per rank.
+
+    Attributes:
+        held: Values of a rank that is cut off, until it joins the others again.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Breakdown:
         self._merger = merger
         self._receivers = receivers
         self._generation = 0
+        self.held = HeldValues(spill, buffer, outgoing.queue)
 
     def begin(self, reason: str, *, rendezvous: str, doubt: LastRound) -> None:
         """Start to keep values for a later merge, and report the failure on rank 0.
@@ -87,6 +92,14 @@ class Breakdown:
             self._buffer.drop(len(doubt.in_flight))
         return True
 
+    def cut_off(self, reason: str, *, rendezvous: str, doubt: LastRound) -> bool:
+        """On another rank than 0: keep values until it joins the others again; returns whether that works."""
+        first_item = self._spill.items
+        if not self.keep(reason, rendezvous=rendezvous, doubt=doubt):
+            return False
+        self.held.begin(doubt, first_item)
+        return True
+
     def set_aside(self, rows: Sequence[Row], *, rendezvous: str) -> None:
         """Keep rows for a later merge, although the ranks communicate: rank 0 cannot merge them now."""
         if rows:
@@ -101,10 +114,12 @@ class Breakdown:
             if self._rank == 0 or self._size == 1:
                 self._write(rows)
             if self._size > 1:
-                self._spill.rows(rows, written=self._rank == 0)
+                self.held.add(self._spill.rows(rows, written=self._rank == 0), ())
             self._buffer.drop(len(rows))
         if self._rank and self._size > 1:
-            self._spill.records(self._outgoing.queue.take_back(), generation=self._generation)
+            records = self._outgoing.queue.take_back()
+            if self._spill.records(records, generation=self._generation):
+                self.held.add((), records)
 
     def _write(self, rows: Sequence[Row]) -> None:
         try:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ranklog.abc import SpillStore
 from ranklog.reduce.buffer import Row
 from ranklog.reduce.gathered import report_rows
-from ranklog.reduce.spill.format import SpillHead, SpillItem, SpillRecord, SpillRows, pack
+from ranklog.reduce.spill.format import SpillHead, SpillItem, SpillRecord, SpillReturned, SpillRows, pack
 from ranklog.reduce.transfer import OutgoingRecord
 
 _ROWS_AT_ONCE = 4096
@@ -28,6 +28,7 @@ class SpillBuffer:
 
     Attributes:
         rendezvous: Name under which a file was begun; None if there is none.
+        items: Rows and records that were written, as items of the file.
         lost: Values and records that could not be kept and that no other rank has.
         error: First error that prevented keeping a value.
     """
@@ -38,6 +39,7 @@ class SpillBuffer:
         self._store = store
         self._ended = False
         self.rendezvous: str | None = None
+        self.items = 0
         self.lost = 0
         self.error: Exception | None = None
 
@@ -59,15 +61,20 @@ class SpillBuffer:
             self.rendezvous = rendezvous
             self._write([SpillHead(self._rank, self._size, reason, time.time_ns(), tuple(received), generation)])
 
-    def rows(self, rows: Sequence[Row], *, in_doubt: bool = False, written: bool = False) -> None:
-        """Keep rows of this rank; ``written`` rows are already in the journal, by themselves."""
+    def rows(self, rows: Sequence[Row], *, in_doubt: bool = False, written: bool = False) -> list[Row]:
+        """Keep rows of this rank; ``written`` rows are in the journal, by themselves. Returns those that are kept."""
+        kept: list[Row] = []
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             some = rows[start : start + _ROWS_AT_ONCE]
             if self._keep_rows(some, in_doubt=in_doubt, written=written):
+                kept += some
                 continue
             for row in some:  # one by one, so a row that cannot be kept takes no other with it
-                if not self._keep_rows([row], in_doubt=in_doubt, written=written) and not written:
+                if self._keep_rows([row], in_doubt=in_doubt, written=written):
+                    kept.append(row)
+                elif not written:
                     self.lost += len(row.names)
+        return kept
 
     def _keep_rows(self, rows: Sequence[Row], *, in_doubt: bool, written: bool) -> bool:
         try:
@@ -81,11 +88,22 @@ class SpillBuffer:
         """Keep the states of values that were written without all ranks."""
         self._write(items)
 
-    def records(self, records: Sequence[OutgoingRecord], *, generation: int) -> None:
-        """Keep ready-made records that may not have arrived in a generation."""
+    def records(self, records: Sequence[OutgoingRecord], *, generation: int) -> bool:
+        """Keep ready-made records that may not have arrived in a generation; returns whether that worked."""
         items = [SpillRecord(each.serial, each.record, each.sent, generation) for each in records]
-        if items and not self._write(items):
+        kept = self._write(items)
+        if not kept:
             self.lost += sum(not each.sent for each in records)
+        return kept
+
+    def returned(self, items: int) -> bool:
+        """Note that the last ``items`` rows and records may be sent from now on; returns whether the disk has that."""
+        if self._store is None or not self._write([SpillReturned(items)]):
+            return False
+        if not self._store.sync():
+            self._write([SpillReturned(0)])
+            return False
+        return True
 
     def end(self) -> None:
         """Close the file: the rank has closed its logger."""
@@ -103,4 +121,5 @@ class SpillBuffer:
         except Exception as error:  # a full disk, or a run directory that is not there
             self.error = self.error or error
             return False
+        self.items += sum(isinstance(item, SpillRows | SpillRecord) for item in items)
         return True

@@ -1,7 +1,7 @@
 """Items of spill files, and their encoding as packets.
 
-A rank that can no longer reach the others writes its rows and records as items. Rank 0 also writes the values that it
-has written without all ranks.
+A rank that can no longer reach the others writes its rows and records as items. When it joins them again, it notes
+which of these it sends. Rank 0 also writes the values that it has written without all ranks.
 """
 
 from __future__ import annotations
@@ -80,7 +80,17 @@ class SpillRecord(msgspec.Struct, frozen=True, array_like=True, tag="mail"):
     generation: int = 0
 
 
-SpillItem = SpillHead | SpillRows | SpillRecord
+class SpillReturned(msgspec.Struct, frozen=True, array_like=True, tag="back"):
+    """The rank joins the others again, and may send to rank 0 what it has kept.
+
+    Attributes:
+        items: How many of the rows and records before this item it may send; 0 if it could not join after all.
+    """
+
+    items: int
+
+
+SpillItem = SpillHead | SpillRows | SpillRecord | SpillReturned
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[list[SpillItem]] = msgspec.msgpack.Decoder(list[SpillItem])

@@ -1,8 +1,8 @@
 """Merge spill files into records. Pure.
 
 `Spills` reads the spill files of all ranks. A value is merged from all ranks that had it, as a round would have done,
-and corrects what was written without them. Rows and records in doubt are left out if rank 0's file or the journal has
-them already.
+and corrects what was written without them. Rows and records that may have reached rank 0 are left out if rank 0's file
+or the journal has them already, or if their rank has kept them again later.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import msgspec
 
 from ranklog.model.record import Coverage, Metrics, Record
 from ranklog.reduce.agree import Key, Memory, Ready, Report, RowReport, agree
+from ranklog.reduce.gathered import take
 from ranklog.reduce.merger import Merger
 from ranklog.reduce.ops import STATS
 from ranklog.reduce.records import RecordMaker, Reduced
 from ranklog.reduce.spill.format import SpillHead, SpillItem, SpillRecord, SpillRows
+from ranklog.reduce.spill.history import History
 from ranklog.reduce.transfer import decode_record, encode_record
 
 
@@ -26,11 +28,16 @@ class Spills:
     Args:
         files: Items of each file, by rank.
         ended: Ranks whose file is complete, because they closed their logger.
+        merged_before: Whether the journal may have what an earlier merge found.
     """
 
-    def __init__(self, files: Mapping[int, Sequence[SpillItem]], ended: Container[int]) -> None:
+    def __init__(
+        self, files: Mapping[int, Sequence[SpillItem]], ended: Container[int], *, merged_before: bool = False
+    ) -> None:
         self._files = files
         self._ended = ended
+        self._merged_before = merged_before
+        self._histories = {rank: History(items) for rank, items in files.items()}
         heads = [item for items in files.values() for item in items if isinstance(item, SpillHead)]
         self._size = max((head.world_size for head in heads), default=0)
         own = files.get(0, ())
@@ -44,7 +51,7 @@ class Spills:
             for item in own
             if isinstance(item, SpillRows)
             for row in item.rows
-            for key in _keys(row)
+            for key in row.held_keys()
             for rank in item.ranks
         }
 
@@ -52,13 +59,13 @@ class Spills:
         """Return the records that the journal lacks, and those that correct it.
 
         Args:
-            journal: Records of the journal; only read if anything is in doubt.
+            journal: Records of the journal; only read if it may have any of these.
         """
-        reduced, posted = self._written(journal) if self._doubts() else (None, set())
+        reduced, posted = self._written(journal) if self._merged_before or self._doubts() else (None, set())
         return [*self._unsent(posted), *self._merged(reduced)]
 
     def _doubts(self) -> bool:
-        return any(getattr(item, "in_doubt", False) for items in self._files.values() for item in items)
+        return any(history.sent or history.in_doubt for history in self._histories.values())
 
     def _written(self, journal: Iterable[Record]) -> tuple[dict[Key, int], set[bytes]]:
         """Find in the journal what is in doubt: keys with the number of ranks that contributed, and records.
@@ -67,11 +74,12 @@ class Spills:
         """
         keys: set[Key] = set()
         posted: set[bytes] = set()
-        for items in self._files.values():
-            for item in items:
-                if isinstance(item, SpillRows) and (item.in_doubt or item.written):
-                    keys.update(key for row in item.rows for key in _keys(row))
-                elif isinstance(item, SpillRecord) and item.in_doubt:
+        for rank, items in self._files.items():
+            sent = self._histories[rank].sent
+            for position, item in enumerate(items):
+                if isinstance(item, SpillRows) and (item.in_doubt or item.written or position in sent):
+                    keys.update(key for row in item.rows for key in row.held_keys())
+                elif isinstance(item, SpillRecord) and (item.in_doubt or position in sent or self._merged_before):
                     posted.add(item.record)
         reduced: dict[Key, int] = {}
         seen: set[bytes] = set()
@@ -90,29 +98,37 @@ class Spills:
         for rank, items in sorted(self._files.items()):
             out += [
                 decode_record(item.record)
-                for item in items
-                if isinstance(item, SpillRecord) and not self._arrived(rank, item, posted)
+                for position, item in enumerate(items)
+                if isinstance(item, SpillRecord) and not self._arrived(rank, position, item, posted)
             ]
         return out
 
-    def _arrived(self, rank: int, item: SpillRecord, posted: set[bytes]) -> bool:
+    def _arrived(self, rank: int, position: int, item: SpillRecord, posted: set[bytes]) -> bool:
+        history = self._histories[rank]
+        if history.serials[item.serial] > position or (self._merged_before and item.record in posted):
+            return True
         received = self._received.get(item.generation)
-        if not item.in_doubt:
-            return False
-        return item.record in posted if received is None else item.serial < received[rank]
+        if item.in_doubt and (item.record in posted if received is None else item.serial < received[rank]):
+            return True
+        return position in history.sent and (item.record in posted or self._received_since(rank, item))
+
+    def _received_since(self, rank: int, item: SpillRecord) -> bool:
+        """Return whether a later generation than the one in which a record was kept received it."""
+        later = (received for generation, received in self._received.items() if generation > item.generation)
+        return any(received[rank] > item.serial for received in later)
 
     def _merged(self, reduced: Mapping[Key, int] | None) -> list[Record]:
         rows: list[list[RowReport]] = [[] for _ in range(self._size)]
         origin: list[list[SpillRows]] = [[] for _ in range(self._size)]
-        for _, items in sorted(self._files.items()):
-            for item in items:
+        for rank, items in sorted(self._files.items()):
+            for position, item in enumerate(items):
                 if not isinstance(item, SpillRows):
                     continue
                 for row in item.rows:
-                    if item.in_doubt and self._has(item.rank, row, reduced or {}):
-                        continue
-                    rows[item.rank].append(row)
-                    origin[item.rank].append(item)
+                    left = self._left(rank, position, item, row, reduced or {})
+                    if left is not None:
+                        rows[item.rank].append(left)
+                        origin[item.rank].append(item)
         reports = [Report(rows[rank], closing=rank in self._ended, patience_s=0.0) for rank in range(self._size)]
         ready, _ = agree(reports, Memory.fresh(self._size))
         new = [item for item in ready if not self._known(item, origin, reduced)]
@@ -129,9 +145,22 @@ class Spills:
         coverage = Coverage(len(answered), self._size, len(contributed))
         return msgspec.structs.replace(group, coverage=coverage, corrects=any(holder.written for holder in holders))
 
-    def _has(self, rank: int, row: RowReport, reduced: Mapping[Key, int]) -> bool:
-        """Return whether a row in doubt was reduced. A round reduces all names of a row or none."""
-        return all((rank, key) in self._held or reduced.get(key, 0) == self._size for key in _keys(row))
+    def _left(
+        self, rank: int, position: int, item: SpillRows, row: RowReport, reduced: Mapping[Key, int]
+    ) -> RowReport | None:
+        """Return the names of a row that rank 0 has not reduced and that its rank has not kept again; None for none."""
+        history = self._histories[rank]
+        note = history.sent.get(position)
+        if not item.in_doubt and note is None:
+            return row
+        left = [
+            index
+            for index, key in enumerate(row.held_keys())
+            if (item.rank, key) not in self._held
+            and reduced.get(key, 0) < self._size
+            and (note is None or history.keys[key] < note)
+        ]
+        return take(row, left) if left else None
 
     def _known(self, item: Ready, origin: Sequence[Sequence[SpillRows]], reduced: Mapping[Key, int] | None) -> bool:
         """Return whether the journal already has this value as it would be merged."""
@@ -144,10 +173,6 @@ class Spills:
         if reduced is not None and any(reduced.get(key, 0) < len(contributed) for key in keys):
             return False
         return item.answered <= contributed.union(*(holder.answered for holder in holders))
-
-
-def _keys(row: RowReport) -> list[Key]:
-    return [(name, row.op, row.to, row.step) for name in row.names]
 
 
 def _base_name(name: str, op: str | None) -> str:
