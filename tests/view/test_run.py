@@ -220,3 +220,20 @@ def test_a_run_without_metrics_gives_empty_frames(start_attempt, tmp_path):
         assert (len(run.metrics()), run.names(), list(run.metrics().pandas().columns)) == (0, [], list(COLUMNS))
         with pytest.raises(KeyError, match="no metrics"):
             run.metrics("loss")
+
+
+def test_a_thousand_runs_are_listed_without_a_thousand_open_files(tmp_path):
+    for number in range(40):
+        write(tmp_path / "runs" / f"run-{number}", 0, [Metrics(0, 1, -1, {"loss": float(number)})])
+    before = len([*Path("/proc/self/fd").iterdir()])
+    runs = ranklog.open_runs(tmp_path / "runs")
+    assert runs._repr_html_().count("<tr>") == 41
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+def test_a_closed_run_opens_again_when_it_is_used(run_dir):
+    run = ranklog.open_run(run_dir)
+    first = run.metrics("loss").numpy()["value"].tolist()
+    run.close()
+    assert run.metrics("loss").numpy()["value"].tolist() == first
+    run.close()

@@ -9,10 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from ranklog.journal.layout import read_facts
 from ranklog.journal.reader import Damage
 from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.facts import JobFacts, RankFacts
-from ranklog.model.record import Attempt, Event, RunFacts
+from ranklog.model.record import Attempt, Event
 from ranklog.model.spec import Scalar
 from ranklog.view.deliveries import Delivery, DeliveryCounter
 from ranklog.view.efficiency import Efficiency, efficiency
@@ -40,18 +41,31 @@ class Run:
     """A run, as its journal was at the last `refresh`. Get one from `ranklog.open_run`.
 
     Nothing is written in the run directory. What was read is kept in a cache on this node, so that opening a run again
-    reads only what is new. A run may be closed, or used as a context manager; that saves the cache.
+    reads only what is new. A run reads when it is asked for the first time, and after `refresh`. It may be closed, or
+    used as a context manager; that saves the cache.
 
     Args:
         run_dir: The run directory.
+
+    Attributes:
+        directory: The run directory.
+        facts: Facts that never change: experiment, time of creation, command, ….
 
     Raises:
         RunNotFoundError: the directory is not a run.
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self._index = RunIndex(run_dir)
-        self.refresh()
+        self.directory = run_dir
+        self.facts = read_facts(run_dir)
+        self._opened: RunIndex | None = None
+
+    @property
+    def _index(self) -> RunIndex:
+        if self._opened is None:
+            self._opened = RunIndex(self.directory)
+            self._opened.refresh()
+        return self._opened
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of {self.facts.experiment!r}: {self.status}, {len(self._tables.sources)} metrics>"
@@ -59,14 +73,19 @@ class Run:
     def _repr_html_(self) -> str:
         shown = self.names()[:MOST_METRICS]
         curves = [self._curve(metric.name) for metric in shown]
-        return run_html(self._line(), shown, curves)
+        return run_html(self.line(), shown, curves)
 
     def _curve(self, name: str) -> Curve:
         found = self.metrics(name, points=CURVE_POINTS).numpy()
         return Curve(found["step"], found["value"])
 
-    def _line(self) -> RunLine:
-        return RunLine(self.id, self.facts.experiment, self.status, len(self.attempts), len(self._tables.sources))
+    def line(self) -> RunLine:
+        """Return the line of the run in a list. A run that was not open is closed again, because lists may be long."""
+        was_open = self._opened is not None
+        line = RunLine(self.id, self.facts.experiment, self.status, len(self.attempts), len(self._tables.sources))
+        if not was_open:
+            self.close()
+        return line
 
     def __enter__(self) -> Run:
         return self
@@ -77,8 +96,10 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """Save what was read and give the cache to other processes. The run can be used no more."""
-        self._index.close()
+        """Save what was read, close all files, and give the cache to other processes. Using the run opens it again."""
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = None
 
     def refresh(self) -> bool:
         """Read what was appended since; return whether there was anything."""
@@ -90,16 +111,6 @@ class Run:
     def id(self) -> str:
         """Its run id."""
         return self.facts.run_id
-
-    @property
-    def directory(self) -> Path:
-        """The run directory."""
-        return self._index.run_dir
-
-    @property
-    def facts(self) -> RunFacts:
-        """Facts that never change: experiment, time of creation, command, …."""
-        return self._index.facts
 
     @property
     def notice(self) -> str:
@@ -239,12 +250,14 @@ class Run:
         return draw(self.metrics(*names, x=x, points=points), smoothed, x, ax)
 
     def follow(self, timeout: float | None = None) -> Iterator[Frame]:
-        """Yield what is logged from now on, until the run ends.
+        """Return an iterator over what is logged from now on, until the run ends.
 
         Args:
             timeout: Stop also when nothing came for so many seconds. Default: wait for the end of the run.
         """
-        seen = {group.number: group.rows for group in self._tables.groups}
+        return self._follow({group.number: group.rows for group in self._tables.groups}, timeout)
+
+    def _follow(self, seen: dict[int, int], timeout: float | None) -> Iterator[Frame]:
         last = time.monotonic()
         while True:
             ended = self.status in ENDED
@@ -273,7 +286,7 @@ class Runs(list[Run]):
     """Runs in a list; in a notebook, a table."""
 
     def _repr_html_(self) -> str:
-        return runs_html([run._line() for run in self])
+        return runs_html([run.line() for run in self])
 
 
 def _position(moment: float | datetime | None) -> float | None:
