@@ -20,7 +20,7 @@ from ranklog.loggers import (
 )
 from ranklog.model import __version__
 from ranklog.model.place import Place
-from ranklog.view.open import open_run, open_runs
+from ranklog.view.runs.opening import open_run, open_runs
 from ranklog.world.place.current import place, rank_zero_only, rank_zero_print
 
 __all__ = [

@@ -11,12 +11,12 @@ from rich.text import Text
 
 from ranklog.cli.console import clean, out, print_error, status_text, table
 from ranklog.cli.delivery_text import delivery_text, problem_texts
-from ranklog.journal.layout import find_runs
 from ranklog.model.as_json import to_json
 from ranklog.model.errors import RunNotFoundError
 from ranklog.view.deliveries import Delivery
 from ranklog.view.find import runs_directory
-from ranklog.view.summary import RunSummary, summarise
+from ranklog.view.runs.listing import list_runs
+from ranklog.view.summary import RunSummary
 from ranklog.view.units import age
 
 
@@ -38,13 +38,9 @@ def ls(
     root = directory or runs_directory()
     if not root.is_dir():
         raise RunNotFoundError(f"{root} is not a directory: name a directory with runs, or set RANKLOG_DIR")
-    runs: list[RunSummary] = []
-    for run_dir in find_runs(root):
-        try:
-            runs.append(summarise(run_dir))
-        except RunNotFoundError as error:
-            print_error(error)
-    runs.sort(key=lambda run: run.facts.created_ns)
+    runs, errors = list_runs(root)
+    for error in errors:
+        print_error(error)
     if as_json:
         typer.echo(to_json(runs, indent=1))
     elif not runs:

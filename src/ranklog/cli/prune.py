@@ -22,6 +22,7 @@ from ranklog.pipeline.reduction.merge import unmerged
 from ranklog.view.find import runs_directory
 from ranklog.view.index.cache import cache_root, evict
 from ranklog.view.query import RunView
+from ranklog.view.runs.listing import remove_lists
 from ranklog.view.summary import ENDED, RunSummary
 from ranklog.view.units import age, count, size_text
 
@@ -76,6 +77,7 @@ def prune(
     Exit status: 0; 1 if a run could not be deleted; 2 if the directory does not exist.
     """
     if cache:
+        remove_lists(cache_root())
         typer.echo(f"deleted {size_text(evict(cache_root(), 0))} of {cache_root()}")
         return
     root = directory or runs_directory()

@@ -1,0 +1,1 @@
+"""Runs in a directory: how programs open them, and their list."""
