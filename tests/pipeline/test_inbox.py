@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ranklog import JournalLogger
 from ranklog.abc import Content, PendingItem
+from ranklog.model.errors import RanklogWarning
 from ranklog.model.place import Place
 from ranklog.model.record import Item
 from ranklog.pipeline import inbox as inbox_module
@@ -13,6 +15,7 @@ from ranklog.pipeline.contents import RunDirectory
 from ranklog.pipeline.inbox import Entry, Inbox
 from ranklog.pipeline.sink import SessionSink
 from ranklog.process.warnings import Health
+from ranklog.values.snapshot import VALUE_BYTES
 
 
 def call(values: int) -> Entry:
@@ -103,3 +106,31 @@ def test_items_that_wait_behind_a_background_job_are_bounded(tmp_path: Path) -> 
     done.set()
     assert sink.worker.wait(float("inf"))
     assert (len(inbox), inbox.dropped) == (3, 7)
+
+
+@pytest.mark.parametrize("values", [1, 1000])
+def test_what_a_logger_queues_is_bounded_while_nothing_is_taken(
+    values: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANKLOG_BUFFER_MIB", "1")
+    monkeypatch.setattr(inbox_module, "PATIENCE_S", 0.0)
+    logger = JournalLogger(tmp_path, log_freq="batch")
+    logger.create_logger_context()
+    session = logger._session
+    assert session is not None
+    blocked, taken = threading.Event(), threading.Event()
+
+    def block() -> None:
+        blocked.set()
+        taken.wait()
+
+    session._drain.post(block)
+    blocked.wait()
+    queued = len(session.inbox)
+    metrics = {str(index): 1.0 for index in range(values)}
+    with pytest.warns(RanklogWarning, match="RANKLOG_BUFFER_MIB=1"):
+        while not session.inbox.dropped:
+            logger.log_metrics(metrics, step=0)
+    assert (len(session.inbox) - queued) * values * VALUE_BYTES <= 2**20
+    taken.set()
+    logger.destroy_logger_context()

@@ -6,12 +6,12 @@ models. A wrong call raises at once; trouble elsewhere does not raise. Each call
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from ranklog.items.options import known_options
-from ranklog.logger.arguments import STEP_LIMIT, below, check_context, check_goal, check_step, pairs
+from ranklog.logger.arguments import below, check_context, check_goal, check_step, pairs
 from ranklog.logger.collective import WEIGHT
 from ranklog.logger.dispatch import measure_of, room_of
 from ranklog.logger.hyperparameters import HyperparameterLogger
@@ -22,7 +22,7 @@ from ranklog.model.spec import check_op
 from ranklog.model.text import check_name, type_text
 from ranklog.pipeline.gate import Gate
 from ranklog.values.numbers import number_option
-from ranklog.values.snapshot import FEW_VALUES, Value, take, take_mapping
+from ranklog.values.snapshot import FEW_VALUES, VALUE_BYTES, VALUES_OF_ROOM, Value, take, take_mapping
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from ranklog.model.options import KindOptions
     from ranklog.pipeline.session import Session
 
-BELOW_STEPS = -STEP_LIMIT  # computed once: it is compared in each call
+USUAL_STEPS = 2**30
+"""Steps up to here are one digit of a Python int, and so compared faster."""
 RESUMED_WITHOUT_STEP = (
     "metrics without step= count from 0 again in a resumed run, and supersede what was logged before: give step="
 )
@@ -104,12 +105,13 @@ class Logger(HyperparameterLogger):
                 and type(step) is int
                 and type(identifier) is str
                 and identifier in self._names
-                and BELOW_STEPS < step < STEP_LIMIT
+                and step >= 0
+                and step < USUAL_STEPS
                 and (session := self._session) is not None
                 and len(inbox := session.inbox) < inbox.room
             ):
                 # The common call, without another function: its cost is what people measure.
-                inbox.append(({identifier: item}, step, time.time_ns(), mask, None, None))
+                inbox.append(({identifier: item}, step, time_ns(), mask, None, None))
                 return
         if not mask:
             return
@@ -209,21 +211,26 @@ class Logger(HyperparameterLogger):
             for own, to in self._own_steps(session, values, mask).items():
                 self._submit(gate, to, values, own, reduce, weight)
             return
-        if type(step) is not int or not BELOW_STEPS < step < STEP_LIMIT:
+        if type(step) is not int or step < 0 or step >= USUAL_STEPS:
             step = check_step(step)
-        now = time.time_ns()
-        if reduce is not None:
-            session.inbox.put((values, step, now, mask, check_op(reduce), weight))
-        elif not gate.reduces:
-            if len(values) <= FEW_VALUES and len(inbox := session.inbox) < inbox.room:
-                inbox.append((values, step, now, mask, None, weight))
-            else:
-                session.inbox.put((values, step, now, mask, None, weight))
-        else:
+        now, inbox = time_ns(), session.inbox
+        if reduce is None and gate.reduces:
             for op, bits in gate.plan:
                 to = mask & bits & (gate.write if op is None else -1)
                 if to:
-                    session.inbox.put((values, step, now, to, op, weight))
+                    inbox.put((values, step, now, to, op, weight))
+            return
+        entry = (values, step, now, mask, None if reduce is None else check_op(reduce), weight)
+        if (count := len(values)) <= FEW_VALUES:
+            if len(inbox) < inbox.room:
+                inbox.append(entry)
+                return
+        elif len(inbox) < inbox.room - (share := count // VALUES_OF_ROOM):
+            inbox.room -= share
+            inbox.counted += VALUE_BYTES * count
+            inbox.append(entry)
+            return
+        inbox.put(entry)
 
     def _own_steps(self, session: Session, names: Iterable[str], mask: int) -> dict[int, int]:
         """Return the steps of a call without a step, each with the backends that count so."""
@@ -268,7 +275,7 @@ class Logger(HyperparameterLogger):
                 session.opened_s, session.samplers, self._meet,
             )  # fmt: skip
             if measure is not None:
-                session.inbox.put(({identifier: measure(call)}, own, time.time_ns(), call.to, None, None))
+                session.inbox.put(({identifier: measure(call)}, own, time_ns(), call.to, None, None))
             elif room is not None and (stop := room(call, session.sink)) is not None:
                 session.at_close(stop)
         if found.becomes == "metric":
@@ -279,4 +286,4 @@ class Logger(HyperparameterLogger):
         said = check_goal(options.get("goal")), check_context(options.get("context"))
         if to and said != self._said.get(name, (None, None)):
             self._said[name] = said
-            session.inbox.put(MetricInfo(time.time_ns(), to, name, *said))
+            session.inbox.put(MetricInfo(time_ns(), to, name, *said))

@@ -15,10 +15,10 @@ from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.losses import BUFFER_FULL
 from ranklog.model.record import Item, Metrics, Params, Record
 from ranklog.process.warnings import Health
+from ranklog.values.snapshot import VALUE_BYTES
 
 BUFFER_MIB = 64.0
 RECORD_BYTES = 200
-VALUE_BYTES = 100
 
 
 def buffer_bytes() -> int:

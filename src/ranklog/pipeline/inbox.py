@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable
 
 from ranklog.abc import PendingItem
 from ranklog.model.record import Record
-from ranklog.pipeline.backlog import RECORD_BYTES, VALUE_BYTES, contents_bytes, report_full, size_of
+from ranklog.pipeline.backlog import RECORD_BYTES, contents_bytes, report_full, size_of
 from ranklog.process.warnings import Health
-from ranklog.values.snapshot import FEW_VALUES, Value
+from ranklog.values.snapshot import FEW_VALUES, VALUE_BYTES, Value
 from ranklog.world.progress import Progress
 
 Sample = tuple[dict[str, Value], int, int, int, str | None, float | None]
@@ -37,8 +37,8 @@ _WEIGHED = 64
 class Inbox(deque[Entry]):
     """A queue with one reader.
 
-    The common log call, with at most `FEW_VALUES` values, appends where ``len(inbox) < inbox.room``; everything else
-    calls `put`.
+    A log call of metrics appends while ``len(inbox) < inbox.room``; one with more than `FEW_VALUES` values then adds
+    them to `counted`, and lowers `room`. Everything else calls `put`.
 
     Args:
         limit_bytes: Bound of what waits.
@@ -46,14 +46,15 @@ class Inbox(deque[Entry]):
         full: Called, in the thread that logs, for each entry that is dropped.
 
     Attributes:
-        room: Entries that may wait.
+        counted: Bytes that were counted one by one so far.
+        room: Entries that may wait; calls with many values lower it until the next `put` or `take`.
         dropped: Entries that were dropped so far.
     """
 
     # Slots: `log` reads `room` at each call.
     __slots__ = (
-        "_allowed", "_average", "_counted_given", "_counted_taken", "_full", "_limit", "_reader", "_stalled", "_takes",
-        "dropped", "room",
+        "_average", "_counted_taken", "_full", "_limit", "_reader", "_stalled", "_takes",
+        "counted", "dropped", "room",
     )  # fmt: skip
 
     def __init__(self, limit_bytes: int, stalled: Callable[[], bool], full: Callable[[], None]) -> None:
@@ -64,27 +65,20 @@ class Inbox(deque[Entry]):
         self._average = float(RECORD_BYTES + VALUE_BYTES)
         # Two counters, each written by one side, so that neither needs a lock. Threads that log at once may lose a
         # count, which `take` corrects whenever it finds the queue empty.
-        self._counted_given = 0
+        self.counted = 0
         self._counted_taken = 0
         self._reader = 0
         self._takes = 0
-        self._allowed = limit_bytes
         self.dropped = 0
         self.room = self._room()
 
     def put(self, entry: Entry) -> None:
         """Queue an entry once there is room; drop it while the disk stalls."""
         counted = _counted_bytes(entry)
-        given = self._counted_given + counted
-        # Two comparisons decide the common case; the exact answer takes several times as long.
-        if len(self) >= self.room or given > self._allowed:
-            self.room = self._room()
-            if self._is_full(counted) and not self.wait_while(lambda: self._is_full(counted)):
-                return
-            given = self._counted_given + counted
-        if counted:
-            self._counted_given = given
-            self.room -= int(counted / self._average)
+        if self._is_full(counted) and not self.wait_while(lambda: self._is_full(counted)):
+            return
+        self.counted += counted
+        self.room = self._room()
         self.append(entry)
 
     def wait_while(self, full: Callable[[], bool], stalled: Callable[[], bool] | None = None) -> bool:
@@ -122,21 +116,21 @@ class Inbox(deque[Entry]):
         self._takes += 1
         taken = [self.popleft() for _ in range(len(self))]
         if not taken:
-            self._counted_taken = self._counted_given
+            self._counted_taken = self.counted
         else:
             self._counted_taken += sum(map(_counted_bytes, taken))
             weighed = taken[:: len(taken) // _WEIGHED + 1]
             self._average = sum(map(_other_bytes, weighed)) / len(weighed)
-        self._allowed = self._counted_taken + self._limit
         self.room = self._room()
         return taken
 
     def _is_full(self, counted: int) -> bool:
-        return len(self) >= self.room or bool(counted and self._waiting_bytes + counted > self._limit and self)
+        many = counted and self._waiting_bytes + counted > self._limit
+        return len(self) >= self._room() or bool(many and self)
 
     @property
     def _waiting_bytes(self) -> int:
-        return max(self._counted_given - self._counted_taken, 0)
+        return max(self.counted - self._counted_taken, 0)
 
     def _room(self) -> int:
         return max(int((self._limit - self._waiting_bytes) / self._average), 1)

@@ -96,11 +96,12 @@ class RecordBuilder:
         taken = self._inbox.take()
         self.awaits_run_dir = False
         self._store_held()
+        count = len(taken)
         if taken:
             self._build(taken)
         self._emit_built()
         self._trim()
-        return len(taken)
+        return count
 
     @property
     def waiting_items(self) -> list[str]:
@@ -120,10 +121,13 @@ class RecordBuilder:
         for pending, _ in held:
             self._built.extend(self._keep(pending))
 
-    def _build(self, entries: Sequence[Entry]) -> None:
+    def _build(self, entries: list[Entry]) -> None:
+        """Turn entries into records, and remove each from the list: the training thread reuses memory still cached."""
+        entries.reverse()
         joined: dict[str, float] | None = None
         joined_key: tuple[int, int] | None = None
-        for entry in entries:
+        while entries:
+            entry = entries.pop()
             if not isinstance(entry, tuple):
                 joined = None
                 self._built.extend(self._keep(entry))

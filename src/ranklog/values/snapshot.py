@@ -56,8 +56,12 @@ class _GuardedClone(_Clone):
 
 
 Value = float | Deferred
+VALUE_BYTES = 100
+"""Memory of one value, roughly."""
 FEW_VALUES = 32
 """Calls with more values are counted one by one against the memory limit."""
+VALUES_OF_ROOM = 3
+"""Values that take as much memory as the smallest call; an inbox has room for so many such calls."""
 
 
 def take(value: object, name: str) -> Value:
