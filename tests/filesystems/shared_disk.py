@@ -1,16 +1,17 @@
 """A file system that two nodes share, made on this machine.
 
-A node is a program with a host name and a mount namespace of its own. Both nodes see the file system below one path, as
-on a cluster.
+A node is a program with a host name and a mount namespace of its own, or a kernel of its own. Both nodes see the file
+system below one path, as on a cluster.
 """
 
 from __future__ import annotations
 
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 _ENTER = 'mount --bind "$1" "$2" && hostname "$3" && shift 3 && exec "$@"'
 
@@ -37,7 +38,9 @@ class SharedDisk(ABC):
         ranks: Environment variables by which ranks on the nodes meet.
     """
 
-    ranks: Mapping[str, str] = {"MASTER_ADDR": "127.0.0.1"}
+    kind: str
+    views: Sequence[str] = ("node-a", "node-b")
+    ranks: Mapping[str, str] = MappingProxyType({"MASTER_ADDR": "127.0.0.1"})
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -23,7 +23,7 @@ PROGRAMS = {
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "overlay": ("mount",),
     "glusterfs": ("glusterd", "gluster", "glusterfs"),
-    "nfs": ("linux.uml", "ganesha.nfsd", "ip", "nsenter"),
+    "nfs": ("linux.uml", "ganesha.nfsd", "insmod", "ip", "nsenter"),
 }
 
 

@@ -62,11 +62,17 @@ def steps_of_runs(database: Path) -> dict[str, list[int]]:
     return found
 
 
-@pytest.mark.parametrize("pair", [f"pair-{number}" for number in range(ROUNDS)])
+@pytest.fixture(scope="module", params=range(ROUNDS))
+def pair(disk: SharedDisk, request: pytest.FixtureRequest) -> str:
+    """Name of a savedir in which two jobs trained at once: run one on node-a, run two on node-b."""
+    name = f"pair-{request.param}"
+    wait_all([train(disk, "node-a", name, "one"), train(disk, "node-b", name, "two")])
+    return name
+
+
 def test_two_jobs_at_once_keep_sound_databases_that_a_sync_gathers_into_one(
-    disk: SharedDisk, tmp_path: Path, pair: str
+    disk: SharedDisk, pair: str, tmp_path: Path
 ) -> None:
-    wait_all([train(disk, "node-a", pair, "one"), train(disk, "node-b", pair, "two")])
     every = list(range(STEPS))
     databases = disk.server / pair / "mlflow"
     assert {path.name for path in databases.rglob("*.db")} == {"one.db", "two.db"}
@@ -77,11 +83,10 @@ def test_two_jobs_at_once_keep_sound_databases_that_a_sync_gathers_into_one(
     assert steps_of_runs(gathered) == {"one": every, "two": every}
 
 
-def test_a_run_that_continues_on_the_other_node_has_each_point_once(disk: SharedDisk) -> None:
-    for node, first in (("node-a", 0), ("node-b", STEPS)):
-        wait_all([train(disk, node, "moves", "run", first)])
-    database = disk.server / "moves" / "mlflow" / "runs" / "run.db"
-    assert steps_of_runs(database) == {"run": list(range(2 * STEPS))}
+def test_a_run_that_continues_on_the_other_node_has_each_point_once(disk: SharedDisk, pair: str) -> None:
+    wait_all([train(disk, "node-b", pair, "one", STEPS)])
+    database = disk.server / pair / "mlflow" / "runs" / "one.db"
+    assert steps_of_runs(database) == {"one": list(range(2 * STEPS))}
 
 
 def test_the_users_own_sqlite_file_is_written_with_a_warning(disk: SharedDisk) -> None:
