@@ -226,6 +226,15 @@ def test_a_torch_group_that_does_not_keep_its_time_limit_is_given_up(monkeypatch
     assert "no answer" in str(failures[0])
 
 
+@pytest.mark.slow
+def test_a_process_that_ends_while_another_rank_answers_does_not_crash(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    script = str(Path(__file__).with_name("exit_in_a_round_job.py"))
+    job = fork_server().start(script, cwd=tmp_path, env=job_environment())
+    output = job.communicate()
+    assert job.returncode == 0, output
+
+
 FORK = """
 import gc, os, sys, threading
 import torch.distributed as dist

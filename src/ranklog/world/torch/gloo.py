@@ -110,6 +110,7 @@ class GlooGroup:
         limit = timedelta(seconds=timeout_s)
         end_s = time.monotonic() + timeout_s + _OVERDUE_S
         args[-1].timeout = limit
+        work: Any = None
         try:
             work = getattr(self._group, method)(*args)
             pause_s = _FIRST_POLL_S
@@ -131,6 +132,9 @@ class GlooGroup:
             work.wait(limit)
         except (RuntimeError, TimeoutError) as error:  # torch's distributed errors are RuntimeErrors
             self._broken = True
+            # gloo's thread would release the tensors whenever the call ends. It needs the interpreter's lock for that,
+            # and a process that ends at that moment crashes.
+            _keep(work)
             raise WorldError(f"rank {self._rank}: {method} with the other ranks failed: {_brief(error)}") from error
 
     def close(self) -> None:
