@@ -1,7 +1,8 @@
 /* Makes system calls fail as a full, broken or read-only disk makes them fail; loaded with LD_PRELOAD.
  *
  * FAULT_BELOW  directory: only paths and descriptors below it are concerned
- * FAULT_CALL   of open (for writing), read (an open for reading), write, fsync, rename, ftruncate, lseek, close, one or several with commas
+ * FAULT_CALL   of open (for writing), read (an open for reading), stat, write, fsync, rename, ftruncate, lseek, close,
+ *              one or several with commas
  * FAULT_ERROR  number of an errno, or 0: writes come short by half
  * FAULT_SKIP   that many of these calls succeed before
  * FAULT_TIMES  that many fail then; all if not given
@@ -197,6 +198,16 @@ int rename(const char *from, const char *to)
 int renameat(int fromfd, const char *from, int tofd, const char *to)
 {
     return strikes("rename", below(to)) ? -1 : REAL(renameat)(fromfd, from, tofd, to);
+}
+
+int stat64(const char *path, struct stat64 *file)
+{
+    return strikes("stat", below(path)) ? -1 : REAL(stat64)(path, file);
+}
+
+int lstat64(const char *path, struct stat64 *file)
+{
+    return strikes("stat", below(path)) ? -1 : REAL(lstat64)(path, file);
 }
 
 off64_t lseek64(int fd, off64_t offset, int whence)
