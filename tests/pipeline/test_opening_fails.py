@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from ranklog import JournalLogger
+from ranklog.journal.cursor import Cursor, save_cursor
 from ranklog.journal.layout import find_runs
-from ranklog.model.errors import RanklogError
+from ranklog.model.errors import RanklogError, RanklogWarning
 from ranklog.model.record import End
 from ranklog.testing import captured, series
 
@@ -119,6 +120,20 @@ def test_a_thread_that_cannot_be_started_leaves_no_trace_of_the_opening(
             logger.destroy_logger_context(exit_timeout=0.1)
             break
     assert failed, "it is started in a thread"
+
+
+@pytest.mark.usefixtures("warmed")
+def test_closing_reports_the_errors_of_backends_also_when_no_thread_can_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = Starts(monkeypatch)
+    logger = JournalLogger(tmp_path, strategy="single")
+    logger.create_logger_context()
+    assert logger.flush()
+    save_cursor(logger.run_dir, 0, Cursor(backend="mlflow", error="connection refused"))
+    starts.left = 0
+    with pytest.warns(RanklogWarning, match="cannot deliver to mlflow"):
+        logger.destroy_logger_context(exit_timeout=5)
 
 
 @pytest.mark.filterwarnings("ignore::ranklog.model.errors.RanklogWarning")

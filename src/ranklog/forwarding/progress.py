@@ -39,12 +39,16 @@ class ProgressLine:
         self._unfinished = False
         self._terminal = _is_terminal()
         self._thread = threading.Thread(target=self._run, name="ranklog-progress", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # the limit on threads: there is no line
+            self._stopped.set()
 
     def stop(self) -> None:
         """Stop printing."""
         self._stopped.set()
-        self._thread.join(1.0)
+        if self._thread.ident is not None:
+            self._thread.join(1.0)
 
     def _run(self) -> None:
         pause_s = FIRST_S

@@ -103,8 +103,12 @@ class RunEnd:
     def _report_errors(self, supervisor: Supervisor) -> None:
         """Report errors of backends, in a thread: their cursors are on the disk, which may hang."""
         reporter = threading.Thread(target=supervisor.report_errors, name="ranklog-report", daemon=True)
-        with suppress(RuntimeError):  # the limit on threads
+        try:
             reporter.start()
+        except RuntimeError:  # the limit on threads; the disk has just taken the end of the journal
+            with suppress(OSError):
+                supervisor.report_errors()
+        else:
             reporter.join(REPORT_S)
 
     def _where(self) -> str:
