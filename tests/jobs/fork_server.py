@@ -23,6 +23,7 @@ import sys
 import time
 import types
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -197,9 +198,10 @@ def serve(client: socket.socket) -> tuple[dict[str, Any], int]:
 
     def reap(*_: object) -> None:
         for pid in list(running):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                tell(ended=running.pop(pid), status=os.waitstatus_to_exitcode(status))
+            with suppress(ChildProcessError):  # another child's signal interrupted this, and its handler was faster
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    tell(ended=running.pop(pid), status=os.waitstatus_to_exitcode(status))
 
     signal.signal(signal.SIGCHLD, reap)
     while True:
