@@ -21,7 +21,7 @@ def log_on(rank: int, size: int, case: str, savedir: str) -> None:
     wrong = rank == size - 1
     with logger.start_logging(exit_timeout=15.0):
         if case == "late" and wrong:
-            time.sleep(5)
+            time.sleep(float(os.environ["LATE_S"]))
         for step in range(STEPS):
             if step == MIDDLE:
                 logger.flush()

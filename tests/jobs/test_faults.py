@@ -17,12 +17,16 @@ from ranklog.testing import captured, series
 pytestmark = pytest.mark.slow
 
 JOB = Path(__file__).with_name("fault_job.py")
+FULL = bool(os.environ.get("RANKLOG_TEST_FULL"))
+"""Whether every number of ranks is tried, and a rank is late by 20 s; set by `benchmarks.soak.full_size`."""
+ALL = range(2, 9)
+LATE_S = "20" if FULL else "5"
 
 
 def run(
     case: str, size: int, tmp_path: Path, *, leave: tuple[int, ...] = (), timeout_s: str = "4"
 ) -> tuple[Ranks, dict[int, Finished]]:
-    job = Ranks(size, JOB, "torch", case, str(tmp_path), cwd=tmp_path, RANKLOG_REDUCE_TIMEOUT=timeout_s)
+    job = Ranks(size, JOB, "torch", case, str(tmp_path), cwd=tmp_path, RANKLOG_REDUCE_TIMEOUT=timeout_s, LATE_S=LATE_S)
     done = job.finish([rank for rank in range(size) if rank not in leave])
     return job, done
 
@@ -52,7 +56,7 @@ def mean_of(ranks: range) -> float:
     return sum(ranks) / len(ranks)
 
 
-@pytest.mark.parametrize("size", [2, 3, 4, 8])
+@pytest.mark.parametrize("size", ALL if FULL else [2, 3, 4, 8])
 def test_a_killed_rank_costs_only_its_own_values_and_is_named(size: int, tmp_path: Path) -> None:
     _, done = run("killed", size, tmp_path)
     assert done[size - 1].code == -9
@@ -69,7 +73,7 @@ def test_a_killed_rank_costs_only_its_own_values_and_is_named(size: int, tmp_pat
     assert f"no sign of rank {size - 1} ({socket.gethostname()}, " in warnings(found), "by host and device"
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", ALL if FULL else [2, 4])
 def test_what_a_stopped_rank_logs_later_is_merged_by_sync(size: int, tmp_path: Path) -> None:
     last = size - 1
     job, done = run("stopped", size, tmp_path, leave=(last,))
@@ -93,27 +97,29 @@ def test_what_a_stopped_rank_logs_later_is_merged_by_sync(size: int, tmp_path: P
         assert len([r for r in found if isinstance(r, Event) and r.code == "spill_merged"]) == 1, "merged once"
 
 
-def test_a_rank_that_is_late_by_less_than_the_time_limit_is_waited_for(tmp_path: Path) -> None:
-    _, done = run("late", 3, tmp_path, timeout_s="30")
-    assert [done[rank].code for rank in range(3)] == [0, 0, 0], done
+@pytest.mark.parametrize("size", ALL if FULL else [3])
+def test_a_rank_that_is_late_by_less_than_the_time_limit_is_waited_for(size: int, tmp_path: Path) -> None:
+    _, done = run("late", size, tmp_path, timeout_s="30")
+    assert [done[rank].code for rank in range(size)] == [0] * size, done
     found = records(tmp_path)
-    assert series(found, "loss") == pytest.approx({step: step + 1.0 for step in range(STEPS)})
-    assert set(coverage(found, "loss").values()) == {Coverage(3, 3, 3)}
+    assert series(found, "loss") == pytest.approx({step: step + mean_of(range(size)) for step in range(STEPS)})
+    assert set(coverage(found, "loss").values()) == {Coverage(size, size, size)}
     assert not warnings(found)
 
 
+@pytest.mark.parametrize("size", ALL if FULL else [3])
 @pytest.mark.parametrize("case", ["early", "raises"])
-def test_a_rank_that_leaves_in_the_middle_holds_nobody_up(case: str, tmp_path: Path) -> None:
-    _, done = run(case, 3, tmp_path)
-    assert [done[rank].code for rank in range(2)] == [0, 0], done
+def test_a_rank_that_leaves_in_the_middle_holds_nobody_up(case: str, size: int, tmp_path: Path) -> None:
+    _, done = run(case, size, tmp_path)
+    assert [done[rank].code for rank in range(size - 1)] == [0] * (size - 1), done
     found = records(tmp_path)
-    values = series(found, "loss")
-    assert {s: v for s, v in values.items() if s < MIDDLE} == pytest.approx({s: s + 1.0 for s in range(MIDDLE)})
-    assert {s: v for s, v in values.items() if s >= MIDDLE} == pytest.approx({s: s + 0.5 for s in range(MIDDLE, STEPS)})
+    everyone, others = mean_of(range(size)), mean_of(range(size - 1))
+    expected = {step: step + (everyone if step < MIDDLE else others) for step in range(STEPS)}
+    assert series(found, "loss") == pytest.approx(expected)
     later = [c for s, c in coverage(found, "loss").items() if s >= MIDDLE]
-    assert {c.contributed for c in later if c} == {2}
+    assert {c.contributed for c in later if c} == {size - 1}
     if case == "raises":
-        assert "rank 2/3 (torchrun) ended with RuntimeError: out of luck" in warnings(found)
+        assert f"rank {size - 1}/{size} (torchrun) ended with RuntimeError: out of luck" in warnings(found)
 
 
 OTHERS = ("deepspeed", "horovod", "mpi", "ray")

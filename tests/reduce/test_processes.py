@@ -1,5 +1,6 @@
 """Reduction over real processes with torch.distributed, next to the user's all_reduces."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -36,7 +37,7 @@ def run(size: int, out: Path) -> Result:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size", range(2, 9) if os.environ.get("RANKLOG_TEST_FULL") else [2, 3, 4])
 def test_real_processes_reduce_every_case_exactly(size: int, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     got = run(size, tmp_path / "out.json")
