@@ -1,6 +1,6 @@
 """Tests with more cases than CI has time for: each call that may fail, and each number of ranks.
 
-python -m benchmarks.soak.full_size failing_calls|wrong_ranks
+python -m benchmarks.soak.full_size failing_calls|wrong_ranks [--only WORDS]
 
 `failing_calls`: each call on each of ranklog's files fails, with each error. `wrong_ranks`: one of 2 to 8 ranks is
 killed, stopped, late by 20 s, leaves or raises, and ranks log other keys, orders, shapes and steps.
@@ -71,8 +71,13 @@ def main() -> None:
     """Run one set of tests and write its result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tests", choices=TESTS)
-    name = parser.parse_args().tests
-    write_result(name, run_tests(TESTS[name]))
+    parser.add_argument("--only", metavar="WORDS", help="run only cases whose names match, and keep the other results")
+    given = parser.parse_args()
+    result = run_tests(TESTS[given.tests], *(["-k", given.only] if given.only else []))
+    if given.only:
+        before = msgspec.json.decode((RESULTS / f"{given.tests}.json").read_bytes(), type=Outcome)
+        result = msgspec.structs.replace(result, cases=before.cases | result.cases)
+    write_result(given.tests, result)
 
 
 if __name__ == "__main__":

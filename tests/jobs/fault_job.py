@@ -19,9 +19,10 @@ MIDDLE = 30
 def log_on(rank: int, size: int, case: str, savedir: str) -> None:
     logger = JournalLogger(savedir=savedir, log_freq="batch", run_id="faulty")
     wrong = rank == size - 1
-    with logger.start_logging(exit_timeout=15.0):
-        if case == "late" and wrong:
-            time.sleep(float(os.environ["LATE_S"]))
+    late_s = float(os.environ["LATE_S"]) if case == "late" else 0.0
+    with logger.start_logging(exit_timeout=15.0 + 2 * late_s):
+        if wrong:
+            time.sleep(late_s)
         for step in range(STEPS):
             if step == MIDDLE:
                 logger.flush()
