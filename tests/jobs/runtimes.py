@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ray_head
 from launch import TORCHRUN, Finished, job_environment, run_agent
 
 BIN = Path(sys.executable).parent
@@ -38,11 +39,7 @@ def environment(**extra: str) -> dict[str, str]:
             "OMPI_MCA_btl": "self,sm",
             "MASTER_ADDR": "127.0.0.1",
             "HOROVOD_GLOO_TIMEOUT_SECONDS": "120",  # Horovod's default of 30 s is short on a busy machine
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_ADDRESS": "local",
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # makes Ray use 127.0.0.1 for all nodes
             "RAY_TRAIN_V2_ENABLED": "1",
-            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # saves a process; only preemptible cloud machines need it
             **extra,
         }
     )
@@ -53,8 +50,11 @@ def start(launcher: str, ranks: int, script: Path, *arguments: str, cwd: Path, t
     if launcher == "torch":
         words = (*TORCHRUN, str(script), *arguments)
         return run_agent(ranks, *words, cwd=cwd, timeout_s=timeout_s, env=environment(HOME=str(cwd)))
+    env = environment(HOME=str(cwd))
+    if launcher == "ray":
+        env = ray_head.of_driver(env)
     process = subprocess.Popen(
-        command(launcher, ranks, script, *arguments), cwd=cwd, env=environment(HOME=str(cwd)), text=True,
+        command(launcher, ranks, script, *arguments), cwd=cwd, env=env, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     try:

@@ -1,4 +1,4 @@
-"""A Ray job on this machine, as its driver: ``ray_job.py MODE FOLDER``; each rank writes to FOLDER what it saw.
+"""Driver of a Ray job: ``ray_job.py MODE FOLDER``; each rank writes to FOLDER what it saw.
 
 Modes: ``torch`` and ``actor`` check the promises of the strategy in the workers of a trainer with and without torch's
 group, ``tune`` logs from two trials at once.
@@ -115,7 +115,7 @@ def without_torch(config: Config) -> None:
 
 
 def trial(config: Config) -> None:
-    assert os.environ["SLURM_PROCID"] == "1", "the daemon's variables are inherited"
+    assert os.environ["SLURM_PROCID"] == "1", "as if a daemon in a Slurm step had started this worker"
     meet = ray.get_actor("trials")
     number, value = int(config["number"]), float(config["number"])
     logger = JournalLogger(config["folder"], log_freq="batch")
@@ -130,10 +130,7 @@ def trial(config: Config) -> None:
 def main() -> None:
     mode, folder = sys.argv[1:]
     config = {"folder": folder}
-    ray.init(
-        address="local", num_cpus=3, _node_ip_address="127.0.0.1", include_dashboard=False,
-        object_store_memory=100 * 2**20, log_to_driver=True,
-    )  # fmt: skip
+    ray.init()  # the cluster that the environment names
     assert not in_ray_worker()
     assert initialised_place() is None
     if mode == "tune":

@@ -4,14 +4,12 @@ import asyncio
 import importlib.util
 import json
 import os
-import secrets
-import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
+import ray_head
 
 from ranklog.journal.layout import find_runs
 from ranklog.model.record import Attempt, End, Metrics
@@ -34,29 +32,16 @@ with_ray = pytest.mark.skipif(
 
 
 def run_job(mode: str, folder: Path, **extra: str) -> None:
-    """Run the job with a Ray of its own on loopback, and leave nothing of it behind."""
-    # Ray's sockets lie in its folder, and a socket's path is short.
-    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as rays_own:
-        environ = {
-            **os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's way to say that all nodes are 127.0.0.1
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one to the home directory
-            "RAY_TMPDIR": rays_own, **extra,
-        }  # fmt: skip
-        driver = subprocess.Popen(
-            [sys.executable, str(JOB), mode, str(folder)],
-            env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
-        try:
-            output, _ = driver.communicate(timeout=LIMIT_S)
-        except subprocess.TimeoutExpired:
-            driver.terminate()  # Ray's processes end with their driver, when that can end by itself
-            try:
-                output, _ = driver.communicate(timeout=120)
-            except subprocess.TimeoutExpired:
-                os.killpg(driver.pid, signal.SIGKILL)
-                output, _ = driver.communicate()
-            pytest.fail(f"the job hangs: {output}")
+    """Run the job as a driver of the shared Ray cluster."""
+    driver = subprocess.Popen(
+        [sys.executable, str(JOB), mode, str(folder)], env=ray_head.of_driver({**os.environ, **extra}),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = driver.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        driver.kill()  # Ray ends the workers of a driver that is gone
+        pytest.fail(f"the job hangs: {driver.communicate()[0]}")
     assert driver.returncode == 0, output
     assert output.rstrip().endswith("done"), output
 
