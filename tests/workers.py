@@ -23,13 +23,15 @@ WHOLE = (
     "tests/world/test_each_mpi.py",
     "tests/world/test_horovod.py",
 )
+# Files that one worker needs minutes for. They start among the long tests, so that short ones are left for the end.
+LONG_FILES = ("tests/filesystems/", *ONE_SERVER)
 
 
 def position(node_id: str) -> int:
     """Return the sort key of a test: shared first, then long ones, then the rest."""
     if node_id.startswith(SHARED):
         return 0
-    return 1 if node_id.startswith(LONG) else 2
+    return 1 if node_id.startswith((*LONG, *LONG_FILES)) else 2
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]

@@ -37,6 +37,7 @@ def environment(**extra: str) -> dict[str, str]:
             "DS_ACCELERATOR": "cpu",
             "TORCH_EXTENSIONS_DIR": str(BIN.parent / "torch_extensions"),
             "OMPI_MCA_btl": "self,sm",
+            "OMPI_MCA_mpi_yield_when_idle": "1",  # ranks that wait for another one leave the core to other tests
             "MASTER_ADDR": "127.0.0.1",
             "HOROVOD_GLOO_TIMEOUT_SECONDS": "120",  # Horovod's default of 30 s is short on a busy machine
             "RAY_TRAIN_V2_ENABLED": "1",
