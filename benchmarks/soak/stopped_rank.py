@@ -1,8 +1,8 @@
 """Measure how long live values stay away after one of several ranks was stopped for longer than the time limit.
 
-``python -m benchmarks.soak.stopped_rank [RANKS] [STOPPED_S]`` starts the ranks with torch.distributed on this machine.
-Training is synchronised by a barrier per step. The last rank is stopped, by default for 40 s, and continued. Prints
-seconds as JSON, counted from the moment when it is continued.
+``python -m benchmarks.soak.stopped_rank [RANKS] [STOPPED_S] [RUNS]`` starts the ranks with torch.distributed on this
+machine. Training is synchronised by a barrier per step. The last rank is stopped, by default for 40 s, and continued.
+Prints seconds and rounds of rank 0 per run as JSON, counted from the moment when the rank is continued.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from pathlib import Path
 
 from ranklog.journal.reader import JournalReader
 from ranklog.model.record import Event, Metrics, Record
+from ranklog.reduce.round import Rounds
 
 STEP_S = 0.05
 WARM_UP_S = 5.0
 PATIENCE_S = 60.0
+ROUNDS = "rounds"
 
 
 def train(savedir: str) -> None:
@@ -32,6 +34,8 @@ def train(savedir: str) -> None:
     from ranklog.loggers import JournalLogger
 
     dist.init_process_group("gloo")
+    if dist.get_rank() == 0:
+        note_rounds(Path(savedir) / ROUNDS)
     logger = JournalLogger(savedir=savedir, log_freq="batch", run_id="stopped")
     over = Path(savedir) / "over"
     with logger.start_logging(exit_timeout=30.0):
@@ -42,6 +46,29 @@ def train(savedir: str) -> None:
             step += 1
             time.sleep(STEP_S)
     os._exit(0)  # ranks leave at different steps
+
+
+def note_rounds(path: Path) -> None:
+    """Write a line per round of this process: when it ended, and how many ranks contributed to its values at most."""
+    step = Rounds.step
+
+    def noted(self: Rounds, timeout_s: float) -> list[Record]:
+        number = self.number
+        records = step(self, timeout_s)
+        if self.number > number:
+            found = [r.coverage.contributed for r in records if isinstance(r, Metrics) and r.coverage is not None]
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{time.monotonic()} {max(found, default=0)}\n")
+        return records
+
+    Rounds.step = noted  # type: ignore[method-assign]
+
+
+def rounds_until_full(path: Path, ranks: int, since_s: float) -> int:
+    """Return the number of the first round with a value of all ranks, of those that ended after a moment."""
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    later = [int(contributed) for ended_s, contributed in lines if float(ended_s) > since_s]
+    return later.index(ranks) + 1
 
 
 class Watch:
@@ -120,6 +147,7 @@ def measure(ranks: int, stopped_s: float, savedir: Path) -> dict[str, object]:
         "ranks": ranks,
         "stopped_s": stopped_s,
         "full_values_after_s": round(back[0] - continued_s, 2),
+        "full_values_in_round": rounds_until_full(savedir / ROUNDS, ranks, continued_s),
         "generations": generations,
         "load": [round(each, 1) for each in os.getloadavg()],
     }
@@ -132,8 +160,11 @@ def main() -> None:
         return
     ranks = int(sys.argv[1]) if sys.argv[1:] else 8
     stopped_s = float(sys.argv[2]) if sys.argv[2:] else 40.0
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(ranks, stopped_s, Path(folder)), indent=1))
+    runs = []
+    for _ in range(int(sys.argv[3]) if sys.argv[3:] else 3):
+        with tempfile.TemporaryDirectory() as folder:
+            runs.append(measure(ranks, stopped_s, Path(folder)))
+    print(json.dumps(runs, indent=1))
 
 
 if __name__ == "__main__":

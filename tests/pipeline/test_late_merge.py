@@ -15,7 +15,8 @@ from ranklog.model.record import Attempt, Coverage, End, Metrics, Record
 from ranklog.pipeline.reduction.merge import append_merged
 from ranklog.reduce.buffer import Buffer
 from ranklog.reduce.gathered import report_rows
-from ranklog.reduce.spill.format import SpillHead, SpillRows, pack
+from ranklog.reduce.spill.format import SpillHead, SpillRecord, SpillRows, pack
+from ranklog.reduce.transfer import encode_record
 
 
 def write_attempt(run_dir: Path, number: int, points: dict[str, dict[int, float]]) -> None:
@@ -82,3 +83,18 @@ def test_values_kept_in_an_earlier_attempt_replace_nothing_of_a_later_one(tmp_pa
     end = last_end(tmp_path)
     assert end is not None and end.status == "FINISHED"
     assert append_merged(tmp_path) == 0
+
+
+def test_a_file_that_grew_after_it_was_merged_adds_only_what_is_new(tmp_path: Path) -> None:
+    (tmp_path / FACTS).write_bytes(b"")
+    write_attempt(tmp_path, 0, {"loss": {0: 1.0}})
+    own = [Metrics(step, 1, -1, {"own/rank_001": float(step)}) for step in range(3)]
+    file = SpillWriter(tmp_path, "abc", 1)
+    file.append(pack([SpillHead(1, 2, "broken", time.time_ns()), SpillRecord(0, encode_record(own[0]))]))
+    assert append_merged(tmp_path) > 0
+    file.append(pack([SpillRecord(serial, encode_record(own[serial])) for serial in (1, 2)]))
+    file.end()
+    assert append_merged(tmp_path) > 0
+
+    found = [entry.record for entry in read_run(tmp_path)]
+    assert [record for record in found if isinstance(record, Metrics) and "own/rank_001" in record.values] == own

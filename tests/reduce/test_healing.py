@@ -309,6 +309,24 @@ def test_the_same_where_rank_0_soon_forgets_what_it_reduced_without_a_rank(
         check_schedule(schedule, size)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "size"),
+    [
+        ({(2, 46, "after"): "stop", (2, 12, "after"): "stop", (2, 23, "before"): "away"}, 3),
+        ({(1, 7, "after"): "stop", (0, 40, "before"): "stop", (1, 8, "after"): "stop"}, 2),
+        ({(1, 34, "after"): "stop", (1, 31, "after"): "away"}, 3),
+    ],
+)
+@pytest.mark.parametrize("held_names", [65536, 4])
+def test_values_that_a_rank_keeps_again_after_it_was_back_are_counted_once(
+    schedule: dict[tuple[int, int, str], str], size: int, held_names: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ranklog.reduce.agree.REMEMBERED_KEYS", 2)
+    monkeypatch.setattr("ranklog.reduce.merger.REMEMBERED_KEYS", 2)
+    monkeypatch.setattr("ranklog.reduce.spill.held.HELD_NAMES", held_names)
+    check_schedule(schedule, size, steps=8)
+
+
 def kept_steps(items: Sequence[SpillItem]) -> set[int]:
     """Steps at which a file has the rank's own value."""
     return {row.step for item in items if isinstance(item, SpillRows) for row in item.rows if "who" in row.names}

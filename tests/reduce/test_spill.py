@@ -14,8 +14,9 @@ from ranklog.model.errors import RanklogError, WorldError
 from ranklog.model.losses import UNSENT
 from ranklog.model.record import Coverage, Event, Metrics, Record
 from ranklog.reduce.buffer import Buffer
+from ranklog.reduce.gathered import report_rows, take
 from ranklog.reduce.round import Rounds
-from ranklog.reduce.spill.format import unpack
+from ranklog.reduce.spill.format import SpillHead, SpillRows, unpack
 from ranklog.reduce.spill.merge import Spills
 from ranklog.world.fake import FakeWorld
 
@@ -215,3 +216,19 @@ def test_values_that_cannot_be_kept_are_counted_and_rank_0_reports_the_cause() -
 def test_bytes_that_are_not_a_packet_are_an_error(packet: bytes) -> None:
     with pytest.raises(RanklogError, match="cannot be read"):
         unpack(packet)
+
+
+@pytest.mark.parametrize("op", ["mean", "median"])
+def test_of_a_row_that_rank_0_reduced_in_part_only_the_other_names_are_merged(op: str) -> None:
+    buffer = Buffer(1)
+    log(buffer, 0, op=op, first=1.0, second=2.0, third=3.0)
+    buffer.close_all()
+    (row,) = report_rows(buffer.closed(1), 0.0)
+    has = SpillRows(1, [take(row, [1])], written=True, answered=[0, 1])
+    kept = SpillRows(1, [row], in_doubt=True)
+    files = {0: [SpillHead(0, 2, "broken", 0, (0, 0)), has], 1: [SpillHead(1, 2, "broken", 0), kept]}
+    journal = [Metrics(0, 0, -1, {"second": 2.0}, op, Coverage(2, 2, 1))]
+    merged = [r for r in Spills(files, {0, 1}).records(journal) if isinstance(r, Metrics)]
+    assert {name: value for r in merged for name, value in r.values.items()} == pytest.approx(
+        {"first": 1.0, "third": 3.0}, rel=0.02
+    )

@@ -15,6 +15,7 @@ from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
 from ranklog.world.torch.meeting import Meeting, new_nonce
 from ranklog.world.torch.roll import Roll, decode_roll, draw_up
+from ranklog.world.torch.strategy import connect_over
 
 
 class Store:
@@ -133,3 +134,36 @@ def test_a_rank_that_answered_and_missed_the_start_of_the_generation_joins_the_n
         late = threads.submit(ranks[1].meet, 20, None)
         rolls = [*threads.map(lambda rank: rank.meet(10, None), [ranks[0], ranks[2]]), late.result(60)]
     assert {(roll.generation, roll.ranks) for roll in rolls} == {(3, (0, 1, 2))}
+
+
+def test_a_rank_whose_try_to_connect_ended_after_its_answer_joins_the_next_generation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dist = pytest.importorskip("torch.distributed")
+    monkeypatch.setattr("ranklog.world.torch.strategy.open_world", lambda meeting, roll, **limits: roll)
+    store = dist.HashStore()
+    shared = dist.PrefixStore("ranklog/job", store)
+    stopped = threading.Event()
+    stopped.set()
+    ranks = [Meeting(shared, Place(rank=rank, world_size=3), f"first{rank}") for rank in (0, 2)]
+
+    def connect(stop: threading.Event | None) -> object:
+        place = Place(rank=1, world_size=3)
+        return connect_over(lambda: store, place, channel="job", timeout_s=20, stop=stop)
+
+    with ThreadPoolExecutor(3) as threads:
+        called = threads.submit(ranks[0].meet, 60, None)
+        for come in (lambda: ranks[1].meet(60, stopped), lambda: connect(stopped)):
+            with pytest.raises(WorldError):
+                come()
+        wait_until(lambda: shared.check(["token"]))
+        with pytest.raises(WorldError):
+            connect(stopped)  # it answers, and its time is over before the others have
+        assert ranks[1].meet(60, None) == called.result(60)
+
+        without = list(threads.map(lambda rank: rank.meet(1, None), ranks))
+        assert {roll.ranks for roll in without} == {(0, 2)}
+        late = threads.submit(connect, None)
+        wait_until(ranks[0].others_wait)
+        rolls = [*threads.map(lambda rank: rank.meet(10, None), ranks), late.result(60)]
+    assert {(roll.generation, roll.ranks) for roll in rolls} == {(2, (0, 1, 2))}

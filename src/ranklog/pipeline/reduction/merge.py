@@ -77,12 +77,21 @@ def unmerged(run_dir: Path, journal: Iterable[Record]) -> list[str]:
     rendezvous_names = {file.rendezvous for file in spill_files(run_dir) if file.rank}
     if not rendezvous_names:
         return []
-    merged = {record.text for record in journal if isinstance(record, Event) and record.code == MERGED}
+    merged = _merged_texts(journal)
     return sorted(name for name in rendezvous_names if _merged_text(name, _files(run_dir, name)) not in merged)
 
 
-def merge_rendezvous(run_dir: Path, rendezvous: str) -> list[Record]:
+def _merged_texts(journal: Iterable[Record]) -> set[str]:
+    return {record.text for record in journal if isinstance(record, Event) and record.code == MERGED}
+
+
+def merge_rendezvous(run_dir: Path, rendezvous: str, *, merged_before: bool = False) -> list[Record]:
     """Records of the spill files of one rendezvous, and an event that says that they were merged.
+
+    Args:
+        run_dir: The run directory.
+        rendezvous: Name of the files.
+        merged_before: Whether the journal may have records of these files already; they are not repeated.
 
     Raises:
         RanklogError: a file holds what cannot be read.
@@ -91,7 +100,7 @@ def merge_rendezvous(run_dir: Path, rendezvous: str) -> list[Record]:
     files = _files(run_dir, rendezvous)
     event = Event("info", MERGED, _merged_text(rendezvous, files), time.time_ns())
     items = {file.rank: [item for packet in read_spill(file.path) for item in unpack(packet)] for file in files}
-    spills = Spills(items, {file.rank for file in files if file.ended})
+    spills = Spills(items, {file.rank for file in files if file.ended}, merged_before=merged_before)
     attempt = _attempt_of(run_dir, rendezvous, read_heads(run_dir))
     return [*spills.records(_journal(run_dir, attempt)), event]
 
@@ -127,11 +136,14 @@ def append_merged(run_dir: Path) -> int:
     """
     heads = read_heads(run_dir)
     rendezvous_names = unmerged(run_dir, _journal(run_dir)) if heads else []
+    if not rendezvous_names:
+        return 0
+    merged = _merged_texts(_journal(run_dir))
     by_attempt: dict[int, list[Record]] = {}
     for name in rendezvous_names:
-        by_attempt.setdefault(_attempt_of(run_dir, name, heads), []).extend(merge_rendezvous(run_dir, name))
-    if not by_attempt:
-        return 0
+        before = any(f"{FOLDER}/{name}," in text for text in merged)
+        records = merge_rendezvous(run_dir, name, merged_before=before)
+        by_attempt.setdefault(_attempt_of(run_dir, name, heads), []).extend(records)
     attempts = {head.attempt.attempt: head.attempt for head in heads}
     last = heads[-1].attempt.attempt
     end = last_end(run_dir) or End("KILLED", time.time_ns(), "the run had no end when its ranks' files were merged")

@@ -38,17 +38,23 @@ class Meeting:
         store: The part of a store that belongs to the channel.
         place: This rank.
         nonce: With which this rank comes first; the same for each try to meet.
+        answered: Token of the roll that this rank answered in an earlier try.
+
+    Attributes:
+        nonce: With which this rank comes now, or comes next.
+        answered: Token of the last roll that it answered with that nonce.
+        generation: Number of the next generation.
     """
 
-    def __init__(self, store: Any, place: Place, nonce: str) -> None:
+    def __init__(self, store: Any, place: Place, nonce: str, answered: str | None = None) -> None:
         self._store = store
         self._place = place
-        self._nonce = nonce
+        self.nonce = nonce
         self._spent: set[str] = set()
         self._changes = -1
         self._present: dict[int, str] = {}
         self._seen: dict[str, Roll] = {}
-        self._answered: str | None = None
+        self.answered = answered
         self.generation = 0
 
     @property
@@ -77,8 +83,8 @@ class Meeting:
         roll = self._call_roll(end_s, poll) if self._place.is_main else self._await_roll(poll)
         self._spent.update(roll.nonces)
         self.generation = roll.generation + 1
-        self._nonce = new_nonce()
-        self._answered = None
+        self.nonce = new_nonce()
+        self.answered = None
         return roll
 
     def others_wait(self) -> bool:
@@ -94,10 +100,10 @@ class Meeting:
     def _announce(self) -> None:
         """Say that this rank is here, unless the store has that already; a process of an earlier round may differ."""
         key = f"here/{self._place.rank}"
-        if self._store.check([key]) and bytes(self._store.get(key)).decode() == self._nonce:
+        if self._store.check([key]) and bytes(self._store.get(key)).decode() == self.nonce:
             return
-        self._store.set(f"node/{self._nonce}", f"{socket.gethostname()}/{self._place.node_rank}")
-        self._store.set(key, self._nonce)
+        self._store.set(f"node/{self.nonce}", f"{socket.gethostname()}/{self._place.node_rank}")
+        self._store.set(key, self.nonce)
         self._store.add("changes", 1)
 
     def _read_present(self) -> bool:
@@ -164,20 +170,20 @@ class Meeting:
         """On other ranks: answer each roll that lists this rank until one is complete."""
         while True:
             roll = self._latest_roll()
-            if roll is not None and roll.lists(self._place.rank, self._nonce):
+            if roll is not None and roll.lists(self._place.rank, self.nonce):
                 self._answer(roll.token)
                 if self._store.check([f"go/{roll.token}"]):
                     return roll
-            if self._store.check([f"dropped/{self._nonce}"]) or self._missed_the_start(roll):
-                self._nonce = new_nonce()
-                self._answered = None
+            if self._store.check([f"dropped/{self.nonce}"]) or self._missed_the_start(roll):
+                self.nonce = new_nonce()
+                self.answered = None
                 self._announce()
             if not poll.wait():
                 raise self._nobody(roll)
 
     def _missed_the_start(self, roll: Roll | None) -> bool:
         """Whether a roll that this rank answered has begun and ended without it, as it was stopped meanwhile."""
-        answered = self._answered
+        answered = self.answered
         if answered is None or roll is None or roll.token == answered:
             return False
         return bool(self._store.check([f"go/{answered}"]))
@@ -187,7 +193,7 @@ class Meeting:
         if not self._store.check([key]):
             self._store.set(key, "1")
             self._store.add(f"answers/{token}", 1)
-        self._answered = token
+        self.answered = token
 
     def _latest_roll(self) -> Roll | None:
         if not self._store.check(["token"]):

@@ -164,14 +164,17 @@ def _begin(
     channel, _ = caller
     dist = sys.modules["torch.distributed"]
     end_s = time.monotonic() + timeout_s
-    nonce = _nonces.setdefault(caller, new_nonce())
     meetings: list[Meeting] = []
 
     def meet() -> Roll:
-        meeting = Meeting(dist.PrefixStore(f"ranklog/{channel}", find_store()), place, nonce)
-        roll = meeting.meet(end_s - time.monotonic(), stop)
+        store = dist.PrefixStore(f"ranklog/{channel}", find_store())
         # If the groups cannot be built, the next try needs a roll, and so keys, of its own.
-        _nonces.pop(caller, None)
+        meeting = Meeting(store, place, *_tries.pop(caller, (new_nonce(), None)))
+        try:
+            roll = meeting.meet(end_s - time.monotonic(), stop)
+        except BaseException:
+            _tries[caller] = meeting.nonce, meeting.answered
+            raise
         meetings.append(meeting)
         return roll
 
@@ -182,8 +185,8 @@ def _begin(
     return Opening(meet, connect)
 
 
-_nonces: dict[tuple[str, int], str] = {}
-"""With which nonce a rank of this process tries to meet the others, by channel and rank: the same until they met."""
+_tries: dict[tuple[str, int], tuple[str, str | None]] = {}
+"""The nonce of a rank that has not met the others yet, and the roll that it answered, by channel and rank."""
 _openings: dict[tuple[str, int], Opening[GenerationOfRanks]] = {}
 """Tries that have no result yet, by channel and rank."""
 

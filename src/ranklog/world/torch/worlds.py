@@ -22,7 +22,7 @@ from ranklog.model.errors import WorldError
 from ranklog.model.place import Place
 from ranklog.world.torch.gloo import GlooGroup
 from ranklog.world.torch.hierarchy import layout
-from ranklog.world.torch.meeting import ANSWER_S, Meeting
+from ranklog.world.torch.meeting import Meeting, answer_s
 from ranklog.world.torch.opening import Opening
 from ranklog.world.torch.roll import Roll
 
@@ -70,7 +70,7 @@ class GenerationOfRanks(ABC):
             )
         with opening_errors(self.place):
             # Rank 0 calls the roll at its time limit, and the ranks need time to answer.
-            return self._next.wait(timeout_s + ANSWER_S, timeout_s, stop)
+            return self._next.wait(timeout_s + answer_s(self.place.world_size), timeout_s, stop)
 
     def rank_waits_to_join(self) -> bool:
         """On rank 0: whether a rank outside of this generation wants to join the next one."""
