@@ -11,6 +11,7 @@ import pytest
 
 from ranklog import JournalLogger
 from ranklog.abc import Floats, ReduceOp
+from ranklog.journal.spill_file import spill_files
 from ranklog.model.record import Coverage, Event, Metrics
 from ranklog.testing import captured
 from ranklog.world.fake_regrouping import RegroupingFakeRank, RegroupingFakeWorld
@@ -55,50 +56,89 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_values_go_on_without_a_rank_that_hangs_and_with_it_when_it_is_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RANKLOG_REDUCE_TIMEOUT", "3")
-    size = 3
-    job = RegroupingFakeWorld(size)
-    strategies = [PausableStrategy(job, rank) for rank in range(size)]
-    loggers = [
-        JournalLogger(tmp_path, strategy=strategies[rank], run_id="run", log_on_workers=-1, log_freq="batch")
-        for rank in range(size)
-    ]
-    step = 0
+class Job:
+    """Loggers of all ranks in this process."""
 
-    def log_once() -> None:
-        nonlocal step
-        for rank, logger in enumerate(loggers):
-            logger.log(float(10**rank), "who", step=step, batch_idx=step, reduce="sum")
-        step += 1
+    def __init__(self, size: int, savedir: Path) -> None:
+        world = RegroupingFakeWorld(size)
+        self.run_dir = savedir / "runs" / "run"
+        self.strategies = [PausableStrategy(world, rank) for rank in range(size)]
+        self.loggers = [
+            JournalLogger(savedir, strategy=strategy, run_id="run", log_on_workers=-1, log_freq="batch")
+            for strategy in self.strategies
+        ]
+        self.steps = 0
+        for logger in self.loggers:
+            logger.create_logger_context(rank=None)
 
-    def shown() -> dict[int, tuple[float, Coverage | None]]:
-        found = (r for r in captured(tmp_path / "runs" / "run") if isinstance(r, Metrics) and "who" in r.values)
+    def log_once(self) -> None:
+        for rank, logger in enumerate(self.loggers):
+            logger.log(float(10**rank), "who", step=self.steps, batch_idx=self.steps, reduce="sum")
+        self.steps += 1
+
+    def shown(self) -> dict[int, tuple[float, Coverage | None]]:
+        found = (r for r in captured(self.run_dir) if isinstance(r, Metrics) and "who" in r.values)
         return {r.step: (r.values["who"], r.coverage) for r in found}
 
-    def log_until(value: float, coverage: Coverage) -> None:
+    def log_until(self, value: float, coverage: Coverage) -> None:
         def seen() -> bool:
-            log_once()
-            return (value, coverage) in list(shown().values())[-3:]
+            self.log_once()
+            return (value, coverage) in list(self.shown().values())[-3:]
 
         wait_for(seen)
 
-    for logger in loggers:
-        logger.create_logger_context(rank=None)
-    log_until(111.0, Coverage(3, 3, 3))
-    strategies[2].running.clear()
-    log_until(11.0, Coverage(2, 3, 2))
-    strategies[2].running.set()
-    log_until(111.0, Coverage(3, 3, 3))
-    threads = [threading.Thread(target=logger.destroy_logger_context) for logger in loggers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE_S)
-    assert set(shown().values()) == {(111.0, Coverage(3, 3, 3))}, "late values are in"
-    assert sorted(shown()) == list(range(step))
-    events = [r.text for r in captured(tmp_path / "runs" / "run") if isinstance(r, Event) and r.code == "generation"]
+    def close(self) -> None:
+        threads = [threading.Thread(target=logger.destroy_logger_context) for logger in self.loggers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+
+    def events(self, code: str) -> list[str]:
+        return [r.text for r in captured(self.run_dir) if isinstance(r, Event) and r.code == code]
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setenv("RANKLOG_REDUCE_TIMEOUT", "3")
+    return Job(3, tmp_path)
+
+
+ALL = Coverage(3, 3, 3)
+
+
+def test_values_go_on_without_a_rank_that_hangs_and_with_it_when_it_is_back(job: Job) -> None:
+    job.log_until(111.0, ALL)
+    job.strategies[2].running.clear()
+    job.log_until(11.0, Coverage(2, 3, 2))
+    job.strategies[2].running.set()
+    job.log_until(111.0, ALL)
+    job.close()
+    assert set(job.shown().values()) == {(111.0, ALL)}, "late values are in"
+    assert sorted(job.shown()) == list(range(job.steps))
+    events = job.events("generation")
     assert any("2 of 3 ranks continue, without rank 2" in text for text in events)
     assert "all 3 ranks take part" in events[-1]
+
+
+def test_what_ranks_kept_while_rank_0_hung_is_in_the_journal_before_the_run_closes(job: Job) -> None:
+    def kept() -> bool:
+        job.log_once()
+        return [file.rank for file in spill_files(job.run_dir) if file.rank] == [1, 2]
+
+    job.log_until(111.0, ALL)
+    job.strategies[0].running.clear()
+    wait_for(kept)
+    for _ in range(5):
+        job.log_once()
+    job.strategies[0].running.set()
+    job.log_until(111.0, ALL)
+
+    def complete() -> bool:
+        return len(job.shown()) >= job.steps - 1 and set(job.shown().values()) == {(111.0, ALL)}
+
+    wait_for(complete)
+    job.close()
+    assert complete()
+    assert sorted(job.shown()) == list(range(job.steps))
+    assert len(job.events("spill_merged")) == 1
