@@ -77,7 +77,8 @@ def main() -> None:
         rows.append(regrouping(ranks, levels, opening_costs(measured), memory_s=own_s, gather_s=gathered_s))
     text = (
         f"Seconds from the moment when all ranks have called until the first round, nodes of {NODE}, blocks of"
-        f" {report.rule.block}. Rank 0 waits up to 5 s more for ranks that do not come.\n\n{table(rows)}\n"
+        f" {report.rule.block}. Rank 0 waits up to 5 s and 1 ms per rank more for ranks that do not come."
+        f"\n\n{table(rows)}\n"
     )
     OUT.write_text(text, encoding="utf-8")
     print(text)
