@@ -388,4 +388,5 @@ def test_what_a_rank_kept_while_it_was_out_is_shown_as_soon_as_it_is_back() -> N
     job.run(script)
     assert any(isinstance(item, SpillRows) and not item.in_doubt for item in job.kept[1].items), "it was not cut off"
     assert shown.is_set(), (live(), own(), job.events("generation"))
-    assert job.merged() == [], "and merging the file adds nothing"
+    assert job.final("who") == dict.fromkeys(range(steps), (everyone(3), 3, 3)), "and merging the file adds nothing"
+    assert job.own(1) == list(range(steps))
