@@ -17,11 +17,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 CPUS = 8
-"""Enough for two jobs at a time."""
+"""Enough for three jobs at a time, with two workers each."""
 PASSED = ("RANKLOG_", "MLFLOW_", "SLURM_", "RAY_TRAIN_")
 """Variables that the workers of a job get from its driver. Their others are those of the cluster."""
 SETTINGS = {
@@ -63,18 +64,11 @@ def _lock(folder: Path) -> IO[str]:
     """Take the shared lock; wait while an earlier cluster removes its folder."""
     while True:
         folder.mkdir(mode=0o700, exist_ok=True)
-        try:
+        with suppress(FileNotFoundError):
             users = (folder / USERS).open("a")
-        except FileNotFoundError:
-            continue
-        fcntl.flock(users, fcntl.LOCK_SH)
-        try:
-            if os.path.sameopenfile(users.fileno(), (again := (folder / USERS).open()).fileno()):
-                again.close()
+            fcntl.flock(users, fcntl.LOCK_SH)
+            if os.path.samestat(os.fstat(users.fileno()), (folder / USERS).stat()):
                 return users
-        except FileNotFoundError:
-            pass
-        users.close()
 
 
 def _start(folder: Path) -> None:
@@ -93,7 +87,7 @@ def _start(folder: Path) -> None:
 
 
 def _serve(folder: Path) -> None:
-    """Run the cluster until no process uses it."""
+    """Run the cluster until no process uses it, then remove its folder."""
     token = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}  # else Ray writes one to the home directory
     # Ray would start a worker per CPU for the first driver.
     os.environ.update(token, RAY_TMPDIR=str(folder), RAY_prestart_worker_first_driver="0")
@@ -104,13 +98,17 @@ def _serve(folder: Path) -> None:
         "num_cpus": CPUS, "num_gpus": 0, "object_store_memory": 100 * 2**20, "node_ip_address": "127.0.0.1",
         "include_dashboard": False, "include_log_monitor": False, "no_monitor": True,
     }  # fmt: skip
-    cluster = Cluster(initialize_head=True, shutdown_at_exit=True, head_node_args=arguments)
-    (folder / ADDRESS).write_text(json.dumps({**token, "RAY_ADDRESS": cluster.address}))
-    print("ready", flush=True)
     with (folder / USERS).open("a") as users:
-        fcntl.flock(users, fcntl.LOCK_EX)
-        cluster.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            cluster = Cluster(initialize_head=True, shutdown_at_exit=True, head_node_args=arguments)
+            (folder / ADDRESS).write_text(json.dumps({**token, "RAY_ADDRESS": cluster.address}))
+            with suppress(BrokenPipeError):  # the tests were interrupted
+                print("ready", flush=True)
+            fcntl.flock(users, fcntl.LOCK_EX)
+            cluster.shutdown()
+        finally:
+            fcntl.flock(users, fcntl.LOCK_EX)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Something ends a training with Ray: the run has one more attempt or is closed, with the right status in MLflow."""
+"""Killed workers and ended drivers of Ray: the run continues or is closed, with the right status in MLflow."""
 
 import os
 import subprocess
