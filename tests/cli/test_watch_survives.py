@@ -6,6 +6,7 @@ The mount is a symbolic link: while it is away, an empty directory is in its pla
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,3 +122,17 @@ def test_run_directories_that_cannot_be_read_end_no_watch(watch: Callable[[Path]
     said = {outcome["run_id"]: outcome["trouble"] for outcome in watching.end()}
     assert "cannot be read" in said["no-facts"]
     assert said["zz-later"] is None
+
+
+def test_a_run_that_is_removed_after_it_was_delivered_is_no_failure(
+    watch: Callable[[Path], Watch], tmp_path: Path
+) -> None:
+    removed = train(tmp_path, "removed")
+    watching = watch(tmp_path)
+    until(lambda: watching.has_said("removed: FINISHED"), watching)
+    shutil.rmtree(removed)
+    train(tmp_path, "zz-later")
+    until(lambda: watching.has_said("zz-later: FINISHED"), watching)
+    said = {outcome["run_id"]: (outcome["status"], outcome["trouble"]) for outcome in watching.end()}
+    assert said == {"removed": ("FINISHED", None), "zz-later": ("FINISHED", None)}
+    assert watching.process.returncode == 0

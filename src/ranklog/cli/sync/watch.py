@@ -5,7 +5,7 @@ a run stay open between checks while it grows, and are closed when it ends. A ch
 files. Runs that another process delivers are skipped.
 
 Guarantees: a run directory that cannot be read, or whose file system is not mounted, is reported and checked again. It
-affects no other run.
+affects no other run. A run that is removed after its delivery still counts as delivered.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class WatchedRun:
         self._status_s = float("-inf")
         self._attempts = 0
         self._settled = False
+        self._last_outcome: Outcome | None = None
         self._merge_problem: str | None = None
         self._last_message = ""
 
@@ -103,6 +104,7 @@ class WatchedRun:
         if self._settled:
             self._print(f"{self._status}, delivered")
             self.close()
+            self._last_outcome = self.outcome()
 
     def _print(self, text: str) -> None:
         if text != self._last_message:
@@ -116,7 +118,9 @@ class WatchedRun:
             pump.close()
 
     def outcome(self) -> Outcome:
-        """Return the current result. Never raises."""
+        """Return the current result, or the last one if the run was removed after its delivery. Never raises."""
+        if self._last_outcome is not None and not self.run_dir.exists():
+            return self._last_outcome
         try:
             labels = labels_of(targets_for(self.run_dir, self._destinations))
             return outcome_of(summarise(self.run_dir), labels, self._merge_problem)
