@@ -47,3 +47,6 @@ LOSSES = (
     VALUE,
     VALUES_LOST,
 )
+
+WITHDRAWN_BY = {"returned": SILENT}
+"""Codes of events that withdraw an earlier loss, each with the code of that loss."""

@@ -19,7 +19,7 @@ from ranklog.journal.heads import Head, Position, head_before, read_heads
 from ranklog.journal.layout import read_facts, segments
 from ranklog.journal.liveness import is_alive
 from ranklog.journal.reader import JournalReader
-from ranklog.model.losses import LOSSES
+from ranklog.model.losses import LOSSES, WITHDRAWN_BY
 from ranklog.model.record import Attempt, End, Event, Record, RunFacts
 from ranklog.view.deliveries import Delivery, DeliveryCounter
 
@@ -56,8 +56,13 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def losses_of(records: Iterable[Record]) -> tuple[str, ...]:
-    """Return the losses that a run reported, with the last text of each kind."""
-    found = {r.code: r.text for r in records if isinstance(r, Event) and r.code in LOSSES}
+    """Return the losses that a run reported and did not withdraw, with the last text of each kind."""
+    found: dict[str, str] = {}
+    for record in records:
+        if isinstance(record, Event) and record.code in LOSSES:
+            found[record.code] = record.text
+        elif isinstance(record, Event) and record.code in WITHDRAWN_BY:
+            found.pop(WITHDRAWN_BY[record.code], None)
     return tuple(found.values())
 
 

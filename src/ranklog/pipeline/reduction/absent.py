@@ -1,4 +1,4 @@
-"""Tells which ranks left no sign since they take no part in the rounds; on rank 0."""
+"""Tells which ranks left no sign since they take no part in the rounds, and which of them came back; on rank 0."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class AbsentRanks:
         self._since_s: dict[int, float] = {}  # by rank: when it was first missing
         self._names: dict[int, str] = {}
         self._reported: set[int] = set()
+        self._reports = 0
 
     def learn_names(self, facts: Iterable[RankFacts]) -> None:
         """Remember how ranks are called."""
@@ -42,6 +43,13 @@ class AbsentRanks:
     def update(self, missing: Sequence[int], broke_s: float) -> None:
         """Note which ranks take no part in the rounds since a round failed at this monotonic time."""
         self._since_s = {rank: self._since_s.get(rank, broke_s) for rank in missing}
+        returned = sorted(self._reported.difference(missing))
+        if returned:
+            self._reported.intersection_update(missing)
+            text = f"{self._named(returned)} answered again, and what was kept there is sent"
+            self._health.warn("returned", text, about=self._next_report())
+            if self._reported:
+                self._warn_silent(sorted(self._reported))
 
     def silent(self, rendezvous: str | None) -> list[int] | None:
         """Ranks that have kept nothing in the time they have for it, None while it runs."""
@@ -63,7 +71,19 @@ class AbsentRanks:
         silent = [rank for rank in self.silent(rendezvous) or () if rank not in self._reported]
         self._reported.update(silent)
         if silent:
-            named = ", ".join(self._names.get(rank, f"rank {rank}") for rank in silent[:8])
-            named += " and others" if silent[8:] else ""
-            text = f"no sign of {named} since communication broke: ended or hung; values that were not sent are lost"
-            self._health.warn(SILENT, text)
+            self._warn_silent(sorted(self._reported))
+
+    def _warn_silent(self, ranks: Sequence[int]) -> None:
+        end = "the rank returns" if len(ranks) == 1 else "the ranks return"
+        sign = f"no sign of {self._named(ranks)} since communication broke"
+        text = f"{sign}: ended, stopped or hung; values that were not sent are lost unless {end}"
+        self._health.warn(SILENT, text, about=self._next_report())
+
+    def _named(self, ranks: Sequence[int]) -> str:
+        named = ", ".join(self._names.get(rank, f"rank {rank}") for rank in ranks[:8])
+        return f"{named} and others" if ranks[8:] else named
+
+    def _next_report(self) -> str:
+        """Distinguish each report, because it names other ranks than the one before."""
+        self._reports += 1
+        return str(self._reports)
