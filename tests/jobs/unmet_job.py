@@ -1,7 +1,8 @@
 """One rank of a job whose ranks do not meet: ``unmet_job.py CASE``, in a folder that the test watches.
 
-Rank 1 trains until ``enough`` is there, or for a minute. In case ``no-group`` there is no process group, in case ``one-logger`` only
-rank 0 logs, in case ``first`` rank 0 is lost before it opens a logger, and in case ``later`` after the ranks have met.
+Rank 1 trains until ``enough`` is there, or for a minute. In case ``no-group`` there is no process group, in case
+``one-logger`` only rank 0 logs, in case ``first`` rank 0 is lost before it opens a logger, and in case ``later`` after
+the ranks have met.
 """
 
 import os
