@@ -1,26 +1,22 @@
 """Restarts by torchrun's agents: one run, right means and full coverage in each attempt."""
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from elastic import LIMIT_S, await_value, only_run
 from fork_server import Forked
 from fork_server import server as fork_server
 from launch import AGENT, job_environment
 
-from ranklog.journal.layout import find_runs
-from ranklog.model.record import Attempt, Metrics
-from ranklog.testing import captured
 from ranklog.view.query import RunView
 
 pytest.importorskip("torch.distributed")
 pytestmark = pytest.mark.slow
 JOB = Path(__file__).with_name("elastic_job.py")
-LIMIT_S = 180.0
 
 
 class Job:
@@ -69,29 +65,11 @@ class Job:
 
     def await_value(self, attempt: int, value: float, coverage: str) -> None:
         """Wait for a value of an attempt, and check all of that attempt."""
-        end_s = time.monotonic() + LIMIT_S
-        while not (values := self.values().get(attempt)):
-            assert time.monotonic() < end_s, self.values()
-            time.sleep(0.1)
-        assert set(values) == {(value, coverage)}
-
-    def values(self) -> dict[int, list[tuple[float, str]]]:
-        """The values of each attempt, with their coverage."""
-        found: dict[int, list[tuple[float, str]]] = {}
-        attempt = 0
-        for run in find_runs(self.folder / "logs"):
-            for record in captured(run):
-                if isinstance(record, Attempt):
-                    attempt = record.attempt
-                elif isinstance(record, Metrics) and record.coverage is not None:
-                    coverage = f"{record.coverage.answered}/{record.coverage.world_size}"
-                    found.setdefault(attempt, []).extend((value, coverage) for value in record.values.values())
-        return found
+        await_value(self.folder, attempt, value, coverage)
 
     def view(self) -> RunView:
         """The run, which must be the only one."""
-        (run,) = find_runs(self.folder / "logs")
-        return RunView(run)
+        return only_run(self.folder)
 
 
 @pytest.fixture
@@ -125,3 +103,15 @@ def test_an_agent_that_is_killed_and_started_again_joins_the_next_attempt_of_the
     job.await_value(2, 1.5, "2/2")
     job.finish()
     assert [attempt.place.world_size for attempt in job.view().attempts] == [2, 1, 2]
+
+
+def test_agents_that_join_and_leave_make_attempts_of_two_and_three_ranks(job: Job) -> None:
+    job.start_c10d("A", "2:3")
+    job.start_c10d("B", "2:3")
+    job.await_value(0, 1.5, "2/2")
+    job.start_c10d("C", "2:3")
+    job.await_value(1, 2.0, "3/3")
+    job.kill("C")
+    job.await_value(2, 1.5, "2/2")
+    job.finish()
+    assert [attempt.place.world_size for attempt in job.view().attempts] == [2, 3, 2]
