@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranklog import JournalLogger
-from ranklog.job.requeue import OpenedRuns, job_key, next_run
+from ranklog.job.opened_runs import OpenedRuns
+from ranklog.job.requeue import job_key, next_run
 from ranklog.journal.liveness import this_host
 from ranklog.journal.writer import JournalWriter
 from ranklog.model.place import Place
@@ -141,6 +142,39 @@ def test_another_program_of_the_attempt_and_another_job_make_new_runs(
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert train(tmp_path, 0, 2) == runs[2]
     assert len(set(runs)) == 3
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_parallel_steps_of_one_script_keep_their_runs_when_requeues_swap_their_numbers(
+    order: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    runs: dict[str, set[str]] = {"--lr=1": set(), "--lr=2": set()}
+    for restart, steps in enumerate([("0", "1"), ("1", "0"), ("1", "0"), ("0", "1")]):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", str(restart))
+        for index in order:
+            argument = list(runs)[index]
+            monkeypatch.setattr("sys.argv", ["train.py", argument])
+            monkeypatch.setenv("SLURM_STEP_ID", steps[index])
+            monkeypatch.setenv("SLURM_PROCID", "0")
+            monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+            runs[argument].add(train(tmp_path, 0, 2))
+    assert [len(each) for each in runs.values()] == [1, 1]
+    assert len(set.union(*runs.values())) == 2
+
+
+def test_a_step_continues_its_run_if_a_requeue_gives_its_program_other_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    run = train(tmp_path, 0, 2)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    monkeypatch.setattr("sys.argv", ["train.py", "--resume"])
+    assert train(tmp_path, 0, 2) == run
 
 
 def test_the_environment_may_name_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

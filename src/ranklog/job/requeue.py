@@ -1,74 +1,42 @@
 """Chooses the run that a job resumes after a requeue, or a restart by torchrun or Ray Train, if the user names none.
 
-In: the environment of rank 0, and a small file ``.jobs/<digest>.json`` beside the runs. It lists the runs that earlier
-attempts of this job opened, in order. Out: the id of the run at the same position in that order, or a new id. The first
-attempt, a job that is never restarted, and ``resume="never"`` get new runs. Only rank 0 calls this. If the file cannot
-be read or written, a new run starts.
+In: the environment of rank 0, and a small file beside the runs (`ranklog.job.opened_runs`). It lists the runs that
+earlier attempts of this job opened, in order. Out: the id of the run at the same position in that order, or a new id.
+The first attempt, a job that is never restarted, and ``resume="never"`` get new runs. Only rank 0 calls this. If the
+file cannot be read or written, a new run starts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from ranklog.job.opened_runs import OpenedRuns, Opener, file_of, load, save
 from ranklog.job.scheduler import component
 from ranklog.journal.heads import read_heads
-from ranklog.journal.layout import FACTS, make_private_dir, read_replaced, write_private
+from ranklog.journal.layout import FACTS
 from ranklog.journal.liveness import is_alive, this_host
 from ranklog.journal.reader import last_end
-from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.place import Place
 from ranklog.model.redact import mask_text
 from ranklog.model.spec import check_run_id
 from ranklog.world.place.launchers import number
 from ranklog.world.ray import in_ray_worker, training_id
 
-FOLDER = ".jobs"
 _named = 0
 """Runs of this process that ``RANKLOG_RUN_ID`` named."""
 _RAY_GONE_S = 20.0
 """Ray starts new workers while it still ends those of the attempt before."""
+_STEP = re.compile(r"(slurm\|[^|]*\|)(\d+)(\|.*)")
 _SPECIAL_STEPS = 0xFFFFFFF0  # Slurm's numbers from here on are the batch script and the like
-
-
-class Opener(msgspec.Struct, frozen=True):
-    """The process that opened a run.
-
-    Attributes:
-        host: Its host.
-        pid: Its process id.
-        time_ns: When it opened the run.
-        parent: Identifies its parent process, for example torchrun's agent.
-        requeues: How often the scheduler had requeued the job.
-    """
-
-    host: str = ""
-    pid: int = 0
-    time_ns: int = 0
-    parent: str = ""
-    requeues: int = 0
-
-
-class OpenedRuns(msgspec.Struct, frozen=True):
-    """The runs of one job, in the order in which a program opens them.
-
-    Attributes:
-        attempt: The attempt that wrote this.
-        position: How many runs it has opened.
-        runs: Run ids, including those of earlier attempts that opened more runs.
-        opener: The process that opened the last one.
-    """
-
-    attempt: int
-    position: int
-    runs: tuple[str, ...]
-    opener: Opener = Opener()
 
 
 class RunChoice(msgspec.Struct, frozen=True):
@@ -180,9 +148,11 @@ def choose_run_id(directory: Path, place: Place, program: str) -> RunChoice:
     key = _ray_key() if in_ray else job_key(os.environ, place, own.parent)
     if key is None:
         return RunChoice(new_id, lambda: None)
-    digest = hashlib.sha256(mask_text(f"{key}|{program}").encode(errors="replace")).hexdigest()[:16]
-    path = directory / FOLDER / f"{digest}.json"
-    before = _load(path)
+    # The number of a step can change with a requeue; see `file_of`.
+    before_step, step, after_step = match.groups() if (match := _STEP.match(key)) else (key, "", "")
+    digest = _digest(f"{before_step}{after_step}|{program}")
+    path = file_of(directory, digest, step, place.attempt, own.arguments)
+    before = load(path)
     restarted = before is not None and (
         _await_end(before.opener) if in_ray else _replaces(before, own, directory, batch="|batch|" in key)
     )
@@ -193,7 +163,11 @@ def choose_run_id(directory: Path, place: Place, program: str) -> RunChoice:
             msgspec.structs.replace(opened, runs=tuple(new_id if each == run_id else each for each in opened.runs)),
         )
     remembered = msgspec.structs.replace(opened, opener=own)
-    return RunChoice(run_id, lambda: _remember(path, remembered))
+    return RunChoice(run_id, lambda: save(path, remembered))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(mask_text(text).encode(errors="replace")).hexdigest()[:16]
 
 
 def _ray_key() -> str | None:
@@ -204,7 +178,8 @@ def _ray_key() -> str | None:
 
 def _this_process() -> Opener:
     requeues = number(os.environ, "SLURM_RESTART_COUNT") or 0
-    return Opener(this_host(), os.getpid(), time.time_ns(), _parent(), requeues)
+    arguments = _digest("\0".join(sys.argv[1:]))
+    return Opener(this_host(), os.getpid(), time.time_ns(), _parent(), requeues, arguments)
 
 
 def _replaces(before: OpenedRuns, own: Opener, directory: Path, *, batch: bool) -> bool:
@@ -239,14 +214,6 @@ def _use_name(count: int) -> None:
     _named = count
 
 
-def _remember(path: Path, opened: OpenedRuns) -> None:
-    try:
-        make_private_dir(path.parent)
-        write_private(path, msgspec.json.encode(opened))
-    except OSError:
-        pass  # opening the run directory will report what is wrong with this disk
-
-
 def _can_resume(run_dir: Path) -> bool:
     """Whether a run exists and no other process of this host writes it."""
     heads = read_heads(run_dir) if (run_dir / FACTS).exists() else []
@@ -264,13 +231,3 @@ def _parent() -> str:
     except (OSError, IndexError):
         start = ""
     return f"{this_host()}|{pid}|{start}"
-
-
-def _load(path: Path) -> OpenedRuns | None:
-    try:
-        opened = msgspec.json.decode(read_replaced(path), type=OpenedRuns)
-        for run in opened.runs:
-            check_run_id(run)
-    except (OSError, msgspec.MsgspecError, InvalidArgumentError):
-        return None
-    return opened if 0 < opened.position <= len(opened.runs) else None

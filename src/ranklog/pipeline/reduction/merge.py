@@ -97,11 +97,15 @@ def merge_rendezvous(run_dir: Path, rendezvous: str, *, merged_before: bool = Fa
         RanklogError: a file holds what cannot be read.
         OSError: a file cannot be read.
     """
+    attempt = _attempt_of(run_dir, rendezvous, read_heads(run_dir))
+    return _merge(run_dir, rendezvous, attempt, merged_before=merged_before)
+
+
+def _merge(run_dir: Path, rendezvous: str, attempt: int, *, merged_before: bool) -> list[Record]:
     files = _files(run_dir, rendezvous)
     event = Event("info", MERGED, _merged_text(rendezvous, files), time.time_ns())
     items = {file.rank: [item for packet in read_spill(file.path) for item in unpack(packet)] for file in files}
     spills = Spills(items, {file.rank for file in files if file.ended}, merged_before=merged_before)
-    attempt = _attempt_of(run_dir, rendezvous, read_heads(run_dir))
     return [*spills.records(_journal(run_dir, attempt)), event]
 
 
@@ -142,8 +146,8 @@ def append_merged(run_dir: Path) -> int:
     by_attempt: dict[int, list[Record]] = {}
     for name in rendezvous_names:
         before = any(f"{FOLDER}/{name}," in text for text in merged)
-        records = merge_rendezvous(run_dir, name, merged_before=before)
-        by_attempt.setdefault(_attempt_of(run_dir, name, heads), []).extend(records)
+        attempt = _attempt_of(run_dir, name, heads)
+        by_attempt.setdefault(attempt, []).extend(_merge(run_dir, name, attempt, merged_before=before))
     attempts = {head.attempt.attempt: head.attempt for head in heads}
     last = heads[-1].attempt.attempt
     end = last_end(run_dir) or End("KILLED", time.time_ns(), "the run had no end when its ranks' files were merged")
