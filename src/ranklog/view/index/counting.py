@@ -30,17 +30,19 @@ def superseded_rows(*, ordinal: Ints, step: Ints, attempt: Ints, to: Ints, rewin
     """
     gone = np.zeros(len(ordinal), np.bool_)
     for rewind in rewinds:
-        before = np.searchsorted(ordinal, rewind.ordinal)
-        gone[:before] |= step[:before] >= rewind.step
+        end = np.searchsorted(ordinal, rewind.ordinal)
+        gone[:end] |= step[:end] >= rewind.step
     left = np.flatnonzero(~gone)
     order = left[np.argsort(step[left], kind="stable")]
-    same = step[order][1:] == step[order][:-1]
-    if not same.any():
-        return gone
-    first = np.flatnonzero(np.concatenate(([True], ~same)))
-    for start, end in zip(first, [*first[1:], len(order)], strict=True):
-        if end - start > 1:
-            gone[_replaced(order[start:end], attempt, to)] = True
+    before, after, steps = order[:-1], order[1:], step[order]
+    again = steps[1:] == steps[:-1]
+    # If each row of a step replaces the one before it, the last one counts.
+    gone[before[again]] = True
+    odd = again & (attempt[before] == attempt[after]) & (to[before] & to[after] == 0)
+    for odd_step in np.unique(step[before[odd]]).tolist():
+        rows = order[slice(*np.searchsorted(steps, (odd_step, odd_step + 1)))]
+        gone[rows] = False
+        gone[_replaced(rows, attempt, to)] = True
     return gone
 
 
