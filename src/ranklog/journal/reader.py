@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from ranklog.journal.frame import HEADER_BYTES, Frame, Incomplete, decode_frame, find_frame
-from ranklog.journal.heads import Position, first_with_content, head_before, read_head, read_heads
+from ranklog.journal.heads import Head, Position, first_with_content, head_before, read_head, read_heads
 from ranklog.journal.layout import segments
 from ranklog.model.record import Attempt, End, Entry
 
@@ -79,14 +79,28 @@ class JournalReader:
         self.tail: Damage | None = None
         self._dead: set[int] = set()
         self._judged = 0  # number of entries of `damage` that `_judge` has seen
-        self._head: Frame | None = None
+        self._head: Head | None = None  # of the segment that was read last
         self._repeats = self.position.offset > 0  # whether the current segment may repeat entries
+
+    @property
+    def certain_damage(self) -> list[Damage]:
+        """Damage of which it is known whether records are lost there, because a later entry was read."""
+        return self.damage[: self._judged]
+
+    @property
+    def resumes_at(self) -> Position:
+        """Where another reader goes on: at `position`, or at the first damage that is not certain."""
+        for damage in self.damage[self._judged :]:
+            return Position(damage.segment, damage.offset, self.position.ordinal)
+        return self.position
 
     def poll(self) -> Iterator[Entry]:
         """Yield entries from the current position to the current end.
 
         `position` moves frame by frame, after the last entry of the frame was taken.
         """
+        if self._head is None and self.position.ordinal:
+            self._head = self._head_before()
         while True:
             listing = segments(self._run_dir)
             if not listing:
@@ -106,6 +120,12 @@ class JournalReader:
                 return
             self._repeats = False
             self._move(number + 1, 0)
+
+    def _head_before(self) -> Head | None:
+        """Return the head of the segment before the position, where reading begins in the middle of a run."""
+        segment, offset = self.position.segment, self.position.offset
+        before = (each for each in reversed(segments(self._run_dir)) if each[0] < segment + (offset > 0))
+        return next((head for each in before if (head := read_head(*each))), None)
 
     def _move(self, segment: int, offset: int, ordinal: int = 0) -> None:
         self.position = Position(segment, offset, max(ordinal, self.position.ordinal))
@@ -146,9 +166,10 @@ class JournalReader:
 
     def _entries(self, number: int, frame: Frame) -> Iterator[Entry]:
         """Yield the entries of a frame that were not read yet."""
-        if self.position.offset == 0:
-            self._repeats = self._repeats or _same_head(frame, self._head)
-            self._head = frame
+        if self.position.offset == 0 and frame.records and isinstance(frame.records[0], Attempt):
+            head = Head(number, frame.ordinal, frame.records[0])
+            self._repeats = self._repeats or _same_head(head, self._head)
+            self._head = head
         for ordinal, record in enumerate(frame.records, frame.ordinal):
             if ordinal < self.position.ordinal and self._repeats:
                 continue
@@ -219,8 +240,8 @@ class JournalReader:
         return ordinal
 
 
-def _same_head(frame: Frame, other: Frame | None) -> bool:
-    return other is not None and frame == other and isinstance(frame.records[0], Attempt)
+def _same_head(head: Head, other: Head | None) -> bool:
+    return other is not None and (head.ordinal, head.attempt) == (other.ordinal, other.attempt)
 
 
 def read_run(run_dir: Path) -> list[Entry]:

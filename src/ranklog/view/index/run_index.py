@@ -101,6 +101,8 @@ class RunIndex:
         """
         if self._entries is None and not self._is_same_journal(self._seen):
             self.rebuild()
+        elif self._entries is None:
+            self._try_damage_again()
         ends = None if seconds is None else time.monotonic() + seconds
         self._entries = self._reader.poll() if self._entries is None else self._entries
         for number, entry in enumerate(self._entries, 1):
@@ -117,6 +119,16 @@ class RunIndex:
         if self._is_due():
             self._save()
         return True
+
+    def _try_damage_again(self) -> None:
+        """Go on at damage that is not certain: a network file system may have shown a frame before it was whole."""
+        if self._reader.damage != self._reader.certain_damage:
+            self._old_damage = self._certain_damage
+            self._reader = JournalReader(self.run_dir, self._reader.resumes_at)
+
+    @property
+    def _certain_damage(self) -> tuple[Damage, ...]:
+        return tuple(dict.fromkeys([*self._old_damage, *self._reader.certain_damage]))
 
     def _is_due(self) -> bool:
         return self._unsaved >= SAVE_RECORDS and time.monotonic() >= self._save_at
@@ -196,8 +208,8 @@ class RunIndex:
         state = state_of(
             self.tables,
             source=self._source(),
-            position=self._reader.position,
-            damage=tuple(dict.fromkeys([*self._old_damage, *self._reader.damage])),
+            position=self._reader.resumes_at,
+            damage=self._certain_damage,
             blocks=self._blocks,
         )
         try:
