@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from ranklog.journal.layout import read_facts
 from ranklog.journal.reader import Damage
@@ -18,9 +19,8 @@ from ranklog.model.spec import Scalar
 from ranklog.view.deliveries import Delivery, DeliveryCounter
 from ranklog.view.efficiency import Efficiency, efficiency
 from ranklog.view.history import History
-from ranklog.view.index.columns import DamagedBlockError
 from ranklog.view.index.run_index import RunIndex
-from ranklog.view.index.tables import Tables
+from ranklog.view.index.shared import SharedIndex
 from ranklog.view.metrics.drawing import draw
 from ranklog.view.metrics.frame import Frame
 from ranklog.view.metrics.selection import Selection, expand, select, select_new
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _POLL_S = 0.5
-Answer = TypeVar("Answer")
 
 
 class Run:
@@ -42,7 +41,7 @@ class Run:
 
     Nothing is written in the run directory. What was read is kept in a cache on this node, so that opening a run again
     reads only what is new. A run reads when it is asked for the first time, and after `refresh`. It may be closed, or
-    used as a context manager; that saves the cache.
+    used as a context manager; that saves the cache. Several threads may use it.
 
     Args:
         run_dir: The run directory.
@@ -58,17 +57,10 @@ class Run:
     def __init__(self, run_dir: Path) -> None:
         self.directory = run_dir
         self.facts = read_facts(run_dir)
-        self._opened: RunIndex | None = None
-
-    @property
-    def _index(self) -> RunIndex:
-        if self._opened is None:
-            self._opened = RunIndex(self.directory)
-            self._opened.refresh()
-        return self._opened
+        self._index = SharedIndex(run_dir)
 
     def __repr__(self) -> str:
-        return f"<Run {self.id} of {self.facts.experiment!r}: {self.status}, {len(self._tables.sources)} metrics>"
+        return f"<Run {self.id} of {self.facts.experiment!r}: {self.status}, {self._metric_count} metrics>"
 
     def _repr_html_(self) -> str:
         shown = self.names()[:MOST_METRICS]
@@ -81,8 +73,8 @@ class Run:
 
     def line(self) -> RunLine:
         """Return the line of the run in a list. A run that was not open is closed again, because lists may be long."""
-        was_open = self._opened is not None
-        line = RunLine(self.id, self.facts.experiment, self.status, len(self.attempts), len(self._tables.sources))
+        was_open = self._index.is_open
+        line = RunLine(self.id, self.facts.experiment, self.status, len(self.attempts), self._metric_count)
         if not was_open:
             self.close()
         return line
@@ -97,15 +89,12 @@ class Run:
 
     def close(self) -> None:
         """Save what was read, close all files, and give the cache to other processes. Using the run opens it again."""
-        if self._opened is not None:
-            self._opened.close()
-        self._opened = None
+        self._index.close()
 
     def refresh(self) -> bool:
         """Read what was appended since; return whether there was anything."""
-        before = self._tables.records
-        self._index.refresh()
-        return self._tables.records != before
+        before = self._index.ask(lambda index: index.tables.records)
+        return self._index.ask(lambda index: index.refresh() and index.tables.records != before)
 
     @property
     def id(self) -> str:
@@ -115,15 +104,15 @@ class Run:
     @property
     def notice(self) -> str:
         """Why nothing is kept in the cache; empty if it is."""
-        return self._index.notice
+        return self._index.ask(lambda index: index.notice)
 
     @property
-    def _tables(self) -> Tables:
-        return self._index.tables
+    def _metric_count(self) -> int:
+        return self._index.ask(lambda index: len(index.tables.sources))
 
     @property
     def _records(self) -> RunRecords:
-        return RunRecords(self._tables)
+        return self._index.ask(lambda index: RunRecords(index.tables))
 
     @property
     def status(self) -> RunStatus:
@@ -164,21 +153,21 @@ class Run:
     def deliveries(self) -> tuple[Delivery, ...]:
         """State of each backend."""
         counter = DeliveryCounter(self.directory, self.attempts)
-        counter.count_tables(self._tables)
+        self._index.ask(lambda index: counter.count_tables(index.tables))
         return counter.deliveries()
 
     @property
     def damage(self) -> list[Damage]:
         """Parts of the journal that cannot be read."""
-        return self._index.damage
+        return self._index.ask(lambda index: index.damage)
 
     def outlook(self) -> Outlook:
         """Estimate how much still fits before the job's time limit."""
-        return outlook(History(self._tables))
+        return self._index.ask(lambda index: outlook(History(index.tables)))
 
     def efficiency(self) -> Efficiency:
         """Return what the run cost: time in the queue, lost steps, goodput."""
-        return efficiency(History(self._tables))
+        return self._index.ask(lambda index: efficiency(History(index.tables)))
 
     def names(self, pattern: str = "*") -> list[MetricSummary]:
         """Return one row per metric, by name.
@@ -186,7 +175,7 @@ class Run:
         Args:
             pattern: Names to return; ``*`` and ``?`` stand for any characters.
         """
-        return self._again(lambda: summarise_metrics(self._tables, pattern))
+        return self._index.ask(lambda index: summarise_metrics(index.tables, pattern))
 
     def metrics(
         self,
@@ -224,10 +213,10 @@ class Run:
         if attempts not in {"newest", "all"}:
             raise InvalidArgumentError(f"attempts={attempts!r} is not allowed: 'newest' or 'all'")
         wanted = Selection(_position(start), _position(end), x, points, smooth, superseded=attempts == "all")
-        known = sorted(self._tables.sources)
+        known = self._index.ask(lambda index: sorted(index.tables.sources))
         wanted.check(known)
         series = expand(names, known, ranks)
-        return self._again(lambda: select(self._tables, series, wanted, self.attempts))
+        return self._index.ask(lambda index: select(index.tables, series, wanted, RunRecords(index.tables).attempts))
 
     def plot(
         self, *names: str, x: str = "step", smooth: float = 0.0, points: int = 2000, ax: Axes | None = None
@@ -255,31 +244,26 @@ class Run:
         Args:
             timeout: Stop also when nothing came for so many seconds. Default: wait for the end of the run.
         """
-        return self._follow({group.number: group.rows for group in self._tables.groups}, timeout)
+        return self._follow(self._index.ask(lambda index: index.tables.group_rows), timeout)
 
     def _follow(self, seen: dict[int, int], timeout: float | None) -> Iterator[Frame]:
         last = time.monotonic()
         while True:
             ended = self.status in ENDED
             self.refresh()
-            frame = select_new(self._tables, seen)
+            frame, seen = self._index.ask(partial(_news, seen))
             if len(frame):
                 last = time.monotonic()
-                seen = {group.number: group.rows for group in self._tables.groups}
                 yield frame
             elif ended or (timeout is not None and time.monotonic() - last >= timeout):
                 return
             else:
                 time.sleep(_POLL_S)
 
-    def _again(self, ask: Callable[[], Answer]) -> Answer:
-        """Ask, and ask again with a new index if the cache turns out to be damaged."""
-        try:
-            return ask()
-        except DamagedBlockError:
-            self._index.rebuild()
-            self._index.refresh()
-            return ask()
+
+def _news(seen: dict[int, int], index: RunIndex) -> tuple[Frame, dict[int, int]]:
+    """Return the rows behind those that were seen, and the number of rows by group."""
+    return select_new(index.tables, seen), index.tables.group_rows
 
 
 class Runs(list[Run]):

@@ -73,7 +73,7 @@ class CacheLock:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._fd = -1
+        self._fd, self._pid = -1, os.getpid()
         self._fd = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.held = False
         try:
@@ -83,9 +83,11 @@ class CacheLock:
             pass
 
     def release(self) -> None:
-        """Give the right up."""
+        """Give the right up. A forked child only closes its file, because the right is its parent's."""
         if self._fd >= 0:
             with suppress(OSError):
+                if self.held and self._pid == os.getpid():
+                    fcntl.flock(self._fd, fcntl.LOCK_UN)  # children may have the file open
                 os.close(self._fd)
         self._fd, self.held = -1, False
 

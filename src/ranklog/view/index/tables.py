@@ -151,6 +151,11 @@ class Tables:
             self._tell(each)
         self._in_memory = sum(group.tail_bytes for group in self.groups)
 
+    @property
+    def group_rows(self) -> dict[int, int]:
+        """Number of rows of each group, by its number."""
+        return {group.number: group.rows for group in self.groups}
+
     def all_rows_count(self, name: str) -> bool:
         """Whether no row of a metric was replaced: one group, with increasing steps."""
         numbers = self.sources[name]
