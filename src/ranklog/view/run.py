@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 
 from ranklog.journal.layout import read_facts
 from ranklog.journal.reader import Damage
-from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.facts import JobFacts, RankFacts
 from ranklog.model.record import Attempt, Event
 from ranklog.model.spec import Scalar
@@ -21,9 +20,10 @@ from ranklog.view.efficiency import Efficiency, efficiency
 from ranklog.view.history import History
 from ranklog.view.index.run_index import RunIndex
 from ranklog.view.index.shared import SharedIndex
+from ranklog.view.metrics.arguments import expand, selection
 from ranklog.view.metrics.drawing import draw
 from ranklog.view.metrics.frame import Frame
-from ranklog.view.metrics.selection import Selection, expand, select, select_new
+from ranklog.view.metrics.selection import select, select_new
 from ranklog.view.metrics.table import MetricSummary, summarise_metrics
 from ranklog.view.notebook import CURVE_POINTS, MOST_METRICS, Curve, RunLine, run_html, runs_html
 from ranklog.view.outlook import Outlook, outlook
@@ -185,14 +185,15 @@ class Run:
         x: str = "step",
         points: int | None = None,
         smooth: float = 0.0,
-        ranks: Sequence[int] | Literal["all"] | None = None,
+        ranks: Iterable[int] | Literal["all"] | None = None,
         attempts: Literal["newest", "all"] = "newest",
     ) -> Frame:
         """Return values of metrics, one row per value, by metric and position on the axis.
 
         Args:
             names: Names of metrics. Default: all.
-            start: First position on the axis. Default: the beginning. A ``datetime`` if ``x="time"``.
+            start: First position on the axis. Default: the beginning. With ``x="time"``, a ``datetime`` with a
+                time zone is allowed.
             end: Last position on the axis. Default: the end.
             x: The axis: ``"step"``; ``"time"`` in seconds since the epoch; ``"relative"``, seconds since the first
                 attempt began; ``"running"``, the same without pauses between attempts; or the name of a metric, whose
@@ -207,14 +208,11 @@ class Run:
             attempts: ``"newest"`` for the values that count; ``"all"`` for those too that a later record replaced.
 
         Raises:
-            KeyError: a metric does not exist; names the three nearest ones.
+            KeyError: a metric does not exist; names the three nearest ones. Or it has no series of these ranks.
             InvalidArgumentError: another argument has a value that is not allowed.
         """
-        if attempts not in {"newest", "all"}:
-            raise InvalidArgumentError(f"attempts={attempts!r} is not allowed: 'newest' or 'all'")
-        wanted = Selection(_position(start), _position(end), x, points, smooth, superseded=attempts == "all")
         known = self._index.ask(lambda index: sorted(index.tables.sources))
-        wanted.check(known)
+        wanted = selection(names=known, start=start, end=end, x=x, points=points, smooth=smooth, attempts=attempts)
         series = expand(names, known, ranks)
         return self._index.ask(lambda index: select(index.tables, series, wanted, RunRecords(index.tables).attempts))
 
@@ -271,7 +269,3 @@ class Runs(list[Run]):
 
     def _repr_html_(self) -> str:
         return runs_html([run.line() for run in self])
-
-
-def _position(moment: float | datetime | None) -> float | None:
-    return moment.timestamp() if isinstance(moment, datetime) else moment

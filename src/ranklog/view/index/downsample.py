@@ -32,12 +32,14 @@ class Infinite(NamedTuple):
 
 
 def bucket_starts(x: Ints | Floats, buckets: int) -> Ints:
-    """Return the first row of each bucket that is not empty: buckets of equal width in x.
+    """Return the first row of each bucket that is not empty: buckets of equal width in x, or one per row.
 
     Args:
         x: Position of each row on the axis, not decreasing and finite; at least one.
         buckets: Number of buckets, at least 1.
     """
+    if buckets >= len(x):
+        return np.arange(len(x))
     first, last = float(x[0]), float(x[-1])
     edges = first + (last - first) * (np.arange(1, buckets) / buckets)
     starts = np.unique(np.concatenate(([0], np.searchsorted(x, edges))))

@@ -1,91 +1,20 @@
-"""Frames of metrics: which names, which part, how many points."""
+"""Frames of metrics: rows of each series, on the axis, all of them or few."""
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ranklog.model.errors import InvalidArgumentError
 from ranklog.model.record import Attempt
 from ranklog.view.index.columns import Floats, Ints
-from ranklog.view.index.downsample import LEAST_POINTS, Buckets, sample
+from ranklog.view.index.downsample import Buckets, sample
 from ranklog.view.index.series import Rows, no_rows, rows_at, rows_of, sample_pyramid
 from ranklog.view.index.smoothing import smooth
 from ranklog.view.index.tables import Tables
-from ranklog.view.metrics.axis import AXES, last_known, relative_s, running_s
+from ranklog.view.metrics.arguments import Selection, rank_of
+from ranklog.view.metrics.axis import last_known, relative_s, running_s
 from ranklog.view.metrics.frame import NONE, Bucket, Frame
-
-_OF_RANK = re.compile(r"(.+)/rank_(\d{3,})$")
-
-
-class Selection(NamedTuple):
-    """What `Run.metrics` was asked for; its docstring describes the fields."""
-
-    start: float | None = None
-    end: float | None = None
-    x: str = "step"
-    points: int | None = None
-    smooth: float = 0.0
-    superseded: bool = False
-
-    def check(self, names: Iterable[str]) -> None:
-        """Raise if a value is not allowed.
-
-        Raises:
-            InvalidArgumentError: it is not.
-            KeyError: the axis is not a metric of the run.
-        """
-        if self.points is not None and self.points < LEAST_POINTS:
-            raise InvalidArgumentError(f"points={self.points} is too few: at least {LEAST_POINTS}")
-        if not 0 <= self.smooth < 1:
-            raise InvalidArgumentError(f"smooth={self.smooth} is not from 0 to below 1")
-        if self.x not in AXES and self.x not in names:
-            raise KeyError(unknown(self.x, [*AXES, *names]))
-
-
-def unknown(name: str, names: Sequence[str]) -> str:
-    """Say that there is no such metric, and which names are near."""
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
-    return f"there is no metric {name!r}; the nearest names are {', '.join(near)}" if near else "the run has no metrics"
-
-
-def expand(names: Sequence[str], known: Sequence[str], ranks: Sequence[int] | str | None) -> list[str]:
-    """Return the names of series to read.
-
-    Args:
-        names: Names as given by the user; none for all.
-        known: Names of the run.
-        ranks: Ranks whose series ``name/rank_003`` are wanted, ``"all"``, or None for the names themselves.
-
-    Raises:
-        KeyError: a name does not exist.
-    """
-    if ranks is None:
-        for name in names:
-            if name not in known:
-                raise KeyError(unknown(name, known))
-        return list(dict.fromkeys(names)) if names else list(known)
-    found = [name for name in known if (rank := rank_of(name)) is not None and (ranks == "all" or rank in ranks)]
-    bases = {name: match.group(1) for name in found if (match := _OF_RANK.fullmatch(name))}
-    for name in names:
-        if name not in bases.values():
-            raise KeyError(f"there is no metric {name!r} with a series per rank; it needs reduce='per_rank'")
-    return [name for name in found if not names or bases[name] in names]
-
-
-def rank_of(name: str) -> int | None:
-    """Return the rank that a series belongs to by its name; None for others.
-
-    Example:
-        >>> rank_of("loss/rank_003"), rank_of("loss")
-        (3, None)
-    """
-    match = _OF_RANK.fullmatch(name)
-    return int(match.group(2)) if match else None
 
 
 def select(tables: Tables, names: Sequence[str], wanted: Selection, attempts: Sequence[Attempt]) -> Frame:
