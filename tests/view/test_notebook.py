@@ -79,3 +79,12 @@ def test_smoothed_lines_are_drawn_over_the_raw_ones(run_dir):
     assert (raw.get_alpha(), smoothed.get_alpha(), smoothed.get_label()) == (0.25, 1.0, "loss")
     assert raw.get_ydata()[-1] == pytest.approx(1 / 50)
     assert smoothed.get_ydata()[-1] > raw.get_ydata()[-1]
+
+
+def test_runs_that_share_axes_are_drawn_in_different_colours(run_dir):
+    pytest.importorskip("matplotlib").use("agg")
+    with Run(run_dir) as run:
+        ax = run.plot("loss", smooth=0.9)
+        run.plot("loss", ax=ax)
+    _, smoothed, second = ax.get_lines()
+    assert smoothed.get_color() != second.get_color()

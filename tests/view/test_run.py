@@ -125,6 +125,14 @@ def test_series_per_rank_are_asked_for_by_rank(run):
     assert set(run.metrics(ranks="all").numpy()["rank"].tolist()) == {0, 1, 2}
     with pytest.raises(KeyError, match="per_rank"):
         run.metrics("loss", ranks="all")
+    with pytest.raises(KeyError, match="'mine' has one series per rank; give ranks='all'"):
+        run.metrics("mine")
+
+
+def test_series_per_rank_are_drawn_one_line_each(run):
+    pytest.importorskip("matplotlib").use("agg")
+    labels = [line.get_label() for line in run.plot("mine", ranks=[0, 2]).get_lines()]
+    assert labels == ["mine/rank_000", "mine/rank_002"]
 
 
 def test_an_unknown_metric_is_an_error_with_the_nearest_names(run):

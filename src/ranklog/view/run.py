@@ -217,7 +217,13 @@ class Run:
         return self._index.ask(lambda index: select(index.tables, series, wanted, RunRecords(index.tables).attempts))
 
     def plot(
-        self, *names: str, x: str = "step", smooth: float = 0.0, points: int = 2000, ax: Axes | None = None
+        self,
+        *names: str,
+        x: str = "step",
+        smooth: float = 0.0,
+        points: int = 2000,
+        ranks: Iterable[int] | Literal["all"] | None = None,
+        ax: Axes | None = None,
     ) -> Axes:
         """Draw metrics with matplotlib. Raw values stay visible behind smoothed ones.
 
@@ -226,15 +232,16 @@ class Run:
             x: The axis, as in `metrics`.
             smooth: Weight of the smoothing, as in `metrics`.
             points: Draw at most twice as many points per metric.
-            ax: Axes to draw on. Default: new ones.
+            ranks: Ranks whose own series are drawn, as in `metrics`.
+            ax: Axes to draw on, for example those of another run. Default: new ones.
 
         Raises:
-            KeyError: a metric does not exist.
+            KeyError: a metric does not exist, or has no series of these ranks.
             InvalidArgumentError: another argument has a value that is not allowed.
             MissingExtraError: matplotlib is not installed.
         """
-        smoothed = self.metrics(*names, x=x, smooth=smooth, points=points) if smooth else None
-        return draw(self.metrics(*names, x=x, points=points), smoothed, x, ax)
+        smoothed = self.metrics(*names, x=x, smooth=smooth, points=points, ranks=ranks) if smooth else None
+        return draw(self.metrics(*names, x=x, points=points, ranks=ranks), smoothed, x, ax)
 
     def follow(self, timeout: float | None = None) -> Iterator[Frame]:
         """Return an iterator over what is logged from now on, until the run ends.

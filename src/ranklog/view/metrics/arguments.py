@@ -129,6 +129,8 @@ def expand(names: Sequence[str], known: Sequence[str], ranks: Iterable[int] | st
         every = set(known)
         for name in names:
             if not isinstance(name, str) or name not in every:
+                if any((match := _OF_RANK.fullmatch(each)) and match.group(1) == name for each in known):
+                    raise KeyError(f"{name!r} has one series per rank; give ranks='all' or a list of ranks")
                 raise KeyError(unknown(name, known))
         return list(dict.fromkeys(names)) if names else list(known)
     wanted = _ranks(ranks)

@@ -19,6 +19,8 @@ _LABELS = {"time": "time (UTC)", "relative": "seconds since the start", "running
 def draw(raw: Frame, smoothed: Frame | None, x: str, ax: Axes | None) -> Axes:
     """Draw one line per metric; with smoothed values, the raw ones are pale behind them.
 
+    Lines that the axes have already, such as those of another run, keep their colours to themselves.
+
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
@@ -28,10 +30,11 @@ def draw(raw: Frame, smoothed: Frame | None, x: str, ax: Axes | None) -> Axes:
         except ImportError as error:
             raise MissingExtraError("plot needs matplotlib: pip install 'ranklog[media]'") from error
         ax = pyplot.subplots(layout="constrained")[1]
+    drawn = sum(not str(line.get_label()).startswith("_") for line in ax.get_lines())
     position = x if x in {"step", "time"} else "x"
     for frame, alpha in ((raw, 1.0),) if smoothed is None else ((raw, 0.25), (smoothed, 1.0)):
         columns = frame.numpy()
-        for number, name in enumerate(dict.fromkeys(columns["name"].tolist())):
+        for number, name in enumerate(dict.fromkeys(columns["name"].tolist()), drawn):
             rows = columns["name"] == name
             style = DASHES[number // len(COLOURS) % len(DASHES)]
             ax.plot(
