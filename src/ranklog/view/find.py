@@ -33,8 +33,10 @@ def find_run(name: str, directory: Path) -> Path:
     """
     if Path(name).is_dir():
         runs = list(find_runs(Path(name)))
+        if len(runs) > 1:
+            raise InvalidArgumentError(f"{name} holds {len(runs)} runs, name one of them: {_listing(runs)}")
         if runs:
-            return _only(name, runs)
+            return runs[0]
         if segments(Path(name)):
             return Path(name)  # a run without its facts, which `ranklog verify` reports
         raise RunNotFoundError(f"{name} is a directory without runs")

@@ -18,7 +18,7 @@ from ranklog.journal.heads import Position
 from ranklog.journal.layout import create_private, read_facts, segment_name, segments, write_private
 from ranklog.journal.reader import Damage, JournalReader
 from ranklog.model.record import Entry
-from ranklog.view.index.cache import STATE, CacheLock, cache_limit, cache_root, evict, index_dir
+from ranklog.view.index.cache import DIR_VARIABLE, STATE, CacheLock, cache_limit, cache_root, evict, index_dir
 from ranklog.view.index.columns import DamagedBlockError
 from ranklog.view.index.state import Source, State, decode_state, encode_state, state_of, tables_of
 from ranklog.view.index.store import BlockStore
@@ -74,7 +74,7 @@ class RunIndex:
             if self._lock.held and not (self._directory / STATE).exists():
                 evict(root, cache_limit())
         except OSError as error:
-            self.notice = f"the index is kept in memory: {error}"
+            self.notice = _notice(error)
 
     @property
     def damage(self) -> list[Damage]:
@@ -221,7 +221,7 @@ class RunIndex:
         self._save_at = ended + SAVE_PAUSE_FACTOR * (ended - began)
 
     def _leave_cache(self, error: OSError) -> None:
-        self.notice = f"the index is kept in memory: {error}"
+        self.notice = _notice(error)
         if self._lock is not None:
             self._lock.release()
 
@@ -259,3 +259,7 @@ def _read_at(run_dir: Path, position: Position) -> bytes:
             return file.read(_FRAME_BYTES)
     except OSError:
         return b""
+
+
+def _notice(error: OSError) -> str:
+    return f"the cache cannot be used, what was read is kept in memory: {error}; {DIR_VARIABLE} sets another directory"
