@@ -12,7 +12,7 @@ from ranklog.cli.run_text import outlook_text
 from ranklog.model.facts import JobFacts
 from ranklog.model.record import End, Metrics
 from ranklog.view.efficiency import Efficiency, efficiency, efficiency_text
-from ranklog.view.outlook import outlook
+from ranklog.view.outlook import Outlook, outlook
 from ranklog.view.query import RunView
 
 S = 10**9
@@ -123,3 +123,9 @@ def test_the_watched_screen_fits_into_the_terminal(start_attempt, tmp_path):
         console.print(watching.screen(RunView(tmp_path / "run-a"), 12))
     lines = caught.get().rstrip("\n").splitlines()
     assert len(lines) <= 12 and lines[-1].startswith("and ")
+
+
+def test_a_metric_that_is_late_was_expected_in_the_past():
+    late, soon = (Outlook(ends_ns=None, metric="val", interval_s=9.0, due_ns=due) for due in (1, 2**62))
+    assert "every 9 s, was expected at 1970-01-01" in outlook_text(late).plain
+    assert "every 9 s, next at " in outlook_text(soon).plain

@@ -73,7 +73,8 @@ def outlook_text(found: Outlook) -> Text | None:
     """Format whether the rarest metric will be logged again before the job ends; None if that is unknown."""
     if not found.metric:
         return None
-    text = f"{clean(found.metric)} is logged about every {duration(found.interval_s)}, next at {date(found.due_ns)}"
+    due = "was expected at" if found.due_ns < time.time_ns() else "next at"
+    text = f"{clean(found.metric)} is logged about every {duration(found.interval_s)}, {due} {date(found.due_ns)}"
     if found.fit is None:
         return Text(text)
     if found.fit:
