@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -222,7 +222,7 @@ class Run:
         x: str = "step",
         smooth: float = 0.0,
         points: int = 2000,
-        ranks: Iterable[int] | Literal["all"] | None = None,
+        ranks: Collection[int] | Literal["all"] | None = None,
         ax: Axes | None = None,
     ) -> Axes:
         """Draw metrics with matplotlib. Raw values stay visible behind smoothed ones.
