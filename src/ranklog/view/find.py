@@ -34,7 +34,7 @@ def find_run(name: str, directory: Path) -> Path:
     if Path(name).is_dir():
         runs = list(find_runs(Path(name)))
         if len(runs) > 1:
-            raise InvalidArgumentError(f"{name} holds {len(runs)} runs, name one of them: {_listing(runs)}")
+            raise InvalidArgumentError(f"{name} holds several runs, name one of them: {_listing(runs)}")
         if runs:
             return runs[0]
         if segments(Path(name)):
