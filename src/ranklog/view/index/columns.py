@@ -30,6 +30,7 @@ ORDINAL, STEP, TIME, ATTEMPT, TO, ANSWERED, WORLD_SIZE, CONTRIBUTED = range(len(
 PYRAMID_ROWS = 64
 _PYRAMID_BYTES = 2 * 8 + 5
 _CRC = np.dtype("<u4")
+_INT64_END = 1 << 63
 _KEPT = 1 << 21
 """Numbers of shared columns, and of checksums, that are kept in memory."""
 
@@ -81,8 +82,8 @@ def encode_block(group: int, offset: int, shared: Ints, values: Floats) -> tuple
     parts: list[bytes] = []
     strides: list[Stride] = []
     for column in shared:
-        first, stride = int(column[0]), int(column[1] - column[0]) if rows > 1 else 0
-        if rows < 2 or np.array_equal(np.diff(column), np.full(rows - 1, stride)):
+        first, stride = int(column[0]), int(column[1]) - int(column[0]) if rows > 1 else 0
+        if -_INT64_END <= stride < _INT64_END and (np.diff(column) == stride).all():
             strides.append(Stride(first, stride))
         else:
             strides.append(Stride(8 * rows * len(parts), 0, stored=True))

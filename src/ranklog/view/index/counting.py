@@ -40,7 +40,7 @@ def superseded_rows(*, ordinal: Ints, step: Ints, attempt: Ints, to: Ints, rewin
     gone[before[again]] = True
     odd = again & (attempt[before] == attempt[after]) & (to[before] & to[after] == 0)
     for odd_step in np.unique(step[before[odd]]).tolist():
-        rows = order[slice(*np.searchsorted(steps, (odd_step, odd_step + 1)))]
+        rows = order[np.searchsorted(steps, odd_step) : np.searchsorted(steps, odd_step, "right")]
         gone[rows] = False
         gone[_replaced(rows, attempt, to)] = True
     return gone

@@ -30,6 +30,17 @@ BLOCK_ROWS = 256 * PYRAMID_ROWS
 _NO_COVERAGE = Coverage(0, 0, 0)
 
 
+def shared_of(record: Metrics, ordinal: int, attempt: int) -> array[int]:
+    """Return the shared columns of one row.
+
+    Raises:
+        OverflowError: one of its numbers exceeds 64 bits.
+    """
+    covered = record.coverage or _NO_COVERAGE
+    coverage = (covered.answered, covered.world_size, covered.contributed)
+    return array("q", (ordinal, record.step, record.time_ns, attempt, record.to, *coverage))
+
+
 class Group:
     """Rows of the metrics that are logged together.
 
@@ -68,12 +79,10 @@ class Group:
         """Number of rows."""
         return self.block_rows + self.tail_rows
 
-    def add(self, record: Metrics, ordinal: int, attempt: int) -> None:
-        """Add one row."""
-        covered = record.coverage or _NO_COVERAGE
+    def add(self, record: Metrics, shared: array[int], attempt: int) -> None:
+        """Add one row, with its shared columns."""
         step = record.step
-        coverage = (covered.answered, covered.world_size, covered.contributed)
-        self.tail_shared.extend((ordinal, step, record.time_ns, attempt, record.to, *coverage))
+        self.tail_shared.extend(shared)
         self.tail_values.extend(record.values.values())
         self.attempt = attempt
         if self.highest_step is None or step > self.highest_step:

@@ -11,11 +11,11 @@ import msgspec
 from ranklog.journal.superseded import Rewinds
 from ranklog.model.record import LAST_LINES, Attempt, Entry, File, Item, Metrics, Record
 from ranklog.view.index.columns import SHARED, BlockReader
-from ranklog.view.index.groups import BLOCK_ROWS, Group
+from ranklog.view.index.groups import BLOCK_ROWS, Group, shared_of
 from ranklog.view.index.store import BlockStore
 
-_MOST_BYTES = 1 << 25
-"""Bytes of rows in memory beyond which the largest groups move to blocks."""
+MOST_BYTES = 1 << 25
+"""Bytes of rows in memory beyond which the largest groups move to blocks, if they have enough rows."""
 
 
 class Other(msgspec.Struct, frozen=True, array_like=True):
@@ -86,6 +86,7 @@ class Tables:
         self._keys: dict[Key, Group] = {}
         self._rule = Rewinds()
         self._in_memory = 0
+        self._most = MOST_BYTES
 
     def take(self, entry: Entry, segment: int, offset: int) -> None:
         """Add an entry of the journal, whose frame begins at an offset of a segment."""
@@ -101,25 +102,32 @@ class Tables:
         self.others.append(Other(entry.ordinal, segment, offset, self.attempt, _without_contents(record)))
 
     def _add(self, record: Metrics, ordinal: int) -> None:
+        try:
+            shared = shared_of(record, ordinal, self.attempt)
+        except OverflowError:
+            return  # no version of ranklog writes such numbers
+        if not record.values:
+            return
         key = (record.op, tuple(record.values))
         group = self._keys.get(key)
         if group is None:
             group = self.add_group(*key)
         if group.attempt != self.attempt:
             self._begin(group, record.step, ordinal)
-        group.add(record, ordinal, self.attempt)
+        group.add(record, shared, self.attempt)
         self._in_memory += 8 * (len(SHARED) + len(group.names))
         if group.tail_rows >= BLOCK_ROWS:
             self._in_memory -= group.flush(self.store)
-        elif self._in_memory > _MOST_BYTES:
+        elif self._in_memory > self._most:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Move the largest groups to blocks, until half of the room is free."""
+        """Move the largest groups to blocks, until half of the room is free or no group has a block's least rows."""
         for group in sorted(self.groups, key=lambda each: -each.tail_bytes):
-            if self._in_memory <= _MOST_BYTES // 2:
-                return
+            if self._in_memory <= MOST_BYTES // 2:
+                break
             self._in_memory -= group.flush(self.store)
+        self._most = max(MOST_BYTES, 2 * self._in_memory)
 
     def add_group(self, op: str | None, names: tuple[str, ...]) -> Group:
         """Add a group without rows."""
