@@ -54,6 +54,12 @@ def test_wrong_arguments_are_errors_that_name_the_cure(run, wrong: dict[str, Any
         run.metrics("mine" if "ranks" in wrong else "loss", **wrong)
 
 
+def test_a_frame_without_rows_has_the_column_of_its_axis(tmp_path):
+    write(tmp_path / "empty", 0, [])
+    with Run(tmp_path / "empty") as run:
+        assert run.metrics(x="relative").columns[-1] == "x"
+
+
 def test_a_name_that_is_no_text_is_an_unknown_name(run):
     with pytest.raises(KeyError, match="there is no metric"):
         run.metrics(["loss"])

@@ -92,7 +92,11 @@ class Run:
         self._index.close()
 
     def refresh(self) -> bool:
-        """Read what was appended since; return whether there was anything."""
+        """Read what was appended since; return whether there was anything.
+
+        Raises:
+            RunNotFoundError: the run directory is gone; what was read stays.
+        """
         before = self._index.ask(lambda index: index.tables.records)
         return self._index.ask(lambda index: index.refresh() and index.tables.records != before)
 
@@ -248,6 +252,9 @@ class Run:
 
         Args:
             timeout: Stop also when nothing came for so many seconds. Default: wait for the end of the run.
+
+        Raises:
+            RunNotFoundError: the run directory was deleted meanwhile.
         """
         return self._follow(self._index.ask(lambda index: index.tables.group_rows), timeout)
 

@@ -26,12 +26,13 @@ DEFAULT_BYTES = 5 << 30
 STATE = "state"
 _INDEX = "index"
 _LOCK = "lock"
+_ADMINISTRATOR = 0
 
 
 def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the directory of the cache. It need not exist."""
     if own := environ.get(DIR_VARIABLE):
-        return Path(own).expanduser().absolute()
+        return Path(os.path.expanduser(own)).absolute()  # noqa: PTH111 - the method raises for unknown users
     xdg = environ.get("XDG_CACHE_HOME", "")
     if Path(xdg).is_absolute():
         return Path(xdg, "ranklog")
@@ -53,13 +54,33 @@ def index_dir(run_dir: Path, root: Path) -> Path:
         OSError: the directory cannot be made, or belongs to another user.
     """
     digest = hashlib.sha256(os.fsencode(run_dir.resolve())).hexdigest()[:32]
-    directory = root / _INDEX / this_host() / digest
-    make_private_dir(directory)
+    return own_dir(root, _INDEX, this_host(), digest)
+
+
+def own_dir(root: Path, *names: str) -> Path:
+    """Create and return a directory below the root of the cache.
+
+    Raises:
+        OSError: it cannot be made, or the root or the directory belongs to another user.
+    """
+    directory = root.joinpath(*names)
     for each in (root, directory):
-        found = each.stat()
-        if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022:
-            raise PermissionError(f"{each} can be written by other users")
+        make_private_dir(each)
+        check_own(each)
     return directory
+
+
+def check_own(directory: Path) -> None:
+    """Raise if another user may change a directory, or made the link that leads to it.
+
+    Raises:
+        OSError: so it is, or there is no such directory.
+    """
+    found = directory.stat()
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022:
+        raise PermissionError(f"{directory} can be written by other users")
+    if directory.lstat().st_uid not in {os.getuid(), _ADMINISTRATOR}:
+        raise PermissionError(f"{directory} is a link of another user")
 
 
 class CacheLock:
@@ -101,7 +122,11 @@ def evict(root: Path, limit: int) -> int:
     Returns:
         Number of bytes removed.
     """
-    found = []
+    found: list[tuple[float, int, Path]] = []
+    try:
+        check_own(root)
+    except OSError:
+        return 0
     for directory in (root / _INDEX / this_host()).glob("*"):
         with suppress(OSError):
             found.append((_used_at(directory), _size(directory), directory))

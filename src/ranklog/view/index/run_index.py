@@ -134,9 +134,13 @@ class RunIndex:
         return self._unsaved >= SAVE_RECORDS and time.monotonic() >= self._save_at
 
     def rebuild(self) -> None:
-        """Forget what was read, and begin again."""
-        self.tables.store.close()
+        """Forget what was read, and begin again.
+
+        Raises:
+            RunNotFoundError: the run directory is gone; what was read stays.
+        """
         self.facts = read_facts(self.run_dir)
+        self.tables.store.close()
         self._start(None)
 
     def save(self) -> None:
@@ -196,9 +200,12 @@ class RunIndex:
             path = self._directory / state.blocks
             if path.parent != self._directory or path.stat().st_size < state.size:
                 return None
-            return state, BlockStore(path, size=state.size, writable=self._lock.held)
+            store = BlockStore(path, size=state.size, writable=self._lock.held)
         except (OSError, ValueError):
             return None
+        with suppress(OSError):
+            os.utime(self._directory / STATE)  # it was used
+        return state, store
 
     def _save(self) -> None:
         self._unsaved = 0
@@ -217,6 +224,7 @@ class RunIndex:
             write_private(self._directory / STATE, encode_state(state))
         except OSError as error:
             self._leave_cache(error)
+            self.tables.store.leave_disk()
         ended = time.monotonic()
         self._save_at = ended + SAVE_PAUSE_FACTOR * (ended - began)
 

@@ -78,17 +78,27 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 def encode_state(state: State) -> bytes:
     """Return the bytes of a state."""
-    payload = msgspec.msgpack.encode(state)
+    return guard(msgspec.msgpack.encode(state))
+
+
+def guard(payload: bytes) -> bytes:
+    """Return bytes with a header by which damage is seen."""
     return _HEADER.pack(_MAGIC, len(payload), crc32c(payload)) + payload
 
 
-def decode_state(data: bytes) -> State | None:
-    """Return the state; None if the bytes are not one of this version."""
+def guarded(data: bytes) -> bytes | None:
+    """Return the bytes that `guard` was given; None if they were changed."""
     if len(data) < _HEADER.size:
         return None
     magic, size, crc = _HEADER.unpack_from(data)
     payload = data[_HEADER.size :]
-    if magic != _MAGIC or len(payload) != size or crc32c(payload) != crc:
+    return payload if magic == _MAGIC and len(payload) == size and crc32c(payload) == crc else None
+
+
+def decode_state(data: bytes) -> State | None:
+    """Return the state; None if the bytes are not one of this version."""
+    payload = guarded(data)
+    if payload is None:
         return None
     try:
         if msgspec.msgpack.decode(payload, type=_Versioned).version != VERSION:

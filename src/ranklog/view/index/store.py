@@ -57,6 +57,10 @@ class BlockStore:
             self._memory += data
         self.size += len(data)
 
+    def leave_disk(self) -> None:
+        """Keep in memory whatever is appended from now on."""
+        self._writable = False
+
     def read(self, offset: int, size: int) -> bytes:
         """Return bytes from an offset on; fewer if the file was cut."""
         if offset >= self._on_disk:

@@ -25,7 +25,7 @@ def select(tables: Tables, names: Sequence[str], wanted: Selection, attempts: Se
         parts.append(_columns(tables, name, rows, None if wanted.x in {"step", "time"} else x))
         buckets += _buckets(name, found)
     if not parts:
-        parts.append(_columns(tables, "", no_rows(), None))
+        parts.append(_columns(tables, "", no_rows(), None if wanted.x in {"step", "time"} else np.empty(0)))
     columns = {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
     return Frame(columns, tuple(buckets))
 

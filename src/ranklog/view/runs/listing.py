@@ -17,11 +17,12 @@ from pathlib import Path
 
 import msgspec
 
-from ranklog.journal.layout import FACTS, find_runs, make_private_dir, write_private
+from ranklog.journal.layout import FACTS, find_runs, write_private
 from ranklog.journal.liveness import this_host
 from ranklog.model import __version__
 from ranklog.model.errors import RunNotFoundError
-from ranklog.view.index.cache import cache_root
+from ranklog.view.index.cache import cache_root, check_own, own_dir
+from ranklog.view.index.state import guard, guarded
 from ranklog.view.summary import ENDED, RunSummary, summarise
 
 _LISTS = "lists"
@@ -75,9 +76,11 @@ def list_runs(directory: Path) -> tuple[list[RunSummary], list[RunNotFoundError]
 
 def remove_lists(root: Path) -> None:
     """Remove all summaries of the cache."""
-    for path in (root / _LISTS).glob("*/*"):
-        with suppress(OSError):
-            path.unlink()
+    with suppress(OSError):
+        check_own(root)
+        for path in (root / _LISTS).glob("*/*"):
+            with suppress(OSError):
+                path.unlink()
 
 
 def _files(run_dir: Path) -> Iterator[tuple[str, int, int, int]]:
@@ -96,15 +99,15 @@ def _path(directory: Path) -> Path:
 
 def _load(path: Path) -> dict[str, Kept]:
     try:
-        if path.stat().st_uid != os.getuid():
-            return {}
-        kept = msgspec.msgpack.decode(path.read_bytes(), type=KeptList)
+        check_own(cache_root())
+        payload = guarded(path.read_bytes())
+        kept = None if payload is None else msgspec.msgpack.decode(payload, type=KeptList)
     except (OSError, msgspec.MsgspecError):
         return {}
-    return kept.runs if kept.version == __version__ else {}
+    return kept.runs if kept is not None and kept.version == __version__ else {}
 
 
 def _save(path: Path, runs: dict[str, Kept]) -> None:
     with suppress(OSError):
-        make_private_dir(path.parent)
-        write_private(path, msgspec.msgpack.encode(KeptList(__version__, runs)))
+        own_dir(cache_root(), _LISTS, this_host())
+        write_private(path, guard(msgspec.msgpack.encode(KeptList(__version__, runs))))
