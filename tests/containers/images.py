@@ -116,7 +116,8 @@ def build_oci() -> str:
         "-v", f"{WHEELS}:/mnt:ro", "--build-arg", f"BASE={base}", *words, "-t", "localhost/ranklog", ".",
         **SECRETS,
     )  # fmt: skip
-    run(*PODMAN, "image", "prune", "-f")
+    # Old images stay while the container of a build that was killed holds them.
+    subprocess.run([*PODMAN, "image", "prune", "-f"], check=False, stdout=subprocess.DEVNULL, timeout=120)
     return "localhost/ranklog"
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -68,13 +69,18 @@ def _as_json(view: RunView) -> dict[str, object]:
         "outlook": outlook(view),
         "efficiency": efficiency(view),
         "params": view.params,
-        "metrics": view.metrics(),
+        "metrics": [_metric(row) for row in view.metrics()],
         "items": view.items,
         "events": view.events,
         "last_lines": {str(rank): text for rank, text in sorted(view.last_lines.items())},
         "end": view.end,
         "damage": view.damage,
     }
+
+
+def _metric(row: MetricSummary) -> dict[str, object]:
+    """Return the fields of a metric that the JSON has had since its first version."""
+    return {name: value for name, value in msgspec.structs.asdict(row).items() if name not in {"goal", "context"}}
 
 
 def _print_head(console: Console, view: RunView) -> None:
