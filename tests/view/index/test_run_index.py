@@ -103,7 +103,10 @@ def test_the_pyramid_shows_what_all_rows_show(rows, points, cut):
         start, end = step[0] + cut[0] * (step[-1] - step[0]), step[0] + cut[1] * (step[-1] - step[0])
         inside = (step >= start) & (step <= end)
         found = sample_pyramid(index.tables, "loss", points, start, end)
-        assert found is not None
+        if found is None:
+            assert inside.sum() < groups.PYRAMID_ROWS
+            index.close()
+            return
         chosen = np.searchsorted(step[inside], found[0].step)
         assert np.array_equal(value[inside][chosen], found[0].value, equal_nan=True)
         assert_shows(value[inside], step[inside], chosen, found[1], points)

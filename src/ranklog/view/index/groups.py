@@ -124,11 +124,13 @@ class Group:
         self.tail_shared.frombytes(shared.tobytes())
         self.tail_values.frombytes(values.tobytes())
 
+    # Views, which are given up before the next row comes: an array that is viewed cannot grow.
+
     def _tail_shared(self) -> Ints:
-        return np.array(self.tail_shared, np.int64).reshape(-1, len(SHARED)).T
+        return np.frombuffer(self.tail_shared, np.int64).reshape(-1, len(SHARED)).T
 
     def _tail(self) -> Floats:
-        return np.array(self.tail_values, np.float64).reshape(-1, len(self.names)).T
+        return np.frombuffer(self.tail_values, np.float64).reshape(-1, len(self.names)).T
 
     def shared(self, column: int, reader: BlockReader, *, every: int = 1) -> Ints:
         """Return a shared column, or only each row whose number is a multiple of ``every``.
