@@ -246,7 +246,9 @@ class RunIndex:
             return False
         sizes = dict(_sizes(self.run_dir))
         read = all(sizes.get(number) == size for number, size in source.segments)
-        return read and _read_at(self.run_dir, Position(segment, offset)) == start
+        end = offset + _FRAME_BYTES + int.from_bytes(start[4:8], "little") if start else 0
+        whole = sizes.get(segment, 0) >= end
+        return read and whole and _read_at(self.run_dir, Position(segment, offset)) == start
 
 
 def _sizes(run_dir: Path) -> list[tuple[int, int]]:
