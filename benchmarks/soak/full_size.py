@@ -1,9 +1,10 @@
 """Tests with more cases than CI has time for: each call that may fail, and each number of ranks.
 
-python -m benchmarks.soak.full_size failing_calls|wrong_ranks [--only WORDS]
+python -m benchmarks.soak.full_size failing_calls|wrong_ranks|ray [--only WORDS]
 
 `failing_calls`: each call on each of ranklog's files fails, with each error. `wrong_ranks`: one of 2 to 8 ranks is
-killed, stopped, late by 20 s, leaves or raises, and ranks log other keys, orders, shapes and steps.
+killed, stopped, late by 20 s, leaves or raises, and ranks log other keys, orders, shapes and steps. `ray`: workers of
+Ray are killed, and its driver is killed or exits.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ TESTS = {
         "tests/jobs/test_faults.py::test_a_rank_that_leaves_in_the_middle_holds_nobody_up",
         "tests/reduce/test_processes.py",
     ],
+    "ray": ["tests/world/test_ray_ends.py"],
 }
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from journals import folder, write
@@ -61,64 +57,11 @@ def state_of(root: Path) -> Path:
     return state
 
 
-def kill_at(call: int) -> None:
-    """Kill this process at a later call that writes, syncs or renames, the one of this number, half-way."""
-    left = itertools.count(call - 1, -1)
-
-    def cut(kept: Callable[..., object], half: Callable[..., object] | None = None) -> Callable[..., object]:
-        def call(*arguments: Any, **options: Any) -> object:
-            if not next(left):
-                if half is not None:
-                    half(*arguments, **options)
-                os.kill(os.getpid(), signal.SIGKILL)
-            return kept(*arguments, **options)
-
-        return call
-
-    pwrite = os.pwrite
-    os.pwrite = cut(pwrite, lambda fd, data, offset: pwrite(fd, bytes(data)[: len(data) // 2], offset))
-    for name in ("fdatasync", "fsync", "ftruncate"):
-        setattr(os, name, cut(getattr(os, name)))
-    Path.replace = cut(Path.replace)
-
-
-def killed(run_dir: Path, root: Path, call: int) -> bool:
-    """Index in a child that is killed at a call; returns whether it got that far."""
-    if (pid := os.fork()) == 0:
-        status = 1
-        try:
-            run_index.SAVE_RECORDS, run_index.SAVE_PAUSE_FACTOR = 20, 0.0
-            kill_at(call)
-            index = RunIndex(run_dir, root)
-            index.refresh()
-            index.close()
-            status = 0
-        finally:
-            os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status in {0, -signal.SIGKILL}
-    return status != 0
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("root")
 def test_killed_two_hundred_times_it_goes_on_or_begins_again_with_the_same_answers():
+    # A small process forks much faster than that of the tests.
     with folder() as tmp:
-        kill_often(tmp / "run", tmp / "cache")
-
-
-def kill_often(run_dir: Path, root: Path) -> None:
-    write(run_dir, 0, rows(0))
-    kills, length = 0, ROWS
-    while kills < 200:
-        call = 1
-        while killed(run_dir, root, call):
-            kills, call = kills + 1, call + 1
-            assert losses(run_dir, root) == [step / 7 for step in range(length)]
-        assert call > 5  # it was killed at each of several writes
-        for _ in range(3):
-            write(run_dir, 0, rows(length))
-            length += ROWS
+        subprocess.run([sys.executable, Path(__file__).with_name("kills_job.py"), tmp], check=True)
 
 
 @pytest.fixture
