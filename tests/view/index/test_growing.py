@@ -59,7 +59,7 @@ class Journal:
 
 
 @given(attempts, steps())
-@settings(max_examples=40, deadline=None, phases=[Phase.generate])
+@settings(max_examples=40, deadline=None, phases=[Phase.generate], derandomize=True)
 def test_an_index_of_a_growing_journal_is_that_of_the_journal_now(journal, steps):
     with folder() as tmp, pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "BLOCK_ROWS", groups.PYRAMID_ROWS)
