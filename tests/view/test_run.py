@@ -245,3 +245,12 @@ def test_a_closed_run_opens_again_when_it_is_used(run_dir):
     run.close()
     assert run.metrics("loss").numpy()["value"].tolist() == first
     run.close()
+
+
+def test_refresh_tells_whether_something_was_appended(start_attempt, tmp_path):
+    writer = start_attempt()
+    with Run(tmp_path / "run-a") as run:
+        assert [run.refresh(), run.refresh()] == [False, False]
+        writer.append([Metrics(0, 1, -1, {"loss": 0.5})])
+        assert [run.refresh(), run.refresh()] == [True, False]
+        assert run.metrics("loss").numpy()["value"].tolist() == [0.5]

@@ -97,8 +97,7 @@ class Run:
         Raises:
             RunNotFoundError: the run directory is gone; what was read stays.
         """
-        before = self._index.ask(lambda index: index.tables.records)
-        return self._index.ask(lambda index: index.refresh() and index.tables.records != before)
+        return self._index.ask(RunIndex.refresh)
 
     @property
     def id(self) -> str:

@@ -29,7 +29,6 @@ SAVE_RECORDS = 16_384
 SAVE_PAUSE_FACTOR = 20.0
 """Pause between two saves, as a multiple of what the last one took."""
 _FRAME_BYTES = 24
-_CLOCK_RECORDS = 256
 
 
 class RunIndex:
@@ -82,43 +81,32 @@ class RunIndex:
         found = dict.fromkeys([*self._old_damage, *self._reader.damage])
         return [*found, *([self._reader.tail] if self._reader.tail else [])]
 
-    @property
-    def progress(self) -> float:
-        """Share of the journal's bytes that were read, 0 to 1."""
-        sizes = dict(_sizes(self.run_dir))
-        position = self._reader.position
-        read = sum(size for number, size in sizes.items() if number < position.segment) + position.offset
-        return min(1.0, read / max(1, sum(sizes.values())))
+    def refresh(self) -> bool:
+        """Read what was appended since; return whether there was anything.
 
-    def refresh(self, seconds: float | None = None) -> bool:
-        """Read what was appended since.
+        After an interruption, the next call goes on where it stopped.
 
-        Args:
-            seconds: Time to spend at most, about. Default: until all is read.
-
-        Returns:
-            Whether all was read.
+        Raises:
+            RunNotFoundError: the journal was replaced, and now the run directory is gone.
         """
+        before = self.tables.records
         if self._entries is None and not self._is_same_journal(self._seen):
             self.rebuild()
         elif self._entries is None:
             self._try_damage_again()
-        ends = None if seconds is None else time.monotonic() + seconds
         self._entries = self._reader.poll() if self._entries is None else self._entries
-        for number, entry in enumerate(self._entries, 1):
+        for entry in self._entries:
             position = self._reader.position
             if position != self._last_frame and self._is_due():
                 self._save()
             self._last_frame = position
             self.tables.take(entry, position.segment, position.offset)
             self._unsaved += 1
-            if ends is not None and number % _CLOCK_RECORDS == 0 and time.monotonic() > ends:
-                return False
         self._entries = None
         self._seen = self._source()
         if self._is_due():
             self._save()
-        return True
+        return self.tables.records != before
 
     def _try_damage_again(self) -> None:
         """Go on at damage that is not certain: a network file system may have shown a frame before it was whole."""

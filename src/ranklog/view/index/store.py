@@ -20,7 +20,6 @@ class BlockStore:
 
     Attributes:
         size: Bytes so far, which is the offset of the next block.
-        in_memory: How many of them are in memory only.
         refused: Why the disk refused a write; None if it did not.
 
     Raises:
@@ -38,11 +37,6 @@ class BlockStore:
             self._fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         if self._writable:
             os.ftruncate(self._fd, size)
-
-    @property
-    def in_memory(self) -> int:
-        """Number of bytes that are in memory only."""
-        return len(self._memory)
 
     def append(self, data: bytes) -> None:
         """Append one block."""
