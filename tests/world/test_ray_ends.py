@@ -39,6 +39,7 @@ def in_mlflow(folder: Path, run: Path) -> tuple[str, dict[int, float]]:
     return client.get_run(run_id).info.status, {each.step: each.value for each in losses}
 
 
+@pytest.mark.skipif(not FULL, reason="a minute, and once a mean of one rank: a case of benchmarks.soak.full_size")
 def test_a_run_whose_workers_are_killed_continues_with_another_attempt_each_and_finishes(tmp_path: Path) -> None:
     driver = start("workers", tmp_path)
     driver.communicate(timeout=500)
