@@ -41,15 +41,8 @@ class RunLine(NamedTuple):
 def run_html(line: RunLine, metrics: Sequence[MetricSummary], curves: Sequence[Curve]) -> str:
     """Return a table of a run's metrics, with one curve each."""
     rows = [
-        (
-            _text(metric.name),
-            _number(metric.last),
-            _number(metric.min),
-            _number(metric.max),
-            f"{metric.points:,}",
-            curve,
-        )
-        for metric, curve in zip(metrics, map(sparkline, curves), strict=False)
+        (_text(each.name), *map(_number, (each.last, each.min, each.max)), f"{each.points:,}", sparkline(curve))
+        for each, curve in zip(metrics, curves, strict=True)
     ]
     more = f"<p>and {line.metrics - len(rows):,} more metrics</p>" if line.metrics > len(rows) else ""
     attempts = f", attempt {line.attempts}" if line.attempts > 1 else ""

@@ -10,6 +10,7 @@ from ranklog.model.facts import JobFacts, RankFacts
 from ranklog.model.record import LAST_LINES, Attempt, End, Event, Item, Params, Record
 from ranklog.model.spec import Scalar
 from ranklog.view.index.tables import Tables
+from ranklog.view.summary import attempts_of
 
 
 class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,11 +43,7 @@ class RunRecords:
     @property
     def attempts(self) -> list[Attempt]:
         """Attempts in order. Every segment of the journal begins with its attempt."""
-        found: list[Attempt] = []
-        for record in self._all():
-            if isinstance(record, Attempt) and (not found or record != found[-1]):
-                found.append(record)
-        return found
+        return attempts_of(record for record in self._all() if isinstance(record, Attempt))
 
     @property
     def end(self) -> End | None:

@@ -7,6 +7,7 @@ another host, on the modification time of the journal.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -75,7 +76,7 @@ def summarise(run_dir: Path) -> RunSummary:
     facts = read_facts(run_dir)
     heads = read_heads(run_dir)
     last_ns, end, total = facts.created_ns, None, 0
-    attempts = attempts_of(heads)
+    attempts = attempts_of(head.attempt for head in heads)
     counter = DeliveryCounter(run_dir, attempts)
     events: list[Record] = []
     for entry in JournalReader(run_dir, _start(heads, counter.lowest)).poll():
@@ -105,13 +106,9 @@ def _start(heads: Sequence[Head], ordinal: int) -> Position | None:
     return head.position if head else None
 
 
-def attempts_of(heads: Sequence[Head]) -> list[Attempt]:
+def attempts_of(attempts: Iterable[Attempt]) -> list[Attempt]:
     """Return each attempt once, although every segment begins with its attempt."""
-    found: list[Attempt] = []
-    for head in heads:
-        if not found or head.attempt != found[-1]:
-            found.append(head.attempt)
-    return found
+    return [attempt for attempt, _ in itertools.groupby(attempts)]
 
 
 def silent_s(run_dir: Path) -> float:

@@ -38,7 +38,7 @@ class NaiveView:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         facts = read_facts(run_dir)
-        self.attempts: list[Attempt] = attempts_of(read_heads(run_dir))
+        self.attempts: list[Attempt] = attempts_of(head.attempt for head in read_heads(run_dir))
         self.jobs: dict[int, JobFacts] = {}
         self.last_ns: dict[int, int] = {}
         self.events: list[Event] = []

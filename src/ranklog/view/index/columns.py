@@ -97,8 +97,8 @@ def encode_block(group: int, offset: int, shared: Ints, values: Floats) -> tuple
 
 
 def _encode_pyramid(column: Floats) -> bytes:
-    found = extremes_of(column, np.arange(0, len(column), PYRAMID_ROWS))
     starts = np.arange(0, len(column), PYRAMID_ROWS)
+    found = extremes_of(column, starts)
     small = [found.low_at - starts, found.high_at - starts, found.nan, found.posinf, found.neginf]
     wide = [found.low.astype("<f8").tobytes(), found.high.astype("<f8").tobytes()]
     return b"".join([*wide, *(part.astype(np.uint8).tobytes() for part in small)])
